@@ -1,0 +1,33 @@
+"""Images for fine-grained recognition: from a name or a folder to batches.
+
+Importing this package imports neither TensorFlow nor TensorFlow Datasets:
+they are loaded when data is.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from keras_finegrain.datasets.batching import batches
+from keras_finegrain.datasets.errors import DatasetError, MissingPackageError
+from keras_finegrain.datasets.loading import ImageDataset, check, load
+
+if TYPE_CHECKING:
+    from keras_finegrain.datasets.synthetic_birds import SyntheticBirds
+
+__all__ = [
+    "DatasetError",
+    "ImageDataset",
+    "MissingPackageError",
+    "SyntheticBirds",
+    "batches",
+    "check",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # A TFDS builder: its class cannot be defined without TFDS.
+    if name == "SyntheticBirds":
+        from keras_finegrain.datasets.synthetic_birds import SyntheticBirds
+
+        return SyntheticBirds
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,172 @@
+"""Single images of any size to batches for `model.fit`."""
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from keras_finegrain.datasets import transforms
+from keras_finegrain.datasets.requirements import import_tensorflow
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Augmentation = Literal["flip_crop", "flip", "none"]
+
+# Resized images that wait to be drawn in random order: 154 MB at 224 pixels.
+# Data sets are stored in a random order already, so larger ones mix too.
+_SHUFFLE_BUFFER = 1024
+
+
+def batches(
+    dataset: "tf.data.Dataset",
+    *,
+    image_size: int,
+    batch_size: int,
+    training: bool,
+    augment: Augmentation = "flip_crop",
+    seed: int = 0,
+    cache: bool | str = False,
+    drop_remainder: bool = False,
+) -> "tf.data.Dataset":
+    """Makes batches of square images for `fit`, `evaluate` and `predict`.
+
+    For training, each epoch has its own order, crops and flips; the same
+    seed gives the same epochs again. For testing the order is that of the
+    data set and every image is its central crop. Pixels are rounded to whole
+    numbers, as in an image file. The pipeline is the same under every Keras
+    backend: Keras hands its batches to JAX and PyTorch.
+
+    Args:
+        dataset: Single `(image, label)` pairs as in `ImageDataset.train`:
+            uint8 `(height, width, 3)` of any size, integer scalar.
+        image_size: Side of the images in the batch, in pixels.
+        batch_size: Images in a batch; the last one may have fewer.
+        training: Whether to shuffle and augment.
+        augment: `"flip_crop"` (the default) cuts a random half or more of
+            the image and mirrors every second one; `"flip"` only mirrors the
+            central crop, where parts near the border decide; `"none"` only
+            shuffles. Without `training` it has no effect.
+        seed: Seed of order, crops and flips.
+        cache: True keeps what does not change in memory after the first
+            epoch: for training the decoded images in their own size
+            (height · width · 3 bytes each), for testing the crops
+            (image_size² · 3 bytes each). A path keeps it in that file. Read
+            the first epoch to its end, or nothing is kept.
+        drop_remainder: Leaves out a last batch that is not full: for models
+            that need a fixed batch size, as under some distribution.
+
+    Returns:
+        A `tf.data.Dataset` of `(images, labels)`: float32 `(batch,
+        image_size, image_size, 3)` in [0, 255], int32 `(batch,)`.
+
+    Raises:
+        ValueError: If an argument is out of its range or `dataset` does not
+            hold single pairs.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensorflow as tf
+        >>> from keras_finegrain import datasets
+        >>> pairs = tf.data.Dataset.from_tensor_slices(
+        ...     (np.zeros((10, 48, 64, 3), "uint8"), np.arange(10))
+        ... )
+        >>> train = datasets.batches(
+        ...     pairs, image_size=32, batch_size=4, training=True
+        ... )
+        >>> [images.shape[0] for images, labels in train]
+        [4, 4, 2]
+    """
+    tf = import_tensorflow()
+    _check_arguments(image_size, batch_size, augment)
+    _check_pairs(dataset)
+    keep = (lambda d: d) if cache is False else _cached(cache)
+    if training:
+        # Shuffled after the crop: the buffer then holds images of a known,
+        # small size, whatever the size of the photos.
+        dataset = _augmented(keep(dataset), image_size, augment, seed)
+        dataset = dataset.shuffle(_SHUFFLE_BUFFER, seed=seed)
+    else:
+        dataset = keep(
+            dataset.map(
+                lambda image, label: (
+                    _rounded(transforms.evaluation_crop(image, image_size)),
+                    label,
+                ),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+        )
+    return (
+        dataset.batch(batch_size, drop_remainder=drop_remainder)
+        .map(
+            lambda images, labels: (
+                tf.cast(images, tf.float32),
+                tf.cast(labels, tf.int32),
+            )
+        )
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _augmented(
+    dataset: Any, image_size: int, augment: Augmentation, seed: int
+) -> Any:
+    import tensorflow as tf
+
+    # A new pair of numbers for every image and epoch, from one seed.
+    seeds = tf.data.Dataset.random(
+        seed=seed, rerandomize_each_iteration=True
+    ).batch(2, drop_remainder=True)
+
+    def augmented(pair: tuple[Any, Any], pair_seed: Any) -> tuple[Any, Any]:
+        image, label = pair
+        if augment == "flip_crop":
+            image = transforms.random_resized_crop(image, image_size, pair_seed)
+        else:
+            image = transforms.evaluation_crop(image, image_size)
+        if augment != "none":
+            # Another draw than the crop's: else the two would be coupled.
+            flip_seed = pair_seed + tf.constant([0, 1], tf.int64)
+            image = transforms.random_flip(image, flip_seed)
+        return _rounded(image), label
+
+    return tf.data.Dataset.zip((dataset, seeds)).map(
+        augmented, num_parallel_calls=tf.data.AUTOTUNE
+    )
+
+
+def _cached(cache: bool | str) -> Any:
+    return lambda dataset: dataset.cache("" if cache is True else cache)
+
+
+def _rounded(image: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.cast(tf.clip_by_value(tf.math.round(image), 0.0, 255.0), tf.uint8)
+
+
+def _check_arguments(image_size: int, batch_size: int, augment: str) -> None:
+    for name, value in (("image_size", image_size), ("batch_size", batch_size)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"batches: {name} must be a positive integer, received "
+                f"{name}={value!r}"
+            )
+    if augment not in get_args(Augmentation):
+        raise ValueError(
+            f"batches: augment must be one of {get_args(Augmentation)}, "
+            f"received augment={augment!r}"
+        )
+
+
+def _check_pairs(dataset: Any) -> None:
+    spec = getattr(dataset, "element_spec", None)
+    if (
+        not isinstance(spec, tuple)
+        or len(spec) != 2
+        or spec[0].shape.rank not in (None, 3)
+        or spec[1].shape.rank not in (None, 0)
+    ):
+        raise ValueError(
+            "batches: dataset must hold single (image, label) pairs, image "
+            "(height, width, 3) and label a scalar, as ImageDataset.train "
+            f"and .test do; received elements {spec}. Is it batched already, "
+            "or an ImageDataset as a whole?"
+        )

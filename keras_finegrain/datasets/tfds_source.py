@@ -1,0 +1,265 @@
+"""Images from TensorFlow Datasets."""
+
+import difflib
+import importlib
+import importlib.util
+import os
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_finegrain.datasets.errors import DatasetError
+from keras_finegrain.datasets.requirements import (
+    check_preparation,
+    import_tensorflow,
+    import_tfds,
+    one_line,
+    translate_failure,
+)
+from keras_finegrain.datasets.selection import listed
+from keras_finegrain.datasets.sources import Records, Source
+
+_TEST_NAMES = ("test", "validation")
+_LABELS_PER_READ = 1024
+_OWN = {"synthetic_birds": "keras_finegrain.datasets.synthetic_birds"}
+
+
+def known_names() -> list[str]:
+    """Returns the names of the data sets that TFDS and this package have."""
+    tfds = import_tfds()
+    names = tfds.list_builders(with_community_datasets=False)
+    return sorted({*names, *_OWN})
+
+
+def is_known(name: str) -> bool:
+    """Whether TFDS, where it is installed, has a data set of this name."""
+    if importlib.util.find_spec("tensorflow_datasets") is None:
+        return False
+    return name in known_names()
+
+
+def open_builder(
+    name: str,
+    data_dir: str | os.PathLike[str] | None,
+    crop_to_bbox: bool = False,
+) -> Any:
+    """Finds a TFDS builder and checks that it gives images with a label.
+
+    Nothing is downloaded.
+
+    Args:
+        name: As in `tfds.load`, with a configuration or version if wanted.
+        data_dir: Where its data is or will be prepared; None for the
+            default of TFDS, `~/tensorflow_datasets`.
+        crop_to_bbox: Whether a bounding box is needed as well.
+
+    Raises:
+        DatasetError: If TFDS does not know the name, configuration or
+            version, or the data set has no image, label or bounding box.
+    """
+    tfds = import_tfds()
+    base = name.split("/")[0].split(":")[0]
+    if base in _OWN:
+        importlib.import_module(_OWN[base])  # Registers its builder.
+    try:
+        # Offline, asking the Google bucket for prepared data only takes time.
+        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
+    except tfds.core.DatasetNotFoundError:
+        raise DatasetError(_unknown(name, data_dir)) from None
+    except Exception as error:
+        if not re.fullmatch(r"[A-Za-z_]\w*", base):
+            raise DatasetError(_unknown(name, data_dir)) from None
+        # "Failed to construct dataset "x", builder_kwargs "{…}": the reason"
+        reason = re.sub(r"^.*?builder_kwargs.*?}\": ", "", str(error.args[0]))
+        raise DatasetError(
+            f"TFDS cannot open {name!r}: {one_line(reason)}"
+        ) from error
+    image_and_label_keys(builder)
+    features = _features(builder)
+    if crop_to_bbox and not isinstance(
+        features.get("bbox"), tfds.features.BBoxFeature
+    ):
+        raise DatasetError(
+            f"crop_to_bbox=True needs a feature 'bbox', and {name!r} has "
+            f"{listed(sorted(features))}"
+        )
+    return builder
+
+
+def image_and_label_keys(builder: Any) -> tuple[str, str]:
+    """Returns the names of the features that hold the image and its class."""
+    tfds = import_tfds()
+    features = _features(builder)
+    for keys in (builder.info.supervised_keys, ("image", "label")):
+        if (
+            keys
+            and len(keys) == 2
+            and all(isinstance(key, str) for key in keys)
+            and isinstance(features.get(keys[0]), tfds.features.Image)
+            and isinstance(features.get(keys[1]), tfds.features.ClassLabel)
+        ):
+            return keys[0], keys[1]
+    raise DatasetError(
+        f"{builder.name!r} is not a data set of images with one class each: "
+        f"its features are {listed(sorted(features)) or 'unnamed'}"
+    )
+
+
+def prepare(builder: Any) -> None:
+    """Downloads and prepares the data of a builder, unless it is there.
+
+    Raises:
+        DatasetError: Before the download if something that it needs is
+            missing, see `requirements.check_preparation`; in one line where
+            the preparation itself fails.
+    """
+    if builder.is_prepared():
+        return
+    check_preparation(builder)
+    tfds = import_tfds()
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    translate_failure(
+        builder, lambda: builder.download_and_prepare(download_config=config)
+    )
+
+
+def read_prepared(builder: Any, crop_to_bbox: bool = False) -> Source:
+    """Reads the labels of a prepared builder, and no image.
+
+    Where its label feature has numbers for names and the records carry a
+    `label_name` (caltech_birds2011), the names are taken from the records:
+    `baird_sparrow`.
+
+    Raises:
+        DatasetError: If there is no train split or a label is out of range.
+    """
+    keys = image_and_label_keys(builder)
+    splits = list(builder.info.splits)
+    if "train" not in splits:
+        raise DatasetError(
+            f"{builder.name!r} has no split 'train', it has {listed(splits)}"
+        )
+    names = list(builder.info.features[keys[1]].names)
+    train = _read_split(builder, "train", keys, names, crop_to_bbox)
+    test = None
+    for split in _TEST_NAMES:
+        if split not in splits:
+            continue
+        test = _read_split(builder, split, keys, names, crop_to_bbox)
+        if not (test.labels < 0).all():
+            break
+        test = None  # A test split whose labels were held back.
+    return Source(builder.name, tuple(names), train, test)
+
+
+def _features(builder: Any) -> dict[str, Any]:
+    """Returns the features by name; none where records are not named."""
+    tfds = import_tfds()
+    features = builder.info.features
+    if not isinstance(features, tfds.features.FeaturesDict):
+        return {}
+    return dict(features.items())
+
+
+def _read_split(
+    builder: Any,
+    split: str,
+    keys: tuple[str, str],
+    names: list[str],
+    crop_to_bbox: bool,
+) -> Records:
+    image_key, label_key = keys
+    labels = _read_labels(builder, split, label_key, names)
+    held_back = labels.size > 0 and (labels < 0).all()
+    if not held_back:
+        _check_range(builder.name, split, labels, len(names))
+
+    def examples() -> Any:
+        tf, tfds = import_tensorflow(), import_tfds()
+        wanted = {image_key: True, label_key: True}
+        if crop_to_bbox:
+            wanted["bbox"] = True
+        dataset = builder.as_dataset(
+            split=split,
+            decoders=tfds.decode.PartialDecoding(
+                wanted, decoders={image_key: tfds.decode.SkipDecoding()}
+            ),
+        )
+        return dataset.enumerate().map(
+            lambda index, example: {
+                "encoded": example[image_key],
+                "label": example[label_key],
+                "origin": tf.strings.join(
+                    [f"{builder.name}, {split} record ", tf.as_string(index)]
+                ),
+                **({"bbox": example["bbox"]} if crop_to_bbox else {}),
+            }
+        )
+
+    return Records(labels, examples)
+
+
+def _read_labels(
+    builder: Any, split: str, label_key: str, names: list[str]
+) -> npt.NDArray[np.int64]:
+    """Reads the labels of a split; fills in `names` that are numbers."""
+    tfds = import_tfds()
+    unnamed = all(name == str(i) for i, name in enumerate(names))
+    has_names = isinstance(
+        _features(builder).get("label_name"), tfds.features.Text
+    )
+    wanted = {label_key: True}
+    if unnamed and has_names:
+        wanted["label_name"] = True
+    dataset = builder.as_dataset(
+        split=split, decoders=tfds.decode.PartialDecoding(wanted)
+    ).batch(_LABELS_PER_READ)
+    labels: list[npt.NDArray[np.int64]] = []
+    found: dict[int, str] = {}
+    for batch in dataset.as_numpy_iterator():
+        labels.append(batch[label_key].astype(np.int64))
+        for label, name in zip(
+            batch[label_key], batch.get("label_name", ()), strict=False
+        ):
+            found.setdefault(int(label), name.decode())
+    for label, name in found.items():
+        if 0 <= label < len(names):
+            names[label] = name
+    return np.concatenate(labels) if labels else np.zeros(0, np.int64)
+
+
+def _check_range(
+    name: str, split: str, labels: npt.NDArray[np.int64], num_classes: int
+) -> None:
+    wrong = labels[(labels < 0) | (labels >= num_classes)]
+    if wrong.size:
+        raise DatasetError(
+            f"{name!r}: labels must lie in [0, {num_classes}), and the split "
+            f"{split!r} has {wrong.size} others, such as {wrong[0]}: its "
+            "records and its features.json do not belong together"
+        )
+
+
+def _unknown(name: str, data_dir: str | os.PathLike[str] | None) -> str:
+    base = name.split("/")[0].split(":")[0]
+    known = known_names()
+    if data_dir is not None and pathlib.Path(data_dir).is_dir():
+        known += [p.name for p in pathlib.Path(data_dir).iterdir()]
+    # "Cars-196" for cars196: people remember the letters and the numbers.
+    letters = {_letters(candidate): candidate for candidate in known}
+    near = difflib.get_close_matches(_letters(base), list(letters), n=3)
+    message = f"TFDS has no data set {name!r}"
+    if near:
+        return f"{message}: did you mean {listed([letters[n] for n in near])}?"
+    return (
+        f"{message}, and it is no folder: pass a name of "
+        "https://www.tensorflow.org/datasets/catalog or a folder with one "
+        "folder a class"
+    )
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())
