@@ -1,3 +1,33 @@
 """Keras 3 layers and losses for telling look-alike classes apart."""
 
+from keras_finegrain import distribution as distribution
+from keras_finegrain import labels as labels
+from keras_finegrain import layers as layers
+from keras_finegrain import losses as losses
+from keras_finegrain import optimizers as optimizers
+from keras_finegrain import regularizers as regularizers
+from keras_finegrain import row_update as row_update
 from keras_finegrain._version import __version__ as __version__
+from keras_finegrain.labels import label_scope as label_scope
+from keras_finegrain.layers import CenterLoss as CenterLoss
+from keras_finegrain.layers import MCLoss as MCLoss
+from keras_finegrain.layers import SoftTriple as SoftTriple
+from keras_finegrain.models import Model as Model
+from keras_finegrain.models import Sequential as Sequential
+
+__all__ = [
+    "CenterLoss",
+    "MCLoss",
+    "Model",
+    "Sequential",
+    "SoftTriple",
+    "__version__",
+    "distribution",
+    "label_scope",
+    "labels",
+    "layers",
+    "losses",
+    "optimizers",
+    "regularizers",
+    "row_update",
+]

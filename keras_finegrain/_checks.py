@@ -1,0 +1,73 @@
+"""Checks of arguments: each error names argument, rule, value and remedy."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finegrain._typing import Tensor
+
+
+def positive_integer(who: str, name: str, value: Any) -> int:
+    """Returns `value` as an int, or raises if it is not an integer >= 1."""
+    is_integer = isinstance(value, (int, np.integer))
+    if not is_integer or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            f"{who}: {name} must be an integer of at least 1, received "
+            f"{value!r}."
+        )
+    return int(value)
+
+
+def number(
+    who: str,
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """Returns `value` as a float, or raises if it lies outside its range."""
+    rules = []
+    valid = isinstance(value, (int, float, np.number))
+    valid = valid and not isinstance(value, bool) and math.isfinite(value)
+    if above is not None:
+        rules.append(f"above {above:g}")
+        valid = valid and value > above
+    if at_least is not None:
+        rules.append(f"at least {at_least:g}")
+        valid = valid and value >= at_least
+    if at_most is not None:
+        rules.append(f"at most {at_most:g}")
+        valid = valid and value <= at_most
+    if not valid:
+        rule = " and ".join(rules)
+        raise ValueError(
+            f"{who}: {name} must be a finite number{rule and ' '}{rule}, "
+            f"received {value!r}."
+        )
+    return float(value)
+
+
+def one_of(who: str, name: str, value: Any, options: Sequence[str]) -> str:
+    """Returns `value`, or raises if it is none of `options`."""
+    if not isinstance(value, str) or value not in options:
+        listed = ", ".join(repr(option) for option in options)
+        raise ValueError(
+            f"{who}: {name} must be one of {listed}, received {value!r}."
+        )
+    return value
+
+
+def concrete(tensor: Tensor) -> np.ndarray | None:
+    """The tensor's values where reading them is possible, else `None`.
+
+    Inside a compiled step a tensor has no values yet.
+    """
+    try:
+        return np.asarray(keras.ops.convert_to_numpy(tensor))
+    except Exception:  # each backend raises an error class of its own
+        return None

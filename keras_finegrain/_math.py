@@ -1,0 +1,45 @@
+"""Pieces of mathematics that several rooms use."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_finegrain._typing import Tensor
+
+
+def unit_length(vectors: Tensor) -> Tensor:
+    """Scales the vectors on the last axis to length 1.
+
+    A zero vector stays zero and has a zero gradient: a ReLU can make one, and
+    `keras.ops.normalize` gives it NaN as its gradient.
+
+    Args:
+        vectors: Tensor `(..., dim)`.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    squared = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    # Below this the square root of a float32 has no correct digits left.
+    nonzero = squared > np.finfo("float32").tiny
+    inverse = ops.rsqrt(ops.where(nonzero, squared, 1.0))
+    return vectors * ops.where(nonzero, inverse, 0.0)
+
+
+def unit_distance(cosine: Tensor) -> Tensor:
+    """√(2 − 2·cosine): the distance of two vectors of unit length.
+
+    Args:
+        cosine: Tensor of any shape, in [-1, 1].
+
+    Returns:
+        Tensor of the same shape, in [0, 2]. Where the vectors coincide to the
+        dtype's precision it is 0 and so is its gradient; the root's own would
+        be infinite there.
+    """
+    dtype = keras.backend.standardize_dtype(cosine.dtype)
+    squared = 2.0 - 2.0 * cosine
+    apart = squared > 4.0 * float(np.finfo(dtype).eps)
+    # Before and after the root: its gradient at 0 is not finite, and 0 times
+    # that would be NaN.
+    return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)

@@ -1,0 +1,94 @@
+"""The only file that knows about replicas.
+
+`tf.distribute` runs the model once per replica, each in a thread of its own
+and each with its share of the batch: what concerns the whole batch has to be
+collected here. JAX's `keras.distribution` shows the layers the whole batch,
+and PyTorch and a single device have one replica: there these functions return
+what they were given.
+"""
+
+import threading
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_finegrain._typing import Tensor
+
+
+def _replica_context() -> Any | None:
+    """The context of `tf.distribute`'s replica, where there are several."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return None
+    return context
+
+
+def gather(values: Tensor) -> Tensor:
+    """Joins the replicas' shares of a batch along the first axis.
+
+    Args:
+        values: Tensor `(replica_batch, ...)`; the replicas' batches may differ
+            in length.
+
+    Returns:
+        Tensor `(batch, ...)`, the same on every replica, in the order of the
+        replicas. No gradient flows through it.
+
+    Example:
+
+    >>> tuple(keras_finegrain.distribution.gather(ops.ones((4, 2))).shape)
+    (4, 2)
+    """
+    values = ops.stop_gradient(values)
+    context = _replica_context()
+    if context is None:
+        return values
+    return context.all_gather(values, axis=0)
+
+
+def global_sum(values: Tensor) -> Tensor:
+    """Sums a tensor over the replicas, for use in `add_loss`.
+
+    Keras divides an `add_loss` by the number of replicas R and adds up the
+    replicas' gradients. The sum returned here therefore has the value of the
+    global sum on every replica, and R times the gradient of the replica's own
+    share: the reported loss and the gradient both equal one device's.
+
+    Args:
+        values: Tensor of any shape: this replica's share of the sum.
+
+    Returns:
+        Tensor of the same shape.
+
+    Example:
+
+    >>> float(keras_finegrain.distribution.global_sum(ops.sum(ops.ones(4))))
+    4.0
+    """
+    context = _replica_context()
+    if context is None:
+        return values
+    import tensorflow as tf
+
+    total = context.all_reduce(
+        tf.distribute.ReduceOp.SUM, ops.stop_gradient(values)
+    )
+    share = values * ops.cast(context.num_replicas_in_sync, values.dtype)
+    return ops.stop_gradient(total - share) + share
+
+
+class ReplicaLocalList(threading.local):
+    """A list for each replica.
+
+    Keras keeps the losses of a layer in one list. A collective operation in
+    the forward pass hands over to another replica's thread, which would then
+    read or clear the losses of this one.
+    """
+
+    def __init__(self) -> None:
+        self.items: list[Tensor] = []

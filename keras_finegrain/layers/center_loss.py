@@ -1,0 +1,346 @@
+"""Center loss: every embedding is pulled to the center of its class."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_finegrain._checks import number, one_of
+from keras_finegrain._math import unit_length
+from keras_finegrain._typing import InitializerLike, Tensor
+from keras_finegrain.distribution import gather, global_sum
+from keras_finegrain.layers.labelled_loss import (
+    LabelledBatch,
+    LabelledLossLayer,
+    visible_where_invalid,
+)
+from keras_finegrain.row_update import read_rows, write_rows
+
+
+def half_squared_distance(features: Tensor, centers: Tensor) -> Tensor:
+    """½‖xᵢ − c_yᵢ‖² (Wen et al. 2016, equation 2, before the sum).
+
+    Args:
+        features: Embeddings x `(batch, dim)`.
+        centers: The center of each embedding's class `(batch, dim)`.
+
+    Returns:
+        Tensor `(batch,)`.
+    """
+    return 0.5 * ops.sum(ops.square(features - centers), axis=-1)
+
+
+def class_counts(
+    labels: Tensor, batch_labels: Tensor, counted: Tensor
+) -> Tensor:
+    """How often the class of each sample stands in a batch.
+
+    Args:
+        labels: Integers `(n,)`.
+        batch_labels: Integers `(batch,)`: the labels to count in.
+        counted: Boolean `(batch,)`: those of them that count.
+
+    Returns:
+        int32 tensor `(n,)`.
+    """
+    same = ops.equal(labels[:, None], batch_labels[None, :])
+    same = ops.logical_and(same, counted[None, :])
+    return ops.sum(ops.cast(same, "int32"), axis=1)
+
+
+def moved_centers(
+    features: Tensor,
+    centers: Tensor,
+    labels: Tensor,
+    counted: Tensor,
+    alpha: float,
+) -> Tensor:
+    """The centers after a batch (Wen et al. 2016, equations 3 and 4).
+
+    With n the number of counted samples of class j,
+
+        c_j ← c_j − α · Σᵢ[yᵢ = j] (c_j − xᵢ) / (1 + n)
+
+    Args:
+        features: Embeddings x `(batch, dim)`.
+        centers: The center of each embedding's class `(batch, dim)`.
+        labels: Integers `(batch,)`.
+        counted: Boolean `(batch,)`; the other samples move nothing, whatever
+            their features are.
+        alpha: The rate α.
+
+    Returns:
+        Tensor `(batch, dim)`: the new center of each sample's class. Samples
+        of one class get the same row, bit for bit, so that the order in which
+        they are written is of no importance.
+    """
+    # The first position of a label stands for its class: as many segments as
+    # samples, however many classes there are.
+    same = ops.equal(labels[:, None], labels[None, :])
+    first = ops.cast(ops.argmax(ops.cast(same, "int32"), axis=1), "int32")
+    steps = ops.where(counted[:, None], centers - features, 0.0)
+    ones = ops.cast(counted, steps.dtype)[:, None]
+    sums = ops.segment_sum(
+        ops.concatenate([steps, ones], axis=1),
+        first,
+        num_segments=ops.shape(steps)[0],
+    )
+    sums = ops.take(sums, first, axis=0)
+    return centers - alpha * sums[:, :-1] / (1.0 + sums[:, -1:])
+
+
+@keras.saving.register_keras_serializable(package="keras_finegrain")
+class CenterLoss(LabelledLossLayer):
+    """Pulls each embedding towards the center of its class.
+
+    The layer stands between the embedding and the head, returns the embedding
+    unchanged and adds
+
+        L = loss_weight · mean_i ½‖xᵢ − c_yᵢ‖²
+
+    to the model's loss. The centers c are learned along the way. They get no
+    gradient: after each training batch the center of each class j that occurs
+    in it moves by the paper's moving average,
+
+        c_j ← c_j − alpha · Σᵢ[yᵢ = j] (c_j − xᵢ) / (1 + Σᵢ[yᵢ = j])
+
+    `loss_weight` does not scale this step; classes that do not occur stay.
+    Under a distribution strategy every replica makes the update of the whole
+    global batch. A frozen layer (`trainable = False`) keeps its centers.
+
+    Labels come from `y` of `fit()` in a `keras_finegrain.Model` or
+    `keras_finegrain.Sequential`, or explicitly as the argument `labels`. With
+    labels the loss is also computed in `evaluate()`, where no center moves.
+    Without labels (`predict()`, an exported model) the layer does nothing.
+
+    The mean value, without `loss_weight`, stands as `center_loss` in the logs.
+
+    Args:
+        num_classes: The number of classes, at least 1. Labels lie in
+            `[0, num_classes)`.
+        loss_weight: λ, at least 0. Default 1e-3: the value of the fine-grained
+            experiments (ResNet-50 on 21 sparrows of CUB-200-2011); the paper
+            uses 3e-3 on faces.
+        alpha: α, the rate of the moving average, in [0, 1]. Default 0.5, the
+            paper's.
+        update: "moving_average", or "gradient" to train the centers with the
+            model's optimizer. That is pytorch-center-loss, up to its factor
+            2: its loss is twice this one.
+        normalize: Whether embeddings are scaled to unit length for the loss
+            and the centers. The returned embedding stays as it is.
+        reduction: "mean" over the global batch; "sum" over it; or
+            "class_mean": each squared distance is divided by the count of its
+            class in the batch, then all are summed. With `normalize=True` that
+            is the variant that was published for MNIST.
+        centers_initializer: Initializer of the centers `(num_classes, dim)`.
+            Default "zeros".
+        ignore_class: A label (such as -1 or 255) whose samples count neither
+            in the loss nor for the centers, or `None`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
+
+    Call arguments:
+        features: Embeddings `(batch, dim)`. A tensor of a higher rank
+            `(batch, ..., dim)` needs explicit labels `(batch, ...)`.
+        labels: Integers `(batch,)` or `(batch, 1)`, or one-hot
+            `(batch, num_classes)`; soft labels count as their largest class.
+            `None` to take them from the label scope.
+        sample_weight: Weights `(batch,)` of the samples in the loss; the
+            centers' step does not know them, as in the paper.
+        training: Whether centers move.
+
+    Input shape:
+        `(batch, dim)`.
+
+    Output shape:
+        The input's.
+
+    Raises:
+        ValueError: For an argument out of its range; for training without
+            labels; for labels of another shape, of float dtype and not
+            one-hot, or outside `[0, num_classes)`; for a feature map. Inside
+            a compiled step, where values cannot be read, a label out of the
+            range turns the loss into NaN and moves no center.
+
+    Rows whose embedding holds NaN or infinity move no center; the loss of such
+    a batch is not finite either.
+
+    Attributes:
+        centers: Variable `(num_classes, dim)`, float32 under every policy, or
+            float64 under a float64 one.
+
+    Example:
+
+    >>> embedding = keras.Sequential(
+    ...     [keras.Input((8,)), keras.layers.Dense(2)]
+    ... )
+    >>> model = keras_finegrain.Sequential([
+    ...     embedding,
+    ...     keras_finegrain.CenterLoss(num_classes=3, loss_weight=0.01),
+    ...     keras.layers.Dense(3),
+    ... ])
+    >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+    >>> x, y = np.ones((6, 8)), np.array([0, 1, 2, 0, 1, 2])
+    >>> history = model.fit(x, y, batch_size=6, verbose=0)
+    >>> sorted(history.history)
+    ['center_loss', 'loss']
+
+    Reference:
+        - [Wen et al., "A Discriminative Feature Learning Approach for Deep
+          Face Recognition", ECCV 2016](https://ydwen.github.io/papers/WenECCV16.pdf)
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        loss_weight: float = 1e-3,
+        alpha: float = 0.5,
+        update: str = "moving_average",
+        normalize: bool = False,
+        reduction: str = "mean",
+        centers_initializer: InitializerLike = "zeros",
+        ignore_class: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, ("center_loss",), ignore_class, **kwargs)
+        who = self.who
+        self.loss_weight = number(who, "loss_weight", loss_weight, at_least=0)
+        self.alpha = number(who, "alpha", alpha, at_least=0, at_most=1)
+        self.update = one_of(
+            who, "update", update, ("moving_average", "gradient")
+        )
+        self.normalize = bool(normalize)
+        self.reduction = one_of(
+            who, "reduction", reduction, ("mean", "sum", "class_mean")
+        )
+        self.centers_initializer = keras.initializers.get(centers_initializer)
+
+    def build(self, features_shape: tuple[int | None, ...]) -> None:
+        """Creates the centers.
+
+        Args:
+            features_shape: `(batch, ..., dim)`.
+        """
+        if len(features_shape) < 2 or features_shape[-1] is None:
+            raise ValueError(
+                f"{self.who} needs embeddings of the shape (batch, dim) with a "
+                f"known dim, received the shape {tuple(features_shape)}."
+            )
+        self.centers = self.add_weight(
+            name="centers",
+            shape=(self.num_classes, features_shape[-1]),
+            dtype=self.loss_dtype,
+            initializer=self.centers_initializer,
+            trainable=self.update == "gradient",
+            autocast=False,
+            # Every replica moves its centers by the global batch: there is
+            # nothing left to aggregate.
+            aggregation=None if self.update == "gradient" else "none",
+        )
+
+    def call(
+        self,
+        features: Tensor,
+        labels: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
+        """Returns `features`, adds the loss and moves the centers."""
+        batch_shape = tuple(features.shape)[:-1]
+        if training and labels is None and len(batch_shape) > 1:
+            raise ValueError(self._not_pooled(features))
+        batch = self.labelled_batch(
+            labels, sample_weight, batch_shape, training
+        )
+        if batch is None:
+            return features
+
+        embeddings = ops.reshape(
+            ops.cast(features, self.loss_dtype), (-1, features.shape[-1])
+        )
+        if self.normalize:
+            embeddings = unit_length(embeddings)
+        if self.update == "gradient":
+            centers = ops.take(self.centers, batch.labels, axis=0)
+        else:
+            centers = read_rows(self.centers, batch.labels)
+        loss, measured, count = self._reduce(
+            half_squared_distance(embeddings, centers), batch
+        )
+        self.add_loss(self.loss_weight * loss)
+        self.measure("center_loss", measured, weight=count)
+        if training and self.trainable and self.update == "moving_average":
+            self._move_centers(embeddings, batch)
+        return features
+
+    def _reduce(
+        self, distances: Tensor, batch: LabelledBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, the same for the logs, and the samples behind it."""
+        if self.reduction == "class_mean":
+            counts = class_counts(
+                batch.labels, gather(batch.labels), gather(batch.counted)
+            )
+            distances = distances / ops.cast(
+                ops.maximum(counts, 1), distances.dtype
+            )
+        mean, count = self.global_mean(distances, batch)
+        if self.reduction == "mean":
+            return mean, mean, count
+        loss = mean * ops.maximum(count, 1.0)
+        return loss, loss, count
+
+    def _move_centers(self, embeddings: Tensor, batch: LabelledBatch) -> None:
+        counted = ops.logical_and(batch.valid, batch.counted)
+        counted = ops.logical_and(
+            counted, ops.all(ops.isfinite(embeddings), axis=-1)
+        )
+        # The whole global batch moves the centers, on every replica alike.
+        embeddings = gather(embeddings)
+        labels = gather(batch.labels)
+        counted = gather(counted)
+        rows = moved_centers(
+            embeddings,
+            read_rows(self.centers, labels),
+            labels,
+            counted,
+            self.alpha,
+        )
+        write_rows(self.centers, labels, rows)
+
+    def _not_pooled(self, features: Tensor) -> str:
+        return (
+            f"{self.who} needs one embedding (batch, dim) for each label, "
+            f"received the shape {tuple(features.shape)}. Pool a feature map "
+            "first, for instance with keras.layers.GlobalAveragePooling2D(). "
+            "Labels for each position have to be given explicitly: "
+            "`layer(features, labels)` with labels of the shape (batch, ...)."
+        )
+
+    def compute_output_spec(
+        self,
+        features: keras.KerasTensor,
+        labels: Any = None,
+        sample_weight: Any = None,
+        training: bool | None = None,
+    ) -> keras.KerasTensor:
+        """The features' own shape and dtype."""
+        if labels is None and len(features.shape) > 2:
+            raise ValueError(self._not_pooled(features))
+        return super().compute_output_spec(
+            features, labels, sample_weight, training
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "loss_weight": self.loss_weight,
+            "alpha": self.alpha,
+            "update": self.update,
+            "normalize": self.normalize,
+            "reduction": self.reduction,
+            "centers_initializer": keras.initializers.serialize(
+                self.centers_initializer
+            ),
+            "ignore_class": self.ignore_class,
+        }

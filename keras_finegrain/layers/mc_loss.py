@@ -1,0 +1,450 @@
+"""Mutual-channel loss: each class owns channels that tell it from the rest."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_finegrain._checks import number, positive_integer
+from keras_finegrain._typing import Tensor
+from keras_finegrain.layers.labelled_loss import LabelledLossLayer
+
+
+def group_sizes(
+    num_channels: int,
+    num_classes: int,
+    channels_per_class: int | Sequence[int] | None = None,
+) -> tuple[int, ...]:
+    """The number ξ_c of channels of each class.
+
+    Args:
+        num_channels: N, the channels of the feature map.
+        num_classes: C.
+        channels_per_class: One size for all, a size for each, or `None` to
+            share out all channels as evenly as possible: with q, r = divmod(N,
+            C) the first C − r classes get q channels, the others q + 1.
+
+    Returns:
+        C sizes that add up to N.
+
+    Raises:
+        ValueError: If the sizes do not fit the channels.
+
+    Example:
+
+    >>> keras_finegrain.layers.mc_loss.group_sizes(13, 5)
+    (2, 2, 3, 3, 3)
+    """
+    if channels_per_class is None:
+        smaller, larger_groups = divmod(num_channels, num_classes)
+        if smaller == 0:
+            raise ValueError(
+                f"the feature map has {num_channels} channels for {num_classes}"
+                " classes, and every class needs one of its own. Widen it in "
+                "front of the loss, for instance with "
+                f"keras.layers.Conv2D({3 * num_classes}, 1, activation='relu')."
+            )
+        return (smaller,) * (num_classes - larger_groups) + (
+            smaller + 1,
+        ) * larger_groups
+    if isinstance(channels_per_class, int):
+        sizes = (channels_per_class,) * num_classes
+    else:
+        sizes = tuple(channels_per_class)
+    if len(sizes) != num_classes or sum(sizes) != num_channels:
+        raise ValueError(
+            f"channels_per_class gives {len(sizes)} classes {sum(sizes)} "
+            f"channels in all, but there are {num_classes} classes and the "
+            f"feature map has {num_channels} channels. Leave it None to share "
+            "them out evenly, or bring the map to that many channels with "
+            f"keras.layers.Conv2D({sum(sizes)}, 1, activation='relu')."
+        )
+    return sizes
+
+
+@dataclasses.dataclass(frozen=True)
+class _GroupLayout:
+    """The groups in order of size, so that equal sizes share one reshape.
+
+    Attributes:
+        blocks: Size and number of classes of each block of equal groups.
+        class_order: The classes in that order, or `None` if they are in it.
+        channel_order: Their channels in that order, or `None` likewise.
+    """
+
+    blocks: tuple[tuple[int, int], ...]
+    class_order: np.ndarray | None
+    channel_order: np.ndarray | None
+
+    @classmethod
+    def of(cls, sizes: Sequence[int]) -> "_GroupLayout":
+        distinct, counts = np.unique(sizes, return_counts=True)
+        blocks = tuple(zip(distinct.tolist(), counts.tolist(), strict=True))
+        class_order = np.argsort(sizes, kind="stable")
+        if np.array_equal(class_order, np.arange(len(sizes))):
+            return cls(blocks, None, None)
+        owners = np.repeat(np.arange(len(sizes)), sizes)
+        place = np.argsort(class_order)
+        return cls(
+            blocks, class_order, np.argsort(place[owners], kind="stable")
+        )
+
+
+def group_max(values: Tensor) -> Tensor:
+    """The maximum over the last axis, the gradient going to the first one.
+
+    After a ReLU many positions of a group are zero together. The papers' code
+    gives such a tie's gradient to the first channel; `ops.max` would share it
+    out. Halving the axis in pairs of neighbours keeps their order.
+
+    Args:
+        values: Tensor `(..., channels)`.
+
+    Returns:
+        Tensor `(...)`.
+    """
+    while values.shape[-1] > 1:
+        even, odd = values[..., 0::2], values[..., 1::2]
+        paired = even[..., : odd.shape[-1]]
+        larger = ops.where(odd > paired, odd, paired)
+        if even.shape[-1] > odd.shape[-1]:
+            larger = ops.concatenate([larger, even[..., -1:]], axis=-1)
+        values = larger
+    return values[..., 0]
+
+
+def max_over_groups(values: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The maximum over the channels of each class.
+
+    Args:
+        values: Tensor `(..., channels)`, each class's channels side by side.
+        sizes: The number of channels of each class.
+
+    Returns:
+        Tensor `(..., num_classes)`.
+
+    Example:
+
+    >>> values = ops.array([[1.0, 5.0, 2.0]])
+    >>> maxima = keras_finegrain.layers.mc_loss.max_over_groups(values, (2, 1))
+    >>> ops.convert_to_numpy(maxima).tolist()
+    [[5.0, 2.0]]
+    """
+    layout = _GroupLayout.of(sizes)
+    if layout.channel_order is not None:
+        values = ops.take(values, layout.channel_order, axis=-1)
+    leading = ops.shape(values)[:-1]
+    maxima = []
+    start = 0
+    for size, classes in layout.blocks:
+        stop = start + size * classes
+        block = ops.reshape(values[..., start:stop], (*leading, classes, size))
+        maxima.append(group_max(block))
+        start = stop
+    joined = maxima[0] if len(maxima) == 1 else ops.concatenate(maxima, axis=-1)
+    if layout.class_order is not None:
+        joined = ops.take(joined, np.argsort(layout.class_order), axis=-1)
+    return joined
+
+
+def discriminality(
+    feature_map: Tensor,
+    labels: Tensor,
+    sizes: Sequence[int],
+    kept: Tensor | None = None,
+) -> Tensor:
+    """L_dis of each sample (Chang et al. 2020, equations 3 to 5).
+
+    The class's score is its strongest kept channel at each position, averaged
+    over the positions; L_dis is the cross-entropy of the softmax of the
+    scores. A dropped channel stands as 0, as in the paper's equation.
+
+    Args:
+        feature_map: F `(batch, positions, channels)`.
+        labels: Integers `(batch,)` in `[0, num_classes)`.
+        sizes: The number of channels of each class.
+        kept: 1 for the kept channels and 0 for the dropped ones `(channels,)`,
+            or `None` to keep all.
+
+    Returns:
+        Tensor `(batch,)`.
+    """
+    if kept is not None:
+        feature_map = feature_map * kept
+    scores = ops.mean(max_over_groups(feature_map, sizes), axis=1)
+    target = ops.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
+    return ops.logsumexp(scores, axis=1) - target
+
+
+def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
+    """L_div of each sample (Chang et al. 2020, equations 6 and 7).
+
+    Each channel becomes a distribution over the positions by a softmax; the
+    class's strongest channel at each position, summed over the positions and
+    averaged over the classes. It is 1 where the channels of a class lie on
+    each other and ξ where each lies on a place of its own.
+
+    Args:
+        feature_map: F `(batch, positions, channels)`.
+        sizes: The number of channels of each class.
+
+    Returns:
+        Tensor `(batch,)`, in [1, max(sizes)].
+    """
+    over_positions = ops.softmax(feature_map, axis=1)
+    strongest = max_over_groups(over_positions, sizes)
+    return ops.mean(ops.sum(strongest, axis=1), axis=-1)
+
+
+def random_channels(
+    sizes: Sequence[int], seed: Any, dtype: str = "float32"
+) -> Tensor:
+    """Draws the channels that L_dis sees in this step: M of equation 4.
+
+    Args:
+        sizes: The number of channels of each class.
+        seed: A `keras.random.SeedGenerator` or an int.
+        dtype: Dtype of the result.
+
+    Returns:
+        Tensor `(channels,)` of zeros and ones: of each class's ξ channels,
+        ⌊ξ/2⌋ are zero.
+    """
+    layout = _GroupLayout.of(sizes)
+    blocks = []
+    for size, classes in layout.blocks:
+        draws = keras.random.uniform((classes, size), seed=seed)
+        rank = ops.argsort(ops.argsort(draws, axis=-1), axis=-1)
+        blocks.append(ops.reshape(rank >= size // 2, (-1,)))
+    kept = ops.cast(ops.concatenate(blocks), dtype)
+    if layout.channel_order is not None:
+        kept = ops.take(kept, np.argsort(layout.channel_order))
+    return kept
+
+
+@keras.saving.register_keras_serializable(package="keras_finegrain")
+class MCLoss(LabelledLossLayer):
+    """Mutual-channel loss: channels of a feature map belong to classes.
+
+    The layer stands behind the backbone, returns the feature map unchanged and
+    adds
+
+        L = loss_weight · (L_dis − diversity_weight · L_div)
+
+    to the model's loss. L_dis makes the channels of a class sufficient to
+    recognise it, whichever half of them is looked at; L_div makes them look at
+    different places. It needs no weights and costs nothing after training.
+
+    - L_dis: half of each class's channels are dropped at random (one draw a
+      step, the same for all samples and replicas), then the maximum over the
+      class's channels, the mean over the positions, and cross-entropy.
+    - L_div: softmax over the positions in each channel, the maximum over the
+      class's channels, summed over the positions, averaged over the classes.
+      It lies in [1, ξ] with ξ channels a class.
+
+    Labels come from `y` of `fit()` in a `keras_finegrain.Model` or
+    `keras_finegrain.Sequential`, or explicitly as the argument `labels`. With
+    labels the loss is also computed in `evaluate()`, with all channels.
+    Without labels (`predict()`, an exported model) the layer does nothing.
+
+    Both parts stand in the logs: `discriminality` (L_dis) and `diversity`
+    (L_div, before its weight).
+
+    Published settings:
+
+    | setting | loss_weight μ | diversity_weight λ | channels_per_class ξ |
+    |---|---|---|---|
+    | fine-tuning a pre-trained backbone | 0.005 | 10 | `None` |
+    | training from scratch | 1.5 | 10 | 3 |
+    | official code: α·L_dis + β·(1 − L_div/ξ), α 1.5, β 20 | α | β / (α·ξ) | 3 |
+
+    The last differs from the official value by the constant β. The ablations
+    are `diversity_weight=0` (no L_div) and `drop=False` (no channel dropping).
+
+    Args:
+        num_classes: The number of classes C, at least 1.
+        loss_weight: μ, at least 0. Default 0.005, the paper's for fine-tuning.
+        diversity_weight: λ, at least 0. Default 10, the paper's.
+        channels_per_class: ξ: one number for all classes, a sequence of one
+            for each, or `None` (default) to share out the N channels evenly:
+            with q, r = divmod(N, C), the first C − r classes get q, the others
+            q + 1. Class c owns the channels right behind those of c − 1.
+        drop: Whether half of each class's channels are dropped in training.
+        data_format: "channels_last" or "channels_first". Default: that of the
+            Keras configuration.
+        seed: Seed of the dropping: an int, or `None` for a random one.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
+
+    Call arguments:
+        feature_map: `(batch, *positions, channels)`, or
+            `(batch, channels, *positions)`; best behind a ReLU, as in the
+            paper: a dropped channel counts as 0.
+        labels: Integers `(batch,)` or `(batch, 1)`, or one-hot
+            `(batch, num_classes)`; soft labels count as their largest class.
+            `None` to take them from the label scope.
+        sample_weight: Weights `(batch,)` of the samples in both parts.
+        training: Whether channels are dropped.
+
+    Input shape:
+        `(batch, height, width, channels)`, or any number of axes of positions.
+
+    Output shape:
+        The input's.
+
+    Raises:
+        ValueError: For an argument out of its range; for fewer channels than
+            classes or sizes that do not add up; for a vector where a feature
+            map belongs; for training without labels; for labels of another
+            shape, of float dtype and not one-hot, or outside
+            `[0, num_classes)` (inside a compiled step, where values cannot be
+            read, such a label turns the loss into NaN).
+
+    Example:
+
+    >>> model = keras_finegrain.Sequential([
+    ...     keras.Input((8, 8, 3)),
+    ...     keras.layers.Conv2D(6, 3, activation="relu"),
+    ...     keras_finegrain.MCLoss(num_classes=2, seed=0),
+    ...     keras.layers.GlobalAveragePooling2D(),
+    ...     keras.layers.Dense(2),
+    ... ])
+    >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+    >>> x, y = np.ones((4, 8, 8, 3)), np.array([0, 1, 0, 1])
+    >>> history = model.fit(x, y, verbose=0)
+    >>> sorted(history.history)
+    ['discriminality', 'diversity', 'loss']
+
+    Reference:
+        - [Chang et al., "The Devil is in the Channels: Mutual-Channel Loss for
+          Fine-Grained Image Classification", IEEE TIP
+          2020](https://arxiv.org/abs/2002.04264)
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        loss_weight: float = 0.005,
+        diversity_weight: float = 10.0,
+        channels_per_class: int | Sequence[int] | None = None,
+        drop: bool = True,
+        data_format: str | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, ("discriminality", "diversity"), **kwargs)
+        who = self.who
+        self.loss_weight = number(who, "loss_weight", loss_weight, at_least=0)
+        self.diversity_weight = number(
+            who, "diversity_weight", diversity_weight, at_least=0
+        )
+        if channels_per_class is None:
+            self.channels_per_class = None
+        elif isinstance(channels_per_class, (int, np.integer)):
+            self.channels_per_class = positive_integer(
+                who, "channels_per_class", channels_per_class
+            )
+        else:
+            self.channels_per_class = tuple(
+                positive_integer(who, "each of channels_per_class", size)
+                for size in channels_per_class
+            )
+        self.drop = bool(drop)
+        self.data_format = _data_format(who, data_format)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build(self, feature_map_shape: tuple[int | None, ...]) -> None:
+        """Shares out the channels.
+
+        Args:
+            feature_map_shape: `(batch, *positions, channels)`.
+        """
+        if len(feature_map_shape) < 3:
+            raise ValueError(
+                f"{self.who} needs a feature map (batch, height, width, "
+                "channels), received the shape "
+                f"{tuple(feature_map_shape)}. Put the layer before the pooling."
+            )
+        axis = -1 if self.data_format == "channels_last" else 1
+        channels = feature_map_shape[axis]
+        if channels is None:
+            raise ValueError(
+                f"{self.who} needs a known number of channels, received the "
+                f"shape {tuple(feature_map_shape)} with data_format="
+                f"{self.data_format!r}."
+            )
+        try:
+            self.group_sizes = group_sizes(
+                channels, self.num_classes, self.channels_per_class
+            )
+        except ValueError as error:
+            raise ValueError(f"{self.who}: {error}") from None
+
+    def call(
+        self,
+        feature_map: Tensor,
+        labels: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
+        """Returns `feature_map` and adds the loss."""
+        batch = self.labelled_batch(
+            labels, sample_weight, (feature_map.shape[0],), training
+        )
+        if batch is None:
+            return feature_map
+
+        flat = self._flat_positions(ops.cast(feature_map, self.loss_dtype))
+        kept = None
+        if training and self.drop:
+            kept = random_channels(
+                self.group_sizes, self.seed_generator, self.loss_dtype
+            )
+        parts = ops.stack(
+            [
+                discriminality(flat, batch.labels, self.group_sizes, kept),
+                diversity(flat, self.group_sizes),
+            ],
+            axis=1,
+        )
+        means, count = self.global_mean(parts, batch)
+        self.add_loss(
+            self.loss_weight * (means[0] - self.diversity_weight * means[1])
+        )
+        self.measure("discriminality", means[0], weight=count)
+        self.measure("diversity", means[1], weight=count)
+        return feature_map
+
+    def _flat_positions(self, feature_map: Tensor) -> Tensor:
+        """`(batch, positions, channels)`."""
+        if self.data_format == "channels_first":
+            feature_map = ops.moveaxis(feature_map, 1, -1)
+        batch, *positions, channels = ops.shape(feature_map)
+        return ops.reshape(feature_map, (batch, math.prod(positions), channels))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "loss_weight": self.loss_weight,
+            "diversity_weight": self.diversity_weight,
+            "channels_per_class": self.channels_per_class,
+            "drop": self.drop,
+            "data_format": self.data_format,
+            "seed": self.seed,
+        }
+
+
+def _data_format(who: str, data_format: str | None) -> str:
+    data_format = data_format or keras.config.image_data_format()
+    options = ("channels_last", "channels_first")
+    if data_format not in options:
+        raise ValueError(
+            f"{who}: data_format must be one of {options} or None, received "
+            f"{data_format!r}."
+        )
+    return data_format

@@ -1,0 +1,99 @@
+"""Layers that put what they measure into the logs of `fit`."""
+
+import math
+import re
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_finegrain._typing import Tensor
+from keras_finegrain.distribution import ReplicaLocalList
+from keras_finegrain.labels import current_scope
+
+
+class MeasuredMean(keras.metrics.Mean):
+    """A mean that is NaN, not 0, as long as nothing was measured."""
+
+    def result(self) -> Tensor:
+        """The mean of the measured values, or NaN."""
+        return ops.where(self.count > 0, super().result(), math.nan)
+
+
+class MeasuredLayer(keras.layers.Layer):
+    """Base of the layers whose own figures stand in the logs.
+
+    Args:
+        measures: The names of the figures. In the logs a figure has this name
+            if the layer kept its default name, and `{layer.name}_{figure}` if
+            it was named; `keras_finegrain.Model` adds the layer's name too
+            where two layers of a model would otherwise share one.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
+    """
+
+    def __init__(self, measures: tuple[str, ...], **kwargs: Any) -> None:
+        # Autocast would hand a float16 tensor to the loss, and round labels
+        # above 2,048.
+        super().__init__(autocast=False, **kwargs)
+        self._measures = {
+            measure: MeasuredMean(name=self._log_name(measure))
+            for measure in measures
+        }
+
+    @property
+    def who(self) -> str:
+        """How error messages call this layer."""
+        return f"{type(self).__name__} '{self.name}'"
+
+    @property
+    def loss_dtype(self) -> str:
+        """The dtype of the arithmetic: float32, or float64 if asked for."""
+        return str(keras.backend.result_type(self.variable_dtype, "float32"))
+
+    @property
+    def measures(self) -> list[keras.metrics.Metric]:
+        """The metrics that hold this layer's figures."""
+        return list(self._measures.values())
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics that a plain `keras.Model` should log.
+
+        None on JAX: there Keras drops what a metric learns during the forward
+        pass. `keras_finegrain.Model` collects `measures` by itself.
+        """
+        if keras.backend.backend() == "jax":
+            return []
+        return super().metrics
+
+    def measure(self, name: str, value: Tensor, weight: Tensor | float) -> None:
+        """Adds a value to the figure `name` of this epoch.
+
+        Args:
+            name: One of the names given to the constructor.
+            value: Scalar tensor, equal on every replica.
+            weight: The number of samples behind the value.
+        """
+        value = ops.stop_gradient(value)
+        scope = current_scope()
+        if scope is None:
+            self._measures[name].update_state(value, sample_weight=weight)
+        else:
+            scope.measurements.append((self._measures[name], value, weight))
+
+    def _log_name(self, measure: str) -> str:
+        stem = re.sub(r"_\d+$", "", self.name)
+        is_default = stem.replace("_", "") == type(self).__name__.lower()
+        if is_default or self.name == measure:
+            return measure
+        return f"{self.name}_{measure}"
+
+    # `keras.layers.Layer` shares one list of losses among the replicas.
+    @property
+    def _losses(self) -> list[Tensor]:
+        return self._replica_losses.items
+
+    @_losses.setter
+    def _losses(self, losses: list[Tensor]) -> None:
+        self._replica_losses = ReplicaLocalList()
+        self._replica_losses.items.extend(losses)

@@ -1,0 +1,266 @@
+"""SoftTriple: a classification layer with several centers for each class."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_finegrain._checks import number, one_of, positive_integer
+from keras_finegrain._math import unit_length
+from keras_finegrain._typing import InitializerLike, Tensor
+from keras_finegrain.labels import current_scope
+from keras_finegrain.layers.measured import MeasuredLayer
+from keras_finegrain.regularizers import CenterMerging, center_spread
+
+
+def soft_similarity(similarities: Tensor, gamma: float) -> Tensor:
+    """The relaxed maximum over the last axis (Qian et al. 2019, equation 5).
+
+        S = Σ_k softmax_k(s_k / γ) · s_k
+
+    Args:
+        similarities: s `(..., centers_per_class)`.
+        gamma: γ > 0; towards 0 the result becomes the maximum.
+
+    Returns:
+        Tensor `(...)`, never above the maximum.
+    """
+    # Σ e·s / Σ e takes half the time of a softmax and a sum. The maximum is
+    # subtracted for the range of exp only: it cancels in the quotient.
+    highest = ops.stop_gradient(ops.max(similarities, axis=-1, keepdims=True))
+    weights = ops.exp((similarities - highest) / gamma)
+    return ops.sum(weights * similarities, axis=-1) / ops.sum(weights, axis=-1)
+
+
+def count_distinct(centers: np.ndarray, tolerance: float) -> np.ndarray:
+    """How many groups of centers stand further apart than a tolerance.
+
+    Args:
+        centers: Array `(num_classes, centers_per_class, dim)`.
+        tolerance: Largest distance, between centers of unit length, at which
+            two are one; chains of such centers are one too. At least 0.
+
+    Returns:
+        int array `(num_classes,)`, each in [1, centers_per_class].
+    """
+    centers = centers.astype("float64")
+    length = np.linalg.norm(centers, axis=-1, keepdims=True)
+    centers = centers / np.maximum(length, np.finfo("float64").tiny)
+    cosine = np.einsum("csd,ctd->cst", centers, centers)
+    joined = 2.0 - 2.0 * cosine <= max(tolerance**2, 1e-14)
+    # Squaring the adjacency doubles the length of the chains that it knows.
+    for _ in range(int(np.ceil(np.log2(max(centers.shape[1], 2))))):
+        joined = joined @ joined
+    # The first center of each group counts for it.
+    has_earlier = np.tril(joined, k=-1).any(axis=-1)
+    return (~has_earlier).sum(axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="keras_finegrain")
+class SoftTriple(MeasuredLayer):
+    """Classifies embeddings by the nearest of several centers for each class.
+
+    With the embedding x and the class's K centers w_ck, all scaled to unit
+    length, the similarity to class c is
+
+        S_c = Σ_k softmax_k(x·w_ck / gamma) · x·w_ck
+
+    A class that looks different from different sides (male and female, sitting
+    and flying) keeps a center for each; the regularizer
+    `keras_finegrain.regularizers.CenterMerging` joins those that are not
+    needed. `distinct_centers` says how many were left.
+
+    The layer is a model's last one and returns the similarities; margin and
+    scale stand in `keras_finegrain.losses.SoftTripleLoss`, which takes them.
+    With `pooling="max"` it is the paper's HardTriple, with
+    `centers_per_class=1` the normalised softmax.
+
+    How far the centers of a class stand apart is `center_spread` in the logs:
+    the regularizer's value without `tau`, 0 where all have met.
+
+    Args:
+        num_classes: The number of classes C, at least 1.
+        centers_per_class: K, at least 1. Default 10, the paper's for data sets
+            with many images for each class; it uses 2 for Stanford Online
+            Products.
+        gamma: γ > 0, the softness of the choice between a class's centers.
+            Default 0.1, the paper's.
+        tau: τ, at least 0, the weight of the regularizer. Default 0.2, the
+            paper's. It is added to the model's loss.
+        pooling: "soft", or "max" to take the nearest center alone.
+        centers_initializer: Initializer of the centers. Default `None`:
+            uniform in ±1/√(C·K), as in the official code.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
+
+    Call arguments:
+        embeddings: `(batch, dim)`. They are scaled to unit length here.
+        training: Whether the spread is measured for the logs.
+
+    Input shape:
+        `(batch, dim)`.
+
+    Output shape:
+        `(batch, num_classes)`: similarities in [-1, 1], float32 (or float64)
+        under every policy.
+
+    Raises:
+        ValueError: For an argument out of its range, or for a feature map.
+
+    Attributes:
+        centers: Variable `(num_classes, centers_per_class, dim)`.
+
+    Example:
+
+    >>> model = keras_finegrain.Sequential([
+    ...     keras.Input((8,)),
+    ...     keras.layers.Dense(4),
+    ...     keras_finegrain.SoftTriple(num_classes=3, centers_per_class=2),
+    ... ])
+    >>> model.compile("adam", keras_finegrain.losses.SoftTripleLoss())
+    >>> x, y = np.ones((6, 8)), np.array([0, 1, 2, 0, 1, 2])
+    >>> history = model.fit(x, y, verbose=0)
+    >>> model.predict(x, verbose=0).shape
+    (6, 3)
+
+    Reference:
+        - [Qian et al., "SoftTriple Loss: Deep Metric Learning Without Triplet
+          Sampling", ICCV 2019](https://arxiv.org/abs/1909.05235)
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        centers_per_class: int = 10,
+        gamma: float = 0.1,
+        tau: float = 0.2,
+        pooling: str = "soft",
+        centers_initializer: InitializerLike | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(("center_spread",), **kwargs)
+        who = self.who
+        self.num_classes = positive_integer(who, "num_classes", num_classes)
+        self.centers_per_class = positive_integer(
+            who, "centers_per_class", centers_per_class
+        )
+        self.gamma = number(who, "gamma", gamma, above=0)
+        self.tau = number(who, "tau", tau, at_least=0)
+        self.pooling = one_of(who, "pooling", pooling, ("soft", "max"))
+        if centers_initializer is None:
+            # On a (C, K, dim) weight this is uniform in ±1/√(C·K).
+            centers_initializer = keras.initializers.VarianceScaling(
+                scale=1 / 3, mode="fan_in", distribution="uniform"
+            )
+        self.centers_initializer = keras.initializers.get(centers_initializer)
+
+    def build(self, embeddings_shape: tuple[int | None, ...]) -> None:
+        """Creates the centers.
+
+        Args:
+            embeddings_shape: `(batch, dim)`.
+        """
+        if len(embeddings_shape) != 2 or embeddings_shape[-1] is None:
+            raise ValueError(
+                f"{self.who} needs embeddings of the shape (batch, dim) with a "
+                "known dim, received the shape "
+                f"{tuple(embeddings_shape)}. Pool a feature map first, for "
+                "instance with keras.layers.GlobalAveragePooling2D()."
+            )
+        self.centers = self.add_weight(
+            name="centers",
+            shape=(
+                self.num_classes,
+                self.centers_per_class,
+                embeddings_shape[-1],
+            ),
+            dtype=self.loss_dtype,
+            initializer=self.centers_initializer,
+            regularizer=CenterMerging(self.tau),
+            autocast=False,
+        )
+
+    def call(self, embeddings: Tensor, training: bool | None = None) -> Tensor:
+        """Returns the similarities `(batch, num_classes)`."""
+        if training or current_scope() is not None:
+            self.measure(
+                "center_spread",
+                center_spread(ops.convert_to_tensor(self.centers)),
+                weight=1.0,
+            )
+        embeddings = unit_length(ops.cast(embeddings, self.loss_dtype))
+        centers = unit_length(ops.convert_to_tensor(self.centers))
+        flat = ops.reshape(centers, (-1, centers.shape[-1]))
+        similarities = ops.reshape(
+            ops.matmul(embeddings, ops.transpose(flat)),
+            (-1, self.num_classes, self.centers_per_class),
+        )
+        if self.centers_per_class == 1:
+            return ops.squeeze(similarities, axis=-1)
+        if self.pooling == "max":
+            return ops.max(similarities, axis=-1)
+        return soft_similarity(similarities, self.gamma)
+
+    def distinct_centers(self, tolerance: float = 0.1) -> np.ndarray:
+        """How many different centers each class ended with.
+
+        The regularizer brings centers that the data does not need apart to one
+        place; this reads off how many places are left: the paper's adaptive
+        number of centers.
+
+        Args:
+            tolerance: Two centers whose distance (on the unit sphere, in
+                [0, 2]) is at most this are one, and so are chains of them. At
+                least 0. Default 0.1, an angle of 5.7 degrees.
+
+        Returns:
+            int array `(num_classes,)`, each in [1, centers_per_class].
+
+        Raises:
+            ValueError: If the layer has no centers yet or `tolerance` is
+                negative.
+
+        Example:
+
+        >>> layer = keras_finegrain.SoftTriple(
+        ...     num_classes=2, centers_per_class=3, centers_initializer="ones"
+        ... )
+        >>> layer.build((None, 4))
+        >>> layer.distinct_centers().tolist()
+        [1, 1]
+        """
+        if not self.built:
+            raise ValueError(
+                f"{self.who} has no centers yet: call or build it first."
+            )
+        tolerance = number(self.who, "tolerance", tolerance, at_least=0)
+        return count_distinct(ops.convert_to_numpy(self.centers), tolerance)
+
+    def compute_output_shape(
+        self, embeddings_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, int]:
+        """`(batch, num_classes)`."""
+        return (embeddings_shape[0], self.num_classes)
+
+    def compute_output_spec(
+        self, embeddings: keras.KerasTensor, training: bool | None = None
+    ) -> keras.KerasTensor:
+        """`(batch, num_classes)`, float32 or wider."""
+        del training
+        return keras.KerasTensor(
+            self.compute_output_shape(embeddings.shape), dtype=self.loss_dtype
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "centers_per_class": self.centers_per_class,
+            "gamma": self.gamma,
+            "tau": self.tau,
+            "pooling": self.pooling,
+            "centers_initializer": keras.initializers.serialize(
+                self.centers_initializer
+            ),
+        }

@@ -1,0 +1,100 @@
+"""Rows of a large variable, read and written in place.
+
+`variable.assign(whole_table)` touches every class in every step. With a
+million classes and a batch of 128 that is the whole cost of center loss, so
+only the rows of the batch are touched, where the backend can.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_finegrain._typing import Tensor
+
+
+def read_rows(variable: keras.Variable, indices: Tensor) -> Tensor:
+    """Reads rows of a variable.
+
+    Args:
+        variable: `keras.Variable` `(rows, ...)`.
+        indices: Integer tensor `(n,)`, each in `[0, rows)`.
+
+    Returns:
+        Tensor `(n, ...)`.
+
+    Example:
+
+    >>> table = keras.Variable([[1.0], [2.0], [3.0]])
+    >>> ops.convert_to_numpy(
+    ...     keras_finegrain.row_update.read_rows(table, ops.array([2, 0]))
+    ... ).tolist()
+    [[3.0], [1.0]]
+    """
+    handle = _tensorflow_handle(variable)
+    if handle is None:
+        return ops.take(variable, indices, axis=0)
+    import tensorflow as tf
+
+    # `tf.gather` of a mirrored variable would read the whole table.
+    return tf.raw_ops.ResourceGather(
+        resource=handle, indices=indices, dtype=variable.dtype
+    )
+
+
+def write_rows(variable: keras.Variable, indices: Tensor, rows: Tensor) -> None:
+    """Writes rows of a variable.
+
+    Args:
+        variable: `keras.Variable` `(rows, ...)`.
+        indices: Integer tensor `(n,)`, each in `[0, rows)`. Where an index
+            stands twice, its rows have to be equal.
+        rows: Tensor `(n, ...)` of the variable's dtype.
+
+    Example:
+
+    >>> table = keras.Variable([[1.0], [2.0], [3.0]])
+    >>> keras_finegrain.row_update.write_rows(
+    ...     table, ops.array([1]), ops.array([[9.0]])
+    ... )
+    >>> ops.convert_to_numpy(table).tolist()
+    [[1.0], [9.0], [3.0]]
+    """
+    handle = _tensorflow_handle(variable)
+    if handle is not None:
+        import tensorflow as tf
+
+        tf.raw_ops.ResourceScatterUpdate(
+            resource=handle, indices=indices, updates=rows
+        )
+    elif _owns_torch_storage(variable):
+        variable.value.data[indices] = rows
+    else:
+        # JAX updates the donated buffer in place inside a compiled step.
+        variable.assign(
+            ops.scatter_update(
+                variable.value, ops.expand_dims(indices, -1), rows
+            )
+        )
+
+
+def _tensorflow_handle(variable: keras.Variable) -> Any | None:
+    """The resource of a TensorFlow variable: per replica where mirrored.
+
+    `None` on other backends, inside `keras.StatelessScope` (where the value
+    is a plain tensor), and outside of the replicas.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    if tf.distribute.in_cross_replica_context():
+        return None
+    return getattr(variable.value, "handle", None)
+
+
+def _owns_torch_storage(variable: keras.Variable) -> bool:
+    """Whether the variable's value is its own storage, not a scope's tensor."""
+    if keras.backend.backend() != "torch":
+        return False
+    return variable.value is getattr(variable, "_value", None)
