@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import importlib.util
 import os
 import pathlib
 import shutil
@@ -96,13 +95,17 @@ def check_preparation(builder: Any) -> None:
 
 def _check_packages(builder: Any) -> None:
     for module in sorted(_preparation_modules(type(builder))):
-        if importlib.util.find_spec(module) is None:
+        try:
+            # Found is not enough: OpenCV with a display library missing is
+            # installed and fails here.
+            importlib.import_module(module)
+        except ImportError as error:
             distribution = _DISTRIBUTIONS.get(module, module)
             raise MissingPackageError(
-                f"TFDS needs the module {module!r} to prepare "
-                f"{builder.name!r}, and it is not installed: "
+                f"TFDS prepares {builder.name!r} with the module {module!r}, "
+                f"which cannot be imported ({one_line(error)}): "
                 f"pip install {distribution}"
-            )
+            ) from error
 
 
 def _preparation_modules(builder_class: type) -> set[str]:
@@ -181,8 +184,10 @@ def _check_writable(builder: Any) -> None:
 
 
 def _check_space(builder: Any) -> None:
+    if builder.builder_config is not None:
+        return  # The recorded sizes are those of all configurations.
     # One file may be recorded under several addresses.
-    sizes = {info.checksum: info.size for info in builder.url_infos.values()}
+    sizes = {info.checksum: info.size for info in _downloads(builder).values()}
     needed = _COPIES_ON_DISK * int(sum(sizes.values()))
     folder = pathlib.Path(builder.data_dir_root).expanduser()
     free = shutil.disk_usage(_nearest_existing(folder)).free
@@ -192,6 +197,11 @@ def _check_space(builder: Any) -> None:
             f"in data_dir={str(folder)!r}, which has {free / 1e9:.1f} GB "
             "left: free some space or choose another data_dir"
         )
+
+
+def _downloads(builder: Any) -> dict[str, Any]:
+    """Returns size and checksum by address; none for data that is drawn."""
+    return builder.url_infos or {}
 
 
 def _check_network(builder: Any) -> None:
@@ -204,7 +214,7 @@ def _check_network(builder: Any) -> None:
 
     urls = {
         info.checksum: url
-        for url, info in reversed(builder.url_infos.items())
+        for url, info in reversed(_downloads(builder).items())
         if url.startswith(("http://", "https://"))
     }
     failures: dict[str, str] = {}

@@ -74,6 +74,9 @@ def open_builder(
             raise DatasetError(_unknown(name, data_dir)) from None
         # "Failed to construct dataset "x", builder_kwargs "{…}": the reason"
         reason = re.sub(r"^.*?builder_kwargs.*?}\": ", "", str(error.args[0]))
+        if reason.startswith("BuilderConfig"):
+            configs = list(tfds.builder_cls(base).builder_configs)
+            reason = f"its configurations are {listed(configs) or 'none'}"
         raise DatasetError(
             f"TFDS cannot open {name!r}: {one_line(reason)}"
         ) from error
@@ -187,6 +190,7 @@ def _read_split(
             decoders=tfds.decode.PartialDecoding(
                 wanted, decoders={image_key: tfds.decode.SkipDecoding()}
             ),
+            read_config=_read_config(),
         )
         return dataset.enumerate().map(
             lambda index, example: {
@@ -206,7 +210,7 @@ def _read_labels(
     builder: Any, split: str, label_key: str, names: list[str]
 ) -> npt.NDArray[np.int64]:
     """Reads the labels of a split; fills in `names` that are numbers."""
-    tfds = import_tfds()
+    tf, tfds = import_tensorflow(), import_tfds()
     unnamed = all(name == str(i) for i, name in enumerate(names))
     has_names = isinstance(
         _features(builder).get("label_name"), tfds.features.Text
@@ -215,20 +219,36 @@ def _read_labels(
     if unnamed and has_names:
         wanted["label_name"] = True
     dataset = builder.as_dataset(
-        split=split, decoders=tfds.decode.PartialDecoding(wanted)
+        split=split,
+        decoders=tfds.decode.PartialDecoding(wanted),
+        read_config=_read_config(),
     ).batch(_LABELS_PER_READ)
     labels: list[npt.NDArray[np.int64]] = []
     found: dict[int, str] = {}
-    for batch in dataset.as_numpy_iterator():
-        labels.append(batch[label_key].astype(np.int64))
-        for label, name in zip(
-            batch[label_key], batch.get("label_name", ()), strict=False
-        ):
-            found.setdefault(int(label), name.decode())
+    try:
+        for batch in dataset.as_numpy_iterator():
+            labels.append(batch[label_key].astype(np.int64))
+            for label, name in zip(
+                batch[label_key], batch.get("label_name", ()), strict=False
+            ):
+                found.setdefault(int(label), name.decode())
+    except tf.errors.OpError as error:
+        raise DatasetError(
+            f"The {split} records of {builder.name!r} in "
+            f"{str(builder.data_path)!r} cannot be read "
+            f"({one_line(error.message)}): remove the folder and prepare it "
+            "anew"
+        ) from error
     for label, name in found.items():
         if 0 <= label < len(names):
             names[label] = name
     return np.concatenate(labels) if labels else np.zeros(0, np.int64)
+
+
+def _read_config() -> Any:
+    # TFDS would keep small data sets in memory, and warn whenever one is not
+    # read to its end. What to keep is for `batches` to say.
+    return import_tfds().ReadConfig(try_autocache=False)
 
 
 def _check_range(
