@@ -1,0 +1,303 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_finegrain import datasets
+
+KITES = ("red_kite", "black_kite", "osprey")
+
+
+@pytest.fixture(scope="module")
+def data_dir(builders, tmp_path_factory):
+    return tmp_path_factory.mktemp("tensorflow_datasets")
+
+
+def pairs(split):
+    return list(split.as_numpy_iterator())
+
+
+def colors(split):
+    """The color of each picture with its label: 10 * (old label) + i."""
+    return sorted((int(x[-1, -1, 0]), int(y)) for x, y in pairs(split))
+
+
+def message(call, *args, **kwargs):
+    with pytest.raises(datasets.DatasetError) as caught:
+        call(*args, **kwargs)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.fixture(params=[datasets.load, datasets.check], ids=["load", "check"])
+def call(request):
+    return request.param
+
+
+def test_a_tfds_name_is_prepared_and_split_as_its_authors_did(data_dir):
+    kites = datasets.load("kites", data_dir=data_dir)
+    assert kites.name == "kites"
+    assert kites.class_names == KITES
+    assert (kites.train_size, kites.test_size) == (12, 4)
+    assert colors(kites.test) == [(0, 0), (10, 1), (11, 1), (20, 2)]
+    assert len(colors(kites.train)) == 12 == int(kites.train.cardinality())
+    image, label = pairs(kites.train)[0]
+    assert image.shape == (6, 8, 3)
+    assert image.dtype == np.uint8
+    assert label.dtype == np.int64
+
+
+def test_validation_stands_in_for_a_missing_test_split(data_dir):
+    kites = datasets.load("kites_validation", data_dir=data_dir)
+    assert (kites.train_size, kites.test_size) == (6, 3)
+
+
+def test_a_test_split_without_labels_is_not_tested_on(data_dir):
+    kites = datasets.load("kites_held_back", data_dir=data_dir)
+    assert (kites.train_size, kites.test_size) == (6, 3)
+
+
+def test_a_single_split_is_divided_class_by_class(data_dir):
+    kites = datasets.load("kites_train_only", data_dir=data_dir)
+    assert (kites.train_size, kites.test_size) == (16, 4)
+    train, test = colors(kites.train), colors(kites.test)
+    assert [label for _, label in test] == [0, 1, 2, 2]
+    assert len({*train, *test}) == 20
+    again = datasets.load("kites_train_only", data_dir=data_dir)
+    assert colors(again.test) == test
+
+
+def test_a_selection_numbers_its_classes_from_zero(data_dir):
+    kites = datasets.load("kites", data_dir=data_dir, classes="[bo]*")
+    assert kites.class_names == ("black_kite", "osprey")
+    assert colors(kites.test) == [(10, 0), (11, 0), (20, 1)]
+
+
+def test_boxes_cut_out_their_part_of_the_image(data_dir):
+    kites = datasets.load("kites", data_dir=data_dir, crop_to_bbox=True)
+    # Rows 3 to 5 of 6 and columns 2 to 5 of 8, without the light corner.
+    for image, label in pairs(kites.train):
+        assert image.shape == (3, 4, 3)
+        assert (image // 10 == label).all()
+
+
+def test_gray_images_under_other_feature_names_become_rgb(data_dir):
+    kites = datasets.load("kites_gray", data_dir=data_dir)
+    for image, label in pairs(kites.train):
+        assert image.shape == (6, 8, 3)
+        assert (image // 10 == label).all()
+
+
+def test_images_of_other_classes_are_not_decoded(data_dir):
+    import tensorflow as tf
+
+    kites = datasets.load("kites_damaged", data_dir=data_dir, classes="kite")
+    assert kites.class_names == KITES[:2]
+    assert (kites.train_size, kites.test_size) == (7, 3)
+    assert len(pairs(kites.train)) == 7
+    every = datasets.load("kites_damaged", data_dir=data_dir)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="kites_damaged"):
+        pairs(every.train)
+
+
+def test_a_partial_data_set_says_how_to_select_what_is_there(call, data_dir):
+    datasets.load("kites_partial", data_dir=data_dir, classes="*")
+    text = message(call, "kites_partial", data_dir=data_dir)
+    assert text.startswith("2 of the 4 classes")
+    assert "'0', '2'" in text
+    assert "classes=" in text
+
+
+@pytest.mark.parametrize("classes", ["*", "falcon"])
+def test_names_come_from_the_records_where_labels_have_none(data_dir, classes):
+    kites = datasets.load("kites_partial", data_dir=data_dir, classes=classes)
+    assert kites.class_names == ("hobby_falcon", "stooping_falcon")
+    assert (kites.train_size, kites.test_size) == (7, 3)
+    # Labels 1 and 3 are now 0 and 1; the color still tells the old ones.
+    assert [(c // 10, y) for c, y in colors(kites.test)] == [
+        (1, 0),
+        (3, 1),
+        (3, 1),
+    ]
+
+
+def test_a_class_that_is_tested_but_not_trained_is_named(data_dir):
+    text = message(datasets.load, "kites_no_osprey_in_train", data_dir=data_dir)
+    assert "train split has no images of 'osprey'" in text
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [("osprey", "at least two"), ("blck", "'black_kite'"), ("", "non-empty")],
+)
+def test_a_selection_that_cannot_be_trained_on_is_refused(
+    call, data_dir, classes, words
+):
+    datasets.load("kites", data_dir=data_dir)
+    assert words in message(call, "kites", data_dir=data_dir, classes=classes)
+
+
+def test_data_prepared_elsewhere_loads_without_its_builder(data_dir, tmp_path):
+    rename_prepared("kites", data_dir, "foreign_kites", tmp_path)
+    kites = datasets.load("foreign_kites", data_dir=tmp_path)
+    assert (kites.class_names, kites.train_size) == (KITES, 12)
+
+
+def test_labels_outside_the_class_names_are_found_at_the_data(
+    call, data_dir, tmp_path
+):
+    folder = rename_prepared("kites", data_dir, "mixed_up_kites", tmp_path)
+    features = json.loads((folder / "features.json").read_text())
+    label = features["featuresDict"]["features"]["label"]["classLabel"]
+    label["numClasses"] = "2"
+    (folder / "features.json").write_text(json.dumps(features))
+    (folder / "label.labels.txt").write_text("red_kite\nblack_kite\n")
+    text = message(call, "mixed_up_kites", data_dir=tmp_path)
+    assert "[0, 2)" in text
+    assert "such as 2" in text
+
+
+def test_records_that_broke_off_are_named(call, data_dir, tmp_path):
+    folder = rename_prepared("kites", data_dir, "short_kites", tmp_path)
+    records = next(folder.glob("*train*"))
+    records.write_bytes(records.read_bytes()[:-100])
+    text = message(call, "short_kites", data_dir=tmp_path)
+    assert "short_kites" in text
+    assert "cannot be read" in text
+
+
+def rename_prepared(name, data_dir, new_name, new_data_dir):
+    """Copies a prepared data set to a name that has no builder class."""
+    datasets.load(name, data_dir=data_dir)
+    source = pathlib.Path(data_dir, name, "1.0.0")
+    target = pathlib.Path(new_data_dir, new_name, "1.0.0")
+    target.mkdir(parents=True)
+    for file in source.iterdir():
+        copy = target / file.name.replace(name, new_name)
+        copy.write_bytes(file.read_bytes())
+    info = (target / "dataset_info.json").read_text()
+    info = info.replace(f'"name": "{name}"', f'"name": "{new_name}"')
+    (target / "dataset_info.json").write_text(info)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("caltech_bird2011", "'caltech_birds2011'"),
+        ("Cars-196", "'cars196'"),
+        ("Oxford_Flower102", "'oxford_flowers102'"),
+        ("synthetic_bird", "'synthetic_birds'"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_near_ones(call, tmp_path, name, near):
+    assert near in message(call, name, data_dir=tmp_path)
+
+
+def test_a_name_near_to_nothing_points_to_the_catalog(call):
+    assert "catalog" in message(call, "zzzzqqqq")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("caltech_birds2011:9.9.9", "only: 0.2.0"),
+        ("cifar10_corrupted/snowfall", "'brightness_1'"),
+    ],
+)
+def test_an_unknown_version_or_configuration_is_refused(
+    call, tmp_path, name, words
+):
+    assert words in message(call, name, data_dir=tmp_path)
+
+
+def test_data_that_is_no_labeled_images_is_refused(call, data_dir):
+    for name in ("kites_unlabeled", "imdb_reviews", "coco/2017"):
+        text = message(call, name, data_dir=data_dir)
+        assert "one class each" in text
+    assert not pathlib.Path(data_dir, "imdb_reviews").exists()
+
+
+def test_boxes_that_a_data_set_lacks_are_refused_before_it_is_fetched(
+    call, tmp_path
+):
+    text = message(
+        call, "oxford_flowers102", data_dir=tmp_path, crop_to_bbox=True
+    )
+    assert "'bbox'" in text
+
+
+def test_a_folder_with_the_name_of_a_data_set_needs_its_path(
+    data_dir, folder, monkeypatch
+):
+    folder.rename(folder.parent / "kites")
+    monkeypatch.chdir(folder.parent)
+    assert datasets.load("kites", data_dir=data_dir).class_names == KITES
+    assert datasets.load("./kites").class_names == ("crow", "jay", "rook")
+
+
+def test_a_bare_name_of_a_folder_is_a_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert datasets.load("birds").class_names == ("crow", "jay", "rook")
+
+
+def test_check_prepares_nothing(tmp_path, builders):
+    datasets.check("kites", tmp_path)
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_importing_the_package_imports_no_data_library():
+    code = (
+        "import sys, keras_finegrain.datasets;"
+        "print([m for m in ('tensorflow', 'tensorflow_datasets')"
+        " if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "No module named 'jax'" in result.stderr:
+        pytest.skip("a backend other than TensorFlow is not installed")
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_the_sparrows_are_21_classes_in_the_official_split(sparrows):
+    birds = datasets.load(
+        "caltech_birds2011", data_dir=sparrows, classes="sparrow"
+    )
+    assert (birds.train_size, birds.test_size) == (629, 615)
+    assert birds.num_classes == 21
+    assert birds.class_names[0] == "baird_sparrow"
+    assert birds.class_names[-1] == "white_throated_sparrow"
+    for split, size in ((birds.train, 629), (birds.test, 615)):
+        labels = [int(label) for _, label in pairs(split)]
+        assert len(labels) == size
+        assert sorted(set(labels)) == list(range(21))
+
+
+def test_the_sparrows_alone_are_not_taken_for_all_birds(call, sparrows):
+    text = message(call, "caltech_birds2011", data_dir=sparrows)
+    assert text.startswith("179 of the 200 classes")
+
+
+def test_the_sparrows_boxes_cut_them_out(sparrows):
+    arguments = {"data_dir": sparrows, "classes": "sparrow"}
+    whole = datasets.load("caltech_birds2011", **arguments)
+    cut = datasets.load("caltech_birds2011", **arguments, crop_to_bbox=True)
+    sizes = [
+        (cut_image.size / image.size)
+        for (image, _), (cut_image, _) in zip(
+            whole.train.take(50).as_numpy_iterator(),
+            cut.train.take(50).as_numpy_iterator(),
+            strict=True,
+        )
+    ]
+    assert 0.05 < np.mean(sizes) < 0.6
