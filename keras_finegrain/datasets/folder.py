@@ -73,7 +73,8 @@ def read_folder(path: str | pathlib.Path) -> Source:
 
 def _split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
     folders = {folder.name.lower(): folder for folder in _subfolders(root)}
-    if "train" not in folders:
+    # A class of vehicles may be called "train": it holds files, not folders.
+    if "train" not in folders or not _subfolders(folders["train"]):
         return {"train": root}
     test = next((n for n in _TEST_NAMES if n in folders), None)
     if test is None:

@@ -73,8 +73,9 @@ def load(
     or `train` and `test` (or `val`) folders that do. Where there is only one
     split, `test_fraction` of every class is split off.
 
-    All labels are read and checked at once; images are decoded when they are
-    asked for.
+    All labels are read and checked at once, which reads the records of a
+    TFDS data set once through (seconds a gigabyte); images are decoded when
+    they are asked for.
 
     Args:
         name: A TFDS data set with an image and a label
