@@ -29,8 +29,8 @@ def embedding_set(
         ValueError: If the shapes disagree, a label is not an integer, or an
             embedding is NaN or infinite.
     """
-    embeddings = _to_numpy(embeddings)
-    labels = _to_numpy(labels)
+    embeddings = to_numpy(embeddings)
+    labels = to_numpy(labels)
     if embeddings.ndim != 2 or embeddings.size == 0:
         raise ValueError(
             f"{caller}: embeddings must have the shape (samples, dim) with at "
@@ -79,7 +79,8 @@ def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.maximum(squared, 0.0, out=squared)
 
 
-def _to_numpy(values: Any) -> np.ndarray:
+def to_numpy(values: Any) -> np.ndarray:
+    """A NumPy array of a sequence or of a tensor of any backend."""
     if isinstance(values, np.ndarray):
         return values
     if isinstance(values, list | tuple):

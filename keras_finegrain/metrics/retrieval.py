@@ -78,7 +78,8 @@ def recall_at_k(
         )
     if chunk_size < 1:
         raise ValueError(
-            f"recall_at_k: chunk_size must be at least 1, received {chunk_size}."
+            "recall_at_k: chunk_size must be at least 1, received "
+            f"{chunk_size}."
         )
     ranks = first_match_ranks(
         *embedding_set("recall_at_k", embeddings, labels),

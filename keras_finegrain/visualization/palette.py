@@ -1,0 +1,102 @@
+"""One look for each class that colour-blind readers can tell apart."""
+
+from typing import Any, NamedTuple
+
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/) without the
+# yellow, which is too faint for a small marker on white.
+COLORS = (
+    "#0072B2",  # blue
+    "#E69F00",  # orange
+    "#009E73",  # bluish green
+    "#D55E00",  # vermilion
+    "#56B4E9",  # sky blue
+    "#CC79A7",  # reddish purple
+    "#000000",  # black
+)
+# Ordered so that neighbours in the list differ most in shape.
+MARKERS = ("o", "^", "s", "v", "D", "P", "X", "<", "p", ">", "h", "*", "d", "8")
+
+
+class ClassStyle(NamedTuple):
+    """Colour, marker and filling of one class."""
+
+    color: str
+    marker: str
+    filled: bool
+
+
+def class_styles(num_classes: int) -> list[ClassStyle]:
+    """Gives each class a colour, marker and filling of its own.
+
+    Seven colours that stay apart in the common forms of colour blindness are
+    combined with 14 markers, filled and hollow: 196 classes look different;
+    beyond that the looks repeat.
+
+    Args:
+        num_classes: Number of classes, not negative.
+
+    Returns:
+        One `ClassStyle` a class. The first classes differ in colour, marker
+        and all, so that few classes are the easiest to tell apart.
+
+    Example:
+    >>> class_styles(2)[1]
+    ClassStyle(color='#E69F00', marker='^', filled=True)
+    """
+    return [_class_style(index) for index in range(num_classes)]
+
+
+def _class_style(index: int) -> ClassStyle:
+    round_of_colors, color = divmod(index, len(COLORS))
+    # Stepping the marker along with the colour makes the pair redundant for
+    # the first classes; 14 markers and 7 colours share a factor, so each
+    # round of colours shifts by one to reach all the combinations.
+    marker = (color + round_of_colors) % len(MARKERS)
+    filled = (round_of_colors // len(MARKERS)) % 2 == 0
+    return ClassStyle(COLORS[color], MARKERS[marker], filled)
+
+
+def class_legend(figure: Any, axis: Any, *, title: str | None = None) -> Any:
+    """Lists the classes of one axis to the right of a whole figure.
+
+    Meant for figures whose panels show the same classes, such as several
+    `embedding_scatter` side by side: one legend serves them all.
+
+    Args:
+        figure: The matplotlib figure. Save it with `bbox_inches="tight"`, for
+            the legend lies outside its edge.
+        axis: The axis whose labelled artists are listed.
+        title: Heading of the legend. Defaults to none.
+
+    Returns:
+        The matplotlib legend, or `None` where the axis labels nothing.
+
+    Example:
+    >>> import matplotlib
+    >>> matplotlib.use("Agg")
+    >>> import matplotlib.pyplot as plt
+    >>> figure, axis = plt.subplots()
+    >>> _ = axis.scatter([0], [0], label="0  Song Sparrow")
+    >>> class_legend(figure, axis).get_texts()[0].get_text()
+    '0  Song Sparrow'
+    """
+    handles, labels = axis.get_legend_handles_labels()
+    if not handles:
+        return None
+    # As many rows as fit beside a panel at a size that can still be read.
+    many = len(handles) > 48
+    rows, font_size = (50, 5.5) if many else (24, 8)
+    return figure.legend(
+        handles,
+        labels,
+        title=title,
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        ncols=-(-len(handles) // rows),
+        fontsize=font_size,
+        labelspacing=0.2 if many else 0.5,
+        frameon=False,
+        markerscale=1.6,
+        handletextpad=0.4,
+        borderaxespad=0.2,
+    )

@@ -1,0 +1,62 @@
+"""The curves must show what the histories hold."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_finegrain.visualization import learning_curves
+
+
+def test_seeds_are_their_mean_within_a_band_from_lowest_to_highest():
+    axis = learning_curves(
+        {
+            "softmax": [
+                {"val_accuracy": [0.1, 0.5]},
+                {"val_accuracy": [0.3, 0.7]},
+            ]
+        }
+    )
+
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), [0.2, 0.6])
+    band = axis.collections[0].get_paths()[0].vertices
+    np.testing.assert_allclose([band[:, 1].min(), band[:, 1].max()], [0.1, 0.7])
+
+
+def test_takes_the_history_that_fit_returns():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(loss="mse")
+    history = model.fit(np.ones((4, 2)), np.ones(4), epochs=3, verbose=0)
+
+    axis = learning_curves({"dense": history}, metric="loss")
+
+    np.testing.assert_allclose(
+        axis.lines[0].get_ydata(), history.history["loss"]
+    )
+    assert axis.get_legend().get_texts()[0].get_text() == "dense"
+
+
+def test_an_interrupted_seed_shortens_the_curve():
+    axis = learning_curves({"mc": [{"loss": [3, 2, 1]}, {"loss": [3]}]}, "loss")
+
+    assert len(axis.lines[0].get_ydata()) == 1
+
+
+def test_a_method_without_the_metric_is_left_out():
+    axis = learning_curves(
+        {"softmax": {"loss": [1]}, "center": {"loss": [1], "center_loss": [2]}},
+        metric="center_loss",
+    )
+
+    assert [line.get_label() for line in axis.lines] == ["center"]
+
+
+def test_eight_methods_have_lines_of_their_own():
+    axis = learning_curves({str(i): {"loss": [1, 2]} for i in range(8)}, "loss")
+
+    looks = {(line.get_color(), line.get_linestyle()) for line in axis.lines}
+    assert len(looks) == 8
+
+
+def test_a_metric_that_nobody_recorded_is_an_error():
+    with pytest.raises(ValueError, match=r"'val_f1'.*\['loss'\]"):
+        learning_curves({"softmax": {"loss": [1]}}, metric="val_f1")

@@ -1,0 +1,26 @@
+"""Classes must not share a look before the looks run out."""
+
+import matplotlib.pyplot as plt
+
+from keras_finegrain.visualization import class_legend, class_styles
+
+
+def test_196_classes_have_looks_of_their_own():
+    assert len(set(class_styles(196))) == 196
+    assert len(class_styles(250)) == 250
+
+
+def test_a_legend_of_200_classes_takes_columns_and_lists_them_all():
+    figure, axis = plt.subplots()
+    for index in range(200):
+        axis.scatter([0], [0], label=str(index))
+
+    legend = class_legend(figure, axis, title="species")
+
+    assert len(legend.get_texts()) == 200
+    assert legend.get_title().get_text() == "species"
+    assert legend._ncols == 4
+
+
+def test_an_axis_without_labels_has_no_legend():
+    assert class_legend(*plt.subplots()) is None
