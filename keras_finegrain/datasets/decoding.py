@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from keras_finegrain.datasets.transforms import EVALUATION_SIDE
+
 # The formats that `tf.io.decode_image` reads.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
@@ -41,25 +43,32 @@ def decode(encoded: Any, origin: Any) -> Any:
 
 
 def crop_to_box(image: Any, box: Any) -> Any:
-    """Cuts a relative box out of an image.
+    """Cuts out the square around a box that testing will not cut into.
+
+    Its side is that of the box divided by `EVALUATION_SIDE`: the central
+    crop for testing then holds the whole box. The box alone, twice as long as
+    wide, would lose a bird's head and tail there. The square is moved to lie
+    inside the image, and ends at its borders where it is larger.
 
     Args:
         image: `(height, width, channels)`.
         box: `(4,)` ymin, xmin, ymax, xmax in [0, 1], as in TFDS.
 
     Returns:
-        The pixels that the box touches, at least one.
+        A part of the image, at least one pixel.
     """
     import tensorflow as tf
 
-    size = tf.shape(image)[:2]
-    scale = tf.cast(size, tf.float32)
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
     box = tf.clip_by_value(tf.cast(box, tf.float32), 0.0, 1.0)
-    start = tf.cast(tf.floor(box[:2] * scale), tf.int32)
-    start = tf.minimum(start, size - 1)
-    end = tf.cast(tf.math.ceil(box[2:] * scale), tf.int32)
-    end = tf.maximum(end, start + 1)
-    return image[start[0] : end[0], start[1] : end[1]]
+    start, end = box[:2] * size, box[2:] * size
+    side = tf.math.ceil(tf.reduce_max(end - start) / EVALUATION_SIDE)
+    extent = tf.minimum(tf.maximum(side, 1.0), size)
+    corner = tf.floor((start + end - extent) / 2)
+    corner = tf.clip_by_value(corner, 0.0, size - extent)
+    top, left = tf.unstack(tf.cast(corner, tf.int32))
+    height, width = tf.unstack(tf.cast(extent, tf.int32))
+    return image[top : top + height, left : left + width]
 
 
 def _decode_eagerly(encoded: Any, origin: Any) -> tuple[Any, str]:

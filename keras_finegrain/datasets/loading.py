@@ -93,8 +93,10 @@ def load(
         test_fraction: Share of every class to test on, in (0, 1), where the
             source has one split only. 0.2 is the usual share.
         seed: Seed of that split.
-        crop_to_bbox: Cut every image to its bounding box (feature `bbox`),
-            as papers on CUB-200-2011 and Cars196 sometimes do.
+        crop_to_bbox: Cut every image to the square around its bounding box
+            (feature `bbox`), as papers on CUB-200-2011 and Cars196 sometimes
+            do, with as much around it as the central crop for testing takes
+            off again.
 
     Returns:
         An `ImageDataset`.

@@ -80,9 +80,10 @@ def test_a_selection_numbers_its_classes_from_zero(data_dir):
 
 def test_boxes_cut_out_their_part_of_the_image(data_dir):
     kites = datasets.load("kites", data_dir=data_dir, crop_to_bbox=True)
-    # Rows 3 to 5 of 6 and columns 2 to 5 of 8, without the light corner.
+    # The box is 3 × 4 in an image of 6 × 8: a square of 4 / 0.875, rounded up.
     for image, label in pairs(kites.train):
-        assert image.shape == (3, 4, 3)
+        assert image.shape == (5, 5, 3)
+        # Without the light corner.
         assert (image // 10 == label).all()
 
 
