@@ -1,0 +1,38 @@
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from keras_finegrain import datasets
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "datasets.md"
+
+
+@pytest.mark.slow
+def test_the_code_of_the_page_runs(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    result = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        env={**os.environ, "TFDS_DATA_DIR": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "synthetic_birds").is_dir()
+
+
+def test_synthetic_birds_load_by_name_alone(tmp_path):
+    birds = datasets.load("synthetic_birds", data_dir=tmp_path)
+    assert birds.num_classes >= 2
+    assert birds.train_size > birds.num_classes
+    assert birds.test_size >= birds.num_classes
+    image, label = next(birds.test.as_numpy_iterator())
+    assert image.ndim == 3
+    assert 0 <= label < birds.num_classes
+    assert isinstance(datasets.SyntheticBirds, type)
