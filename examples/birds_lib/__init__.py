@@ -1,0 +1,1 @@
+"""The parts of `train_birds.py`, one concept a file."""

@@ -1,0 +1,277 @@
+"""The command line."""
+
+import argparse
+import datetime
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+METHODS = ("softmax", "center", "mc", "soft_triple")
+BUILT_IN = "small"
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Reports an error in one line: `--help` has the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"{self.prog}: error: {message}\n")
+        sys.exit(2)
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line; what depends on another option is filled in.
+
+    Args:
+        argv: The arguments; `sys.argv` if None.
+
+    Returns:
+        The options, each checked for its own range.
+    """
+    arguments = _parser().parse_args(argv)
+    arguments.method = list(dict.fromkeys(arguments.method))
+    built_in = arguments.backbone == BUILT_IN
+    if arguments.weights is None:
+        arguments.weights = "none" if built_in else "imagenet"
+    if arguments.image_size is None:
+        arguments.image_size = 64 if built_in else 224
+    if arguments.lr is None:
+        arguments.lr = 3e-3 if arguments.weights == "none" else 1e-4
+    if arguments.mc_weight is None:
+        # The paper's two settings: from scratch and fine-tuning.
+        arguments.mc_weight = 1.5 if arguments.weights == "none" else 0.005
+    if arguments.output is None:
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        arguments.output = f"runs/{now}"
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _OneLineParser(
+        prog="train_birds.py",
+        description="Train a classifier on look-alike birds by one or several "
+        "methods and say what each bought.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_data(parser.add_argument_group("data"))
+    _add_model(parser.add_argument_group("model"))
+    _add_training(parser.add_argument_group("training"))
+    _add_methods(parser.add_argument_group("the methods' own settings"))
+    return parser
+
+
+def _add_data(group: Any) -> None:
+    group.add_argument(
+        "--dataset",
+        default="synthetic_birds",
+        metavar="NAME|FOLDER",
+        help="a TFDS data set with a label, or a folder with one folder a "
+        "class",
+    )
+    group.add_argument(
+        "--data-dir", metavar="DIR", help="where TFDS keeps its data"
+    )
+    group.add_argument(
+        "--classes",
+        metavar="PATTERN",
+        help="take only the classes whose name holds this, e.g. sparrow",
+    )
+    group.add_argument(
+        "--crop-to-bbox",
+        action="store_true",
+        help="cut every image to its bounding box",
+    )
+    group.add_argument(
+        "--image-size",
+        type=_integer(8),
+        metavar="PIXELS",
+        help=f"side of the input; 64 for {BUILT_IN}, else 224",
+    )
+    group.add_argument(
+        "--augment",
+        choices=("flip_crop", "flip", "none"),
+        default="flip_crop",
+        help="how training images vary",
+    )
+
+
+def _add_model(group: Any) -> None:
+    group.add_argument(
+        "--backbone",
+        default=BUILT_IN,
+        metavar="NAME",
+        help=f"{BUILT_IN} (a built-in conv net), a name in keras.applications "
+        "or a KerasHub preset",
+    )
+    group.add_argument(
+        "--backbone-args",
+        nargs="+",
+        type=_key_value,
+        default=[],
+        metavar="KEY=VALUE",
+        help="further arguments of the backbone, e.g. alpha=0.75",
+    )
+    group.add_argument(
+        "--weights",
+        metavar="imagenet|none|FILE",
+        help=f"first weights of the backbone; none for {BUILT_IN}, else "
+        "imagenet",
+    )
+    group.add_argument(
+        "--freeze",
+        metavar="LAYER",
+        help="keep the backbone up to this layer as it is, and compute its "
+        "output over the data set once",
+    )
+    group.add_argument(
+        "--embedding-size",
+        type=_integer(1),
+        metavar="N",
+        help="put a linear layer of this size after the pooling",
+    )
+
+
+def _add_training(group: Any) -> None:
+    group.add_argument(
+        "--method",
+        nargs="+",
+        choices=METHODS,
+        default=list(METHODS),
+        metavar="METHOD",
+        help=f"one or several of {', '.join(METHODS)}",
+    )
+    group.add_argument("--epochs", type=_integer(1), default=25)
+    group.add_argument("--batch-size", type=_integer(2), default=32)
+    group.add_argument(
+        "--lr",
+        type=_positive,
+        help="first learning rate of AdamW, which falls to 0 as a cosine; "
+        "0.003 from scratch, else 0.0001",
+    )
+    group.add_argument(
+        "--head-lr-multiplier",
+        type=_positive,
+        default=1.0,
+        metavar="FACTOR",
+        help="the head and its centers learn this much faster",
+    )
+    group.add_argument("--weight-decay", type=_not_negative, default=1e-4)
+    group.add_argument(
+        "--seeds",
+        type=_integer(1),
+        default=1,
+        metavar="N",
+        help="repeat everything with this many seeds",
+    )
+    group.add_argument(
+        "--first-seed",
+        type=_integer(0),
+        default=0,
+        metavar="SEED",
+        help="tune on other seeds than you report",
+    )
+    group.add_argument(
+        "--distribute",
+        choices=("none", "mirrored", "auto"),
+        default="none",
+        help="train on all local devices; auto where there are several",
+    )
+    group.add_argument(
+        "--mixed-precision",
+        choices=("none", "float16", "bfloat16"),
+        default="none",
+    )
+    group.add_argument(
+        "--xla", action="store_true", help="compile the step with XLA"
+    )
+    group.add_argument(
+        "--output", metavar="DIR", help="a new folder; default: runs/<time>"
+    )
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of an earlier run in --output",
+    )
+
+
+def _add_methods(group: Any) -> None:
+    group.add_argument("--center-weight", type=_not_negative, default=1e-3)
+    group.add_argument("--center-alpha", type=_share, default=0.5)
+    group.add_argument(
+        "--mc-weight",
+        type=_not_negative,
+        help="1.5 from scratch, else 0.005",
+    )
+    group.add_argument(
+        "--mc-diversity-weight", type=_not_negative, default=10.0
+    )
+    group.add_argument("--soft-triple-centers", type=_integer(1), default=10)
+    group.add_argument("--soft-triple-gamma", type=_positive, default=0.1)
+    group.add_argument("--soft-triple-tau", type=_not_negative, default=0.2)
+    group.add_argument("--soft-triple-scale", type=_positive, default=20.0)
+    group.add_argument("--soft-triple-margin", type=_not_negative, default=0.01)
+
+
+def _integer(at_least: int) -> Any:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = at_least - 1
+        if value < at_least:
+            raise argparse.ArgumentTypeError(
+                f"must be an integer of at least {at_least}, received {text!r}"
+            )
+        return value
+
+    return parse
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a number, received {text!r}")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = _number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, received {text!r}")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    value = _number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(
+            f"must be at least 0, received {text!r}"
+        )
+    return value
+
+
+def _share(text: str) -> float:
+    value = _not_negative(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(
+            f"must be at most 1, received {text!r}"
+        )
+    return value
+
+
+def _key_value(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(
+            f"must be KEY=VALUE such as alpha=0.75, received {text!r}"
+        )
+    for kind in (int, float):
+        try:
+            return key, kind(value)
+        except ValueError:
+            continue
+    return key, {"true": True, "false": False}.get(value.lower(), value)

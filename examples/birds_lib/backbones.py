@@ -1,0 +1,251 @@
+"""From an image in [0, 255] to a feature map."""
+
+import difflib
+import inspect
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from birds_lib.arguments import BUILT_IN
+from birds_lib.errors import RunError
+
+
+def build_backbone(
+    name: str,
+    *,
+    image_size: int,
+    weights: str,
+    arguments: Mapping[str, Any],
+) -> keras.Model:
+    """Builds a backbone that takes images as they are stored.
+
+    Args:
+        name: `"small"`, a name in `keras.applications`, a KerasHub preset.
+        image_size: Side of the input in pixels.
+        weights: `"imagenet"`, `"none"` or a weights file.
+        arguments: Further arguments of the backbone.
+
+    Returns:
+        A functional model from images `(batch, image_size, image_size, 3)` in
+        [0, 255] to a feature map `(batch, height, width, channels)`, with the
+        backbone's preprocessing inside and its layers directly in the model.
+
+    Raises:
+        RunError: If the backbone cannot be built so.
+    """
+    images = keras.Input((image_size, image_size, 3), name="image")
+    if name == BUILT_IN:
+        _refuse(arguments, name)
+        model = keras.Model(images, _small(images), name=name)
+        if weights == "imagenet":
+            raise RunError(
+                f"--weights imagenet: the backbone {BUILT_IN} has none; pass "
+                "none or a file"
+            )
+    elif hasattr(keras.applications, name) and name[0].isupper():
+        model = _from_applications(name, images, weights, arguments)
+    else:
+        model = _from_keras_hub(name, images, weights, arguments)
+    if len(model.output.shape) != 4:
+        raise RunError(
+            f"--backbone {name}: must end in a feature map (batch, height, "
+            f"width, channels), and ends in the shape {model.output.shape}"
+        )
+    if weights not in ("imagenet", "none"):
+        _load_file(model, name, weights)
+    return model
+
+
+def split_backbone(
+    backbone: keras.Model, layer_name: str
+) -> tuple[keras.Model, keras.Model]:
+    """Cuts a backbone in two after a layer; the first part is frozen.
+
+    Args:
+        backbone: A functional model.
+        layer_name: The last layer of the first part.
+
+    Returns:
+        The first part, not trainable, and the second one. They share the
+        layers of the backbone.
+
+    Raises:
+        RunError: If there is no such layer, or a way around it.
+    """
+    names = [layer.name for layer in backbone.layers]
+    if layer_name not in names:
+        raise RunError(
+            f"--freeze {layer_name}: the backbone has no such layer. "
+            + _near(layer_name, names)
+        )
+    cut = backbone.get_layer(layer_name).output
+    first = keras.Model(backbone.input, cut, name="frozen")
+    try:
+        second = keras.Model(cut, backbone.output, name="tail")
+    except ValueError as error:
+        raise RunError(
+            f"--freeze {layer_name}: the backbone cannot be cut there, other "
+            "layers lead around it. Take the last layer of a block, where "
+            "all branches have joined"
+        ) from error
+    first.trainable = False
+    return first, second
+
+
+def _small(images: Any) -> Any:
+    """Four stages of convolution, for drawn birds and a CPU."""
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="preprocess")(images)
+    for stage, filters in enumerate((24, 48, 96, 192), start=1):
+        if stage > 1:
+            x = keras.layers.MaxPooling2D(name=f"pool_{stage}")(x)
+        x = keras.layers.Conv2D(
+            filters, 3, padding="same", use_bias=False, name=f"conv_{stage}"
+        )(x)
+        # Batches of 32 over few epochs: the default 0.99 would average over
+        # more steps than an epoch has.
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{stage}")(
+            x
+        )
+        x = keras.layers.ReLU(name=f"relu_{stage}")(x)
+    return x
+
+
+def _from_applications(
+    name: str, images: Any, weights: str, arguments: Mapping[str, Any]
+) -> keras.Model:
+    build = getattr(keras.applications, name)
+    unknown = set(arguments) - set(inspect.signature(build).parameters)
+    if unknown:
+        raise RunError(
+            f"--backbone-args: {name} has no argument "
+            f"{', '.join(sorted(unknown))}. "
+            + _near(min(unknown), list(inspect.signature(build).parameters))
+        )
+    try:
+        return build(
+            **{
+                "include_top": False,
+                "weights": "imagenet" if weights == "imagenet" else None,
+                "input_tensor": _preprocessed(name, images),
+                **arguments,
+            }
+        )
+    except Exception as error:
+        what = (
+            f"--backbone {name} --weights imagenet: cannot be fetched or built"
+            if weights == "imagenet"
+            else f"--backbone {name}: cannot be built"
+        )
+        raise RunError(f"{what}: {_one_line(error)}") from error
+
+
+def _preprocessed(name: str, images: Any) -> Any:
+    """What the module's `preprocess_input` does, as layers that are saved.
+
+    Each of them scales and shifts the channels, some in reverse order: three
+    images show which.
+    """
+    module = next(
+        module
+        for module in vars(keras.applications).values()
+        if inspect.ismodule(module)
+        and hasattr(module, name)
+        and hasattr(module, "preprocess_input")
+    )
+    black = np.zeros((1, 1, 1, 3), "float32")
+    red = black + np.array([255, 0, 0], "float32")
+    white = black + 255
+    black, red, white = (
+        np.asarray(module.preprocess_input(x.copy()))[0, 0, 0]
+        for x in (black, red, white)
+    )
+    scale = (white - black) / 255
+    if np.array_equal(scale, [1, 1, 1]) and not black.any():
+        return images  # The backbone itself does it.
+    if red[0] == black[0]:
+        images = keras.ops.flip(images, axis=-1)
+    return keras.layers.Rescaling(
+        scale.tolist(), offset=black.tolist(), name="preprocess"
+    )(images)
+
+
+def _from_keras_hub(
+    name: str, images: Any, weights: str, arguments: Mapping[str, Any]
+) -> keras.Model:
+    known = [
+        known
+        for known, value in vars(keras.applications).items()
+        if known[0].isupper() and callable(value)
+    ]
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise RunError(
+            f"--backbone {name}: not {BUILT_IN} and not in keras.applications. "
+            + _near(name, [BUILT_IN, *known])
+            + ". KerasHub presets need: pip install keras-hub"
+        ) from error
+    if weights == "imagenet":
+        # A preset's weights are its own; its name says on what they trained.
+        weights = "preset"
+    try:
+        converter = keras_hub.layers.ImageConverter.from_preset(name)
+        backbone = keras_hub.models.Backbone.from_preset(
+            name, load_weights=weights == "preset", **arguments
+        )
+    except Exception as error:
+        raise RunError(
+            f"--backbone {name}: not in keras.applications, and KerasHub says: "
+            f"{_one_line(error)}"
+        ) from error
+    scaled = keras.layers.Rescaling(
+        1.0 if converter.scale is None else converter.scale,
+        offset=0.0 if converter.offset is None else converter.offset,
+        name="preprocess",
+    )(images)
+    return keras.Model(images, backbone(scaled), name=backbone.name)
+
+
+def _load_file(model: keras.Model, name: str, path: str) -> None:
+    if not os.path.isfile(path):
+        raise RunError(f"--weights {path}: there is no such file")
+    try:
+        model.load_weights(path)
+    except Exception as error:
+        raise RunError(
+            f"--weights {path}: does not fit --backbone {name}"
+            f" ({_one_line(error)}). Are --backbone-args those that it was "
+            "trained with?"
+        ) from error
+
+
+def _refuse(arguments: Mapping[str, Any], name: str) -> None:
+    if arguments:
+        raise RunError(
+            f"--backbone-args: {name} takes none, received "
+            f"{', '.join(arguments)}"
+        )
+
+
+def _near(name: str, known: list[str]) -> str:
+    """Suggests names, those that differ in case only among them."""
+    lower = {other.lower(): other for other in known}
+    near = [
+        lower[match]
+        for match in difflib.get_close_matches(
+            name.lower(), list(lower), n=3, cutoff=0.5
+        )
+    ]
+    if near:
+        return f"Did you mean {', '.join(near)}?"
+    shown = ", ".join(known[:4])
+    return f"There are {shown} and {max(0, len(known) - 4)} more"
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}…"

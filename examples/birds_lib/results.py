@@ -1,0 +1,185 @@
+"""What a run leaves: results.json, history.csv and results.md."""
+
+import argparse
+import csv
+import json
+import os
+import pathlib
+import platform
+from importlib import metadata
+from typing import Any
+
+import keras
+import numpy as np
+
+from birds_lib.training import Run
+from keras_finegrain.datasets import ImageDataset
+
+# Figure, heading, factor and decimals of the table's columns.
+COLUMNS = (
+    ("top_1", "top-1 %", 100, 1),
+    ("top_5", "top-5 %", 100, 1),
+    ("recall_at_1", "Recall@1 %", 100, 1),
+    ("intra_inter_distance_ratio", "intra/inter", 1, 3),
+)
+_PACKAGES = (
+    "keras-finegrain",
+    "keras",
+    "tensorflow",
+    "tensorflow-datasets",
+    "jax",
+    "torch",
+    "numpy",
+)
+
+
+def mean_and_interval(values: list[float]) -> tuple[float, float | None]:
+    """The mean and half the width of its 95 % t-interval.
+
+    Args:
+        values: One number a seed.
+
+    Returns:
+        The mean, and None for the interval of a single seed.
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, None
+    from scipy import stats
+
+    quantile = stats.t.ppf(0.975, len(values) - 1)
+    deviation = np.std(values, ddof=1)
+    return mean, float(quantile * deviation / np.sqrt(len(values)))
+
+
+class Results:
+    """Collects runs and writes them after each one.
+
+    Args:
+        folder: Where the files go.
+        options: The command line.
+        data: The data set.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        options: argparse.Namespace,
+        data: ImageDataset,
+    ) -> None:
+        self._folder = folder
+        self._about = {
+            "arguments": {
+                name: dict(value) if name == "backbone_args" else value
+                for name, value in vars(options).items()
+            },
+            "data": {
+                "name": data.name,
+                "classes": list(data.class_names),
+                "train_size": data.train_size,
+                "test_size": data.test_size,
+            },
+            "versions": _versions(),
+        }
+        self._figures: dict[str, dict[int, dict[str, float]]] = {}
+        self.histories: dict[str, list[dict[str, list[float]]]] = {}
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, method: str, seed: int, run: Run) -> None:
+        """Takes a finished run and writes everything anew."""
+        self._figures.setdefault(method, {})[seed] = run.figures
+        self.histories.setdefault(method, []).append(run.history)
+        for epoch in range(len(run.history["loss"])):
+            logs = {name: logs[epoch] for name, logs in run.history.items()}
+            self._rows.append(
+                {"method": method, "seed": seed, "epoch": epoch + 1, **logs}
+            )
+        self._write()
+
+    def table(self) -> list[list[str]]:
+        """The headings and one row a method, as text."""
+        rows = [["method", *(heading for _, heading, _, _ in COLUMNS), "seeds"]]
+        for method, seeds in self._figures.items():
+            row = [method]
+            for figure, _, factor, decimals in COLUMNS:
+                mean, interval = mean_and_interval(
+                    [factor * seed[figure] for seed in seeds.values()]
+                )
+                cell = f"{mean:.{decimals}f}"
+                if interval is not None:
+                    cell += f" ± {interval:.{decimals}f}"
+                row.append(cell)
+            rows.append([*row, str(len(seeds))])
+        return rows
+
+    def _write(self) -> None:
+        summary = {
+            method: {
+                name: dict(
+                    zip(
+                        ("mean", "interval_95"),
+                        mean_and_interval(
+                            [figures[name] for figures in seeds.values()]
+                        ),
+                        strict=True,
+                    )
+                )
+                for name in next(iter(seeds.values()))
+            }
+            for method, seeds in self._figures.items()
+        }
+        _replace(
+            self._folder / "results.json",
+            json.dumps(
+                {**self._about, "summary": summary, "seeds": self._figures},
+                indent=2,
+            ),
+        )
+        _replace(self._folder / "results.md", markdown(self.table()))
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        with open(self._folder / "history.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table with numbers to the right."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    ruler = "|---|" + "---:|" * (len(rows[0]) - 1)
+    return "\n".join([lines[0], ruler, *lines[1:]]) + "\n"
+
+
+def plain(rows: list[list[str]]) -> str:
+    """The same table for a terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(
+                zip(row, widths, strict=True)
+            )
+        )
+        for row in rows
+    )
+
+
+def _versions() -> dict[str, Any]:
+    versions: dict[str, Any] = {
+        "python": platform.python_version(),
+        "backend": keras.backend.backend(),
+        "cpu_count": os.cpu_count(),
+    }
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+    """Writes a file at once: a run stopped here keeps the old one."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,231 @@
+"""One method, one seed: from the first weights to the figures."""
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+import keras_finegrain
+from birds_lib.backbones import build_backbone, split_backbone
+from birds_lib.errors import RunError
+from birds_lib.frozen import FeatureBatches, compute_features
+from birds_lib.methods import HEAD_WEIGHTS, build_head
+from birds_lib.progress import Progress
+from keras_finegrain import datasets
+from keras_finegrain.metrics import intra_inter_distance_ratio, recall_at_k
+
+
+class Run(NamedTuple):
+    """What one run gave.
+
+    Attributes:
+        figures: Name to number, on the test set after the last epoch.
+        history: Name to one number an epoch.
+        model: From images in [0, 255] to scores.
+        embeddings: Of the test set, `(samples, dim)`.
+        labels: Of the test set, `(samples,)`.
+    """
+
+    figures: dict[str, float]
+    history: dict[str, list[float]]
+    model: keras.Model
+    embeddings: np.ndarray
+    labels: np.ndarray
+
+
+class Trainer:
+    """Trains methods on one data set under the same conditions.
+
+    For one seed all methods have the same first weights of the backbone, the
+    same order of images and the same augmentation.
+
+    Args:
+        options: The command line.
+        data: The data set.
+        scope: Gives the context in which models are built.
+    """
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        data: datasets.ImageDataset,
+        scope: Callable[[], AbstractContextManager],
+    ) -> None:
+        self._options = options
+        self._data = data
+        self._scope = scope
+        self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._test_images = datasets.batches(
+            data.test,
+            image_size=options.image_size,
+            batch_size=options.batch_size,
+            training=False,
+            cache=True,
+        )
+
+    def train(self, method: str, seed: int) -> Run:
+        """Trains one method with one seed.
+
+        Raises:
+            RunError: If the training diverges.
+        """
+        options = self._options
+        with self._scope():
+            keras.utils.set_random_seed(seed)
+            backbone = self._backbone()
+            frozen, tail = None, backbone
+            if options.freeze:
+                frozen, tail = split_backbone(backbone, options.freeze)
+            # The head's first weights do not depend on how many numbers the
+            # backbone drew.
+            keras.utils.set_random_seed(seed)
+            features = tail.input
+            head = build_head(
+                method, tail.output, self._data.num_classes, options
+            )
+            model = keras_finegrain.Model(features, head.scores)
+            figures_model = keras.Model(features, [head.embedding, head.scores])
+            self._compile(model, head.loss)
+        train, test = self._batches(frozen, seed)
+        started = time.perf_counter()
+        history = model.fit(
+            train,
+            validation_data=test,
+            epochs=options.epochs,
+            verbose=0,
+            callbacks=[
+                Progress(f"{method} seed {seed}"),
+                keras.callbacks.TerminateOnNaN(),
+            ],
+        ).history
+        seconds = time.perf_counter() - started
+        if not np.isfinite(history["loss"]).all():
+            raise RunError(
+                f"{method}, seed {seed}: the loss became NaN or infinite in "
+                f"epoch {len(history['loss'])}; lower --lr"
+            )
+        embeddings, scores = figures_model.predict(test, verbose=0)
+        labels = np.concatenate([np.asarray(y) for _, y in test])
+        figures = test_figures(embeddings, scores, labels)
+        figures["seconds"] = seconds
+        if method == "soft_triple":
+            # 0.1 is 6 degrees between two centers of unit length.
+            distinct = model.get_layer("head").distinct_centers(tolerance=0.1)
+            figures["distinct_centers"] = float(np.mean(distinct))
+        # The frozen part and the tail share the backbone's layers: put on the
+        # images, the trained ones make a model that needs neither cache.
+        whole = model
+        if frozen is not None:
+            whole = keras_finegrain.Model(frozen.input, model(frozen.output))
+        return Run(figures, history, whole, embeddings, labels)
+
+    def _backbone(self) -> keras.Model:
+        options = self._options
+        return build_backbone(
+            options.backbone,
+            image_size=options.image_size,
+            weights=options.weights,
+            arguments=dict(options.backbone_args),
+        )
+
+    def _compile(self, model: keras.Model, loss: keras.losses.Loss) -> None:
+        options = self._options
+        steps = math.ceil(self._data.train_size / options.batch_size)
+        optimizer = keras.optimizers.AdamW(
+            keras.optimizers.schedules.CosineDecay(
+                options.lr, steps * options.epochs
+            ),
+            weight_decay=options.weight_decay,
+        )
+        if options.head_lr_multiplier != 1.0:
+            optimizer = keras_finegrain.optimizers.LayerwiseLearningRate(
+                optimizer, {HEAD_WEIGHTS: options.head_lr_multiplier}
+            )
+        # On JAX the alternative to compiling is a step without any jit.
+        compiled = options.xla or keras.backend.backend() == "jax"
+        model.compile(
+            optimizer,
+            loss,
+            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            jit_compile=compiled,
+        )
+
+    def _batches(self, frozen: keras.Model | None, seed: int) -> Any:
+        options = self._options
+        if frozen is None:
+            return (
+                datasets.batches(
+                    self._data.train,
+                    image_size=options.image_size,
+                    batch_size=options.batch_size,
+                    training=True,
+                    augment=options.augment,
+                    seed=seed,
+                    cache=True,
+                ),
+                self._test_images,
+            )
+        if not self._features:
+            self._features = self._compute_features(frozen)
+        return (
+            FeatureBatches(
+                *self._features["train"], options.batch_size, seed=seed
+            ),
+            FeatureBatches(*self._features["test"], options.batch_size),
+        )
+
+    def _compute_features(
+        self, frozen: keras.Model
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        options = self._options
+        train_images = datasets.batches(
+            self._data.train,
+            image_size=options.image_size,
+            batch_size=options.batch_size,
+            training=False,
+        )
+        print(f"computing the output of {options.freeze} once …", flush=True)
+        started = time.perf_counter()
+        features = {
+            "train": compute_features(
+                frozen, train_images, mirrored=options.augment != "none"
+            ),
+            "test": compute_features(frozen, self._test_images, mirrored=False),
+        }
+        size = sum(views.nbytes for views, _ in features.values())
+        print(
+            f"… {size / 1e6:.0f} MB in {time.perf_counter() - started:.0f} s",
+            flush=True,
+        )
+        return features
+
+
+def test_figures(
+    embeddings: np.ndarray, scores: np.ndarray, labels: np.ndarray
+) -> dict[str, float]:
+    """The figures of a test set.
+
+    Args:
+        embeddings: `(samples, dim)`.
+        scores: `(samples, num_classes)`; the highest one wins.
+        labels: `(samples,)`.
+
+    Returns:
+        top_1, top_5 and recall_at_1 in [0, 1], and the distance ratio.
+    """
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    # Classes with the same score count as better.
+    rank = np.sum(scores >= own, axis=1)
+    return {
+        "top_1": float(np.mean(rank <= 1)),
+        "top_5": float(np.mean(rank <= 5)),
+        "recall_at_1": recall_at_k(embeddings, labels, k=1),
+        "intra_inter_distance_ratio": intra_inter_distance_ratio(
+            embeddings, labels
+        ),
+    }

@@ -1,0 +1,136 @@
+"""Train a classifier on look-alike birds and say what each method bought.
+
+    python examples/train_birds.py
+
+draws a data set, trains four methods and compares them; no network is
+needed. `--help` lists the options, docs/train_birds.md explains them.
+"""
+
+import argparse
+import logging
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from birds_lib.arguments import parse_arguments
+from birds_lib.errors import RunError
+from birds_lib.requirements import check_packages
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    # Before the first import of TensorFlow: its notes hide ours.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    options = parse_arguments(argv)
+    try:
+        check_packages()
+        folder = writable_folder(options.output, options.overwrite)
+        train_and_compare(options, folder)
+    except RunError as error:
+        print(f"train_birds.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def train_and_compare(
+    options: argparse.Namespace, folder: pathlib.Path
+) -> None:
+    """Checks what the run needs, trains every method, leaves the results."""
+    import keras
+    from birds_lib.backbones import build_backbone, split_backbone
+    from birds_lib.distribution import distribution_scope
+    from birds_lib.methods import check_channels
+    from birds_lib.pictures import draw_embeddings, draw_learning_curves
+    from birds_lib.results import Results, plain
+    from birds_lib.training import Trainer
+
+    from keras_finegrain import datasets
+
+    # TensorFlow Datasets warns of its own deprecated names at every use.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    if options.freeze and options.weights == "none":
+        raise RunError(
+            "--freeze: a backbone with --weights none has learned nothing to "
+            "keep; pass weights or leave --freeze out"
+        )
+    if options.mixed_precision != "none":
+        keras.config.set_dtype_policy(f"mixed_{options.mixed_precision}")
+    scope = distribution_scope(
+        options.distribute, options.batch_size, options.xla
+    )
+    backbone = build_backbone(
+        options.backbone,
+        image_size=options.image_size,
+        weights=options.weights,
+        arguments=dict(options.backbone_args),
+    )
+    if options.freeze:
+        split_backbone(backbone, options.freeze)
+    selection = {
+        "data_dir": options.data_dir,
+        "classes": options.classes,
+        "crop_to_bbox": options.crop_to_bbox,
+    }
+    try:
+        datasets.check(options.dataset, **selection)
+        data = datasets.load(options.dataset, **selection)
+    except datasets.DatasetError as error:
+        raise RunError(f"--dataset {options.dataset}: {error}") from error
+    check_channels(
+        options.method,
+        backbone.output.shape[-1],
+        data.num_classes,
+        options.backbone,
+    )
+    print(
+        f"{data.name}: {data.num_classes} classes, {data.train_size} images to "
+        f"train on, {data.test_size} to test on. Results go to {folder}",
+        flush=True,
+    )
+
+    trainer = Trainer(options, data, scope)
+    results = Results(folder, options, data)
+    first_runs = {}
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        for method in options.method:
+            run = trainer.train(method, seed)
+            results.add(method, seed, run)
+            if method not in first_runs:
+                run.model.save(folder / f"{method}.keras")
+                first_runs[method] = run
+        draw_learning_curves(results, folder / "learning_curves.png")
+        if seed == options.first_seed:
+            draw_embeddings(
+                first_runs, data.class_names, folder / "embedding.png", seed
+            )
+    print(f"\n{plain(results.table())}")
+    if options.seeds > 1:
+        print("mean ± half of the 95 % t-interval over the seeds")
+    print(
+        f"\n{folder}: results.json, results.md, history.csv, pictures, models"
+    )
+
+
+def writable_folder(path: str, overwrite: bool) -> pathlib.Path:
+    """Makes the folder for the results; raises `RunError` if it cannot."""
+    folder = pathlib.Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RunError(
+            f"--output {path}: cannot be written to ({error.strerror})"
+        ) from error
+    if (folder / "results.json").exists() and not overwrite:
+        raise RunError(
+            f"--output {path}: holds the results of an earlier run; choose "
+            "another folder or pass --overwrite"
+        )
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())
