@@ -7,6 +7,23 @@ from keras import ops
 from keras_finegrain._typing import Tensor
 
 
+def at_least_float32(dtype: str) -> str:
+    """The dtype in which losses compute: float64 if asked for, else float32.
+
+    (`keras.backend.result_type` makes float32 of float64 on some backends.)
+    """
+    return "float64" if dtype == "float64" else "float32"
+
+
+def mean(values: Tensor, axis: int) -> Tensor:
+    """The mean over one axis, in the dtype of the values.
+
+    (`keras.ops.mean` computes in float32 on some backends.)
+    """
+    count = ops.cast(ops.shape(values)[axis], values.dtype)
+    return ops.sum(values, axis=axis) / count
+
+
 def unit_length(vectors: Tensor) -> Tensor:
     """Scales the vectors on the last axis to length 1.
 

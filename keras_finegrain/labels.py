@@ -158,7 +158,7 @@ def range_error(
     who: str, num_classes: int, low: int, high: int
 ) -> ValueError | None:
     """The error for labels from `low` to `high`, or `None` if all are valid."""
-    if 0 <= low and high < num_classes:
+    if low >= 0 and high < num_classes:
         return None
     if low < 0:
         received, remedy = (

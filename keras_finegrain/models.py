@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
-from keras.src.models.functional import Functional
 
+from keras_finegrain._keras_internals import Functional
 from keras_finegrain._typing import Tensor
 from keras_finegrain.label_checks import check_head, checked_labels
 from keras_finegrain.labels import current_scope, label_scope
@@ -145,7 +145,7 @@ class Model(_LabelScopeSteps, keras.Model):
         """Gives functional arguments to the functional class, as Keras does."""
         if cls is Model and _is_functional(args, kwargs):
             return FunctionalModel.__new__(FunctionalModel, *args, **kwargs)
-        return super().__new__(cls)  # type: ignore[no-any-return]
+        return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if not isinstance(self, Functional) and _is_functional(args, kwargs):

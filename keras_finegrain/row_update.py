@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finegrain._keras_internals import in_stateless_scope
 from keras_finegrain._typing import Tensor
 
 
@@ -67,7 +68,7 @@ def write_rows(variable: keras.Variable, indices: Tensor, rows: Tensor) -> None:
         tf.raw_ops.ResourceScatterUpdate(
             resource=handle, indices=indices, updates=rows
         )
-    elif _owns_torch_storage(variable):
+    elif keras.backend.backend() == "torch" and not in_stateless_scope():
         variable.value.data[indices] = rows
     else:
         # JAX updates the donated buffer in place inside a compiled step.
@@ -84,17 +85,10 @@ def _tensorflow_handle(variable: keras.Variable) -> Any | None:
     `None` on other backends, inside `keras.StatelessScope` (where the value
     is a plain tensor), and outside of the replicas.
     """
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" or in_stateless_scope():
         return None
     import tensorflow as tf
 
     if tf.distribute.in_cross_replica_context():
         return None
-    return getattr(variable.value, "handle", None)
-
-
-def _owns_torch_storage(variable: keras.Variable) -> bool:
-    """Whether the variable's value is its own storage, not a scope's tensor."""
-    if keras.backend.backend() != "torch":
-        return False
-    return variable.value is getattr(variable, "_value", None)
+    return variable.value.handle

@@ -8,11 +8,10 @@ from keras import ops
 from keras_finegrain._checks import number, one_of
 from keras_finegrain._math import unit_length
 from keras_finegrain._typing import InitializerLike, Tensor
-from keras_finegrain.distribution import gather, global_sum
+from keras_finegrain.distribution import gather
 from keras_finegrain.layers.labelled_loss import (
     LabelledBatch,
     LabelledLossLayer,
-    visible_where_invalid,
 )
 from keras_finegrain.row_update import read_rows, write_rows
 
@@ -80,11 +79,9 @@ def moved_centers(
     first = ops.cast(ops.argmax(ops.cast(same, "int32"), axis=1), "int32")
     steps = ops.where(counted[:, None], centers - features, 0.0)
     ones = ops.cast(counted, steps.dtype)[:, None]
-    sums = ops.segment_sum(
-        ops.concatenate([steps, ones], axis=1),
-        first,
-        num_segments=ops.shape(steps)[0],
-    )
+    # (`ops.segment_sum` would compute in float32 on PyTorch.)
+    steps = ops.concatenate([steps, ones], axis=1)
+    sums = ops.scatter(first[:, None], steps, ops.shape(steps))
     sums = ops.take(sums, first, axis=0)
     return centers - alpha * sums[:, :-1] / (1.0 + sums[:, -1:])
 

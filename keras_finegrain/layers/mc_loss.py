@@ -10,6 +10,8 @@ import numpy as np
 from keras import ops
 
 from keras_finegrain._checks import number, positive_integer
+from keras_finegrain._math import mean
+from keras_finegrain._random import uniform
 from keras_finegrain._typing import Tensor
 from keras_finegrain.layers.labelled_loss import LabelledLossLayer
 
@@ -175,7 +177,7 @@ def discriminality(
     """
     if kept is not None:
         feature_map = feature_map * kept
-    scores = ops.mean(max_over_groups(feature_map, sizes), axis=1)
+    scores = mean(max_over_groups(feature_map, sizes), axis=1)
     target = ops.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
     return ops.logsumexp(scores, axis=1) - target
 
@@ -197,7 +199,7 @@ def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
     """
     over_positions = ops.softmax(feature_map, axis=1)
     strongest = max_over_groups(over_positions, sizes)
-    return ops.mean(ops.sum(strongest, axis=1), axis=-1)
+    return mean(ops.sum(strongest, axis=1), axis=1)
 
 
 def random_channels(
@@ -217,7 +219,7 @@ def random_channels(
     layout = _GroupLayout.of(sizes)
     blocks = []
     for size, classes in layout.blocks:
-        draws = keras.random.uniform((classes, size), seed=seed)
+        draws = uniform((classes, size), seed)
         rank = ops.argsort(ops.argsort(draws, axis=-1), axis=-1)
         blocks.append(ops.reshape(rank >= size // 2, (-1,)))
     kept = ops.cast(ops.concatenate(blocks), dtype)
@@ -260,10 +262,11 @@ class MCLoss(LabelledLossLayer):
     |---|---|---|---|
     | fine-tuning a pre-trained backbone | 0.005 | 10 | `None` |
     | training from scratch | 1.5 | 10 | 3 |
-    | official code: α·L_dis + β·(1 − L_div/ξ), α 1.5, β 20 | α | β / (α·ξ) | 3 |
+    | official code, α 1.5, β 20 | α | β / (α·ξ) | ξ 3 |
 
-    The last differs from the official value by the constant β. The ablations
-    are `diversity_weight=0` (no L_div) and `drop=False` (no channel dropping).
+    The official code computes α·L_dis + β·(1 − L_div/ξ), which is this loss
+    and the constant β. The ablations are `diversity_weight=0` (no L_div) and
+    `drop=False` (no channel dropping).
 
     Args:
         num_classes: The number of classes C, at least 1.
@@ -341,8 +344,9 @@ class MCLoss(LabelledLossLayer):
         self.diversity_weight = number(
             who, "diversity_weight", diversity_weight, at_least=0
         )
+        self.channels_per_class: int | tuple[int, ...] | None = None
         if channels_per_class is None:
-            self.channels_per_class = None
+            pass
         elif isinstance(channels_per_class, (int, np.integer)):
             self.channels_per_class = positive_integer(
                 who, "channels_per_class", channels_per_class
@@ -425,6 +429,15 @@ class MCLoss(LabelledLossLayer):
             feature_map = ops.moveaxis(feature_map, 1, -1)
         batch, *positions, channels = ops.shape(feature_map)
         return ops.reshape(feature_map, (batch, math.prod(positions), channels))
+
+    def save_own_variables(self, store: dict[str, Any]) -> None:
+        """Saves where the random draws stand: a resumed run goes on there."""
+        store["seed"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store: dict[str, Any]) -> None:
+        """Restores where the random draws stand."""
+        if "seed" in store:
+            self.seed_generator.state.assign(store["seed"][()])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finegrain._keras_internals import in_symbolic_scope
+from keras_finegrain._math import at_least_float32
 from keras_finegrain._typing import Tensor
 from keras_finegrain.distribution import ReplicaLocalList
 from keras_finegrain.labels import current_scope
@@ -48,7 +50,7 @@ class MeasuredLayer(keras.layers.Layer):
     @property
     def loss_dtype(self) -> str:
         """The dtype of the arithmetic: float32, or float64 if asked for."""
-        return str(keras.backend.result_type(self.variable_dtype, "float32"))
+        return at_least_float32(self.variable_dtype)
 
     @property
     def measures(self) -> list[keras.metrics.Metric]:
@@ -74,6 +76,10 @@ class MeasuredLayer(keras.layers.Layer):
             value: Scalar tensor, equal on every replica.
             weight: The number of samples behind the value.
         """
+        if in_symbolic_scope():
+            # Keras builds a subclassed model by a trial call inside of its
+            # first step. That call measures nothing.
+            return
         value = ops.stop_gradient(value)
         scope = current_scope()
         if scope is None:

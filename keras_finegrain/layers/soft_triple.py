@@ -190,11 +190,8 @@ class SoftTriple(MeasuredLayer):
             )
         embeddings = unit_length(ops.cast(embeddings, self.loss_dtype))
         centers = unit_length(ops.convert_to_tensor(self.centers))
-        flat = ops.reshape(centers, (-1, centers.shape[-1]))
-        similarities = ops.reshape(
-            ops.matmul(embeddings, ops.transpose(flat)),
-            (-1, self.num_classes, self.centers_per_class),
-        )
+        # (`ops.matmul` would compute float64 in float32 on PyTorch.)
+        similarities = ops.einsum("bd,ckd->bck", embeddings, centers)
         if self.centers_per_class == 1:
             return ops.squeeze(similarities, axis=-1)
         if self.pooling == "max":

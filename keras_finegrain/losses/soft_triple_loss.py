@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_finegrain._checks import concrete, number
+from keras_finegrain._math import at_least_float32
 from keras_finegrain._typing import Tensor
 from keras_finegrain.labels import in_range, range_error, to_range
 
@@ -80,9 +81,7 @@ class SoftTripleLoss(keras.losses.Loss):
     ) -> None:
         if dtype is None or isinstance(dtype, str):
             # Keras casts `y_true` to the dtype of the loss.
-            dtype = keras.backend.result_type(
-                dtype or keras.config.floatx(), "float32"
-            )
+            dtype = at_least_float32(dtype or keras.config.floatx())
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         who = type(self).__name__
         self.scale = number(who, "scale", scale, above=0)

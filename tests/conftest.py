@@ -1,0 +1,55 @@
+"""What the tests share."""
+
+import pathlib
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() == "jax":
+    import jax
+
+    # Without it JAX silently computes float64 in float32.
+    jax.config.update("jax_enable_x64", True)
+
+GOLDEN = pathlib.Path(__file__).parent / "data" / "official_float64.npz"
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, dict[int, dict[str, np.ndarray]]]:
+    """What the papers' own code gave in float64: case, number, field."""
+    cases: dict[str, dict[int, dict[str, np.ndarray]]] = {}
+    with np.load(GOLDEN) as file:
+        for key in file.files:
+            case, number, field = key.split("/")
+            cases.setdefault(case, {}).setdefault(int(number), {})[field] = (
+                file[key]
+            )
+    return cases
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Everything that is built in the test computes in float64."""
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx(before[0])
+    keras.config.set_dtype_policy(before[1])
+
+
+@pytest.fixture
+def mixed(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Everything that is built in the test has the mixed policy `param`."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Each test draws the same numbers, alone and among the others."""
+    keras.utils.set_random_seed(7)

@@ -1,0 +1,59 @@
+"""Gradients of a function of arrays, on whichever backend runs the tests."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def value_and_gradients(
+    function: Callable[..., Any], arrays: Sequence[np.ndarray]
+) -> tuple[float, list[np.ndarray]]:
+    """The value of a scalar function and its gradient for each array."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tensors = [tf.constant(array) for array in arrays]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = function(*tensors)
+        gradients = tape.gradient(
+            value, tensors, unconnected_gradients="zero"
+        )
+        gradients = [tf.convert_to_tensor(g) for g in gradients]
+    elif backend == "jax":
+        import jax
+
+        value, gradients = jax.value_and_grad(
+            function, argnums=tuple(range(len(arrays)))
+        )(*[jax.numpy.asarray(array) for array in arrays])
+    else:
+        import torch
+
+        tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
+        value = function(*tensors)
+        gradients = torch.autograd.grad(value, tensors, allow_unused=True)
+        gradients = [
+            torch.zeros_like(t) if g is None else g
+            for g, t in zip(gradients, tensors, strict=True)
+        ]
+        value = value.detach()
+    return float(value), [keras.ops.convert_to_numpy(g) for g in gradients]
+
+
+def layer_losses(
+    layer: keras.layers.Layer,
+    weights: Sequence[Any],
+    *inputs: Any,
+    training: bool = False,
+) -> tuple[Any, Any]:
+    """The output and the sum of the losses of a layer with given weights."""
+    mapping = list(zip(layer.trainable_variables, weights, strict=True))
+    with keras.StatelessScope(
+        state_mapping=mapping, collect_losses=True
+    ) as scope:
+        output = layer(*inputs, training=training)
+        losses = list(scope.losses) + layer._get_regularization_losses()
+    return output, sum(losses)

@@ -1,0 +1,516 @@
+"""The layers inside of models: one step of everything, saved and restored."""
+
+import copy
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_finegrain
+
+BACKEND = keras.backend.backend()
+CLASSES = 3
+
+
+def data(count=12, seed=0):
+    generator = np.random.default_rng(seed)
+    images = generator.normal(size=(count, 6, 6, 3)).astype("float32")
+    return images, (np.arange(count) % CLASSES).astype("int32")
+
+
+def layers(names=("mc", "center", "soft_triple"), **arguments):
+    """From a feature map to the head, with each of our layers once."""
+    mc, center, head = names
+    return [
+        keras.layers.Conv2D(7, 3, activation="relu", name="conv"),
+        keras_finegrain.MCLoss(CLASSES, loss_weight=0.1, seed=5, name=mc),
+        keras.layers.GlobalAveragePooling2D(name="pool"),
+        keras_finegrain.CenterLoss(CLASSES, loss_weight=0.1, name=center),
+        keras_finegrain.SoftTriple(CLASSES, 2, name=head, **arguments),
+    ]
+
+
+def functional_model():
+    inputs = output = keras.Input((6, 6, 3))
+    for layer in layers():
+        output = layer(output)
+    return keras_finegrain.Model(inputs, output)
+
+
+def sequential_model():
+    return keras_finegrain.Sequential([keras.Input((6, 6, 3)), *layers()])
+
+
+def deferred_sequential_model():
+    model = keras_finegrain.Sequential(layers())
+    model.build((None, 6, 6, 3))
+    return model
+
+
+class Subclassed(keras_finegrain.Model):
+    def __init__(self):
+        super().__init__()
+        self.stack = layers()
+
+    def call(self, inputs, training=None):
+        for layer in self.stack:
+            inputs = layer(inputs, training=training)
+        return inputs
+
+
+def subclassed_model():
+    model = Subclassed()
+    model(np.zeros((1, 6, 6, 3), "float32"))
+    return model
+
+
+class SubclassedFunctional(keras_finegrain.Model):
+    def __init__(self):
+        inputs = output = keras.Input((6, 6, 3))
+        for layer in layers():
+            output = layer(output)
+        super().__init__(inputs, output)
+
+
+def explicit_model():
+    """A plain Keras model with the labels as an input."""
+    inputs = output = keras.Input((6, 6, 3), name="image")
+    labels = keras.Input((), dtype="int32", name="label", optional=True)
+    for layer in layers():
+        takes_labels = isinstance(
+            layer, (keras_finegrain.MCLoss, keras_finegrain.CenterLoss)
+        )
+        output = layer(output, labels) if takes_labels else layer(output)
+    return keras.Model({"image": inputs, "label": labels}, output)
+
+
+def compiled(model, **arguments):
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        keras_finegrain.losses.SoftTripleLoss(),
+        **arguments,
+    )
+    return model
+
+
+def same_start(model):
+    """The same weights whichever way the model was built."""
+    generator = np.random.default_rng(3)
+    model.set_weights(
+        [generator.normal(size=w.shape, scale=0.3) for w in model.get_weights()]
+    )
+    return model
+
+
+def weights_of(model):
+    return [np.array(weight) for weight in model.get_weights()]
+
+
+def train(model, images, labels, **arguments):
+    arguments = {"batch_size": 6, "epochs": 2, "shuffle": False, **arguments}
+    model.fit(images, labels, verbose=0, **arguments)
+    return weights_of(model), model.evaluate(
+        images, labels, batch_size=6, verbose=0, return_dict=True
+    )
+
+
+def assert_same(first, second, tolerance=2e-6):
+    for ours, theirs in zip(first[0], second[0], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
+    assert first[1].keys() == second[1].keys()
+    for name, value in first[1].items():
+        np.testing.assert_allclose(
+            value, second[1][name], rtol=1e-5, atol=tolerance, err_msg=name
+        )
+
+
+@pytest.fixture(scope="module")
+def reference():
+    keras.utils.set_random_seed(7)
+    return train(same_start(compiled(functional_model())), *data())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        functional_model,
+        sequential_model,
+        deferred_sequential_model,
+        subclassed_model,
+        SubclassedFunctional,
+    ],
+)
+def test_every_way_of_building_trains_alike(reference, build):
+    assert_same(train(same_start(compiled(build())), *data()), reference)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"run_eagerly": True},
+        {"jit_compile": True},
+        {"jit_compile": False},
+        {"steps_per_execution": 2},
+    ],
+    ids=str,
+)
+def test_every_way_of_running_trains_alike(reference, arguments):
+    if BACKEND == "torch" and "steps_per_execution" in arguments:
+        pytest.skip("Keras on PyTorch has no steps_per_execution")
+    model = same_start(compiled(functional_model(), **arguments))
+    assert_same(train(model, *data()), reference)
+
+
+def test_train_on_batch_equals_fit(reference):
+    images, labels = data()
+    model = same_start(compiled(functional_model()))
+    for _ in range(2):
+        for start in (0, 6):
+            model.train_on_batch(
+                images[start : start + 6], labels[start : start + 6]
+            )
+    scores = model.evaluate(
+        images, labels, batch_size=6, verbose=0, return_dict=True
+    )
+    assert_same((weights_of(model), scores), reference)
+
+
+def test_explicit_labels_equal_the_label_scope(reference):
+    images, labels = data()
+    model = same_start(compiled(explicit_model()))
+    inputs = {"image": images, "label": labels}
+    weights, scores = train(model, inputs, labels)
+    if BACKEND == "jax":
+        # Keras on JAX drops what a metric learns during the forward pass.
+        assert scores.keys() == {"loss"}
+        scores = {**reference[1], **scores}
+    # Outside of a scope evaluation cannot be told from prediction.
+    scores["center_spread"] = reference[1]["center_spread"]
+    assert_same((weights, scores), reference)
+
+
+def test_a_data_set_trains_like_arrays(reference):
+    tf = pytest.importorskip("tensorflow")
+    images, labels = data()
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(6)
+    model = same_start(compiled(functional_model()))
+    model.fit(dataset, epochs=2, verbose=0)
+    scores = model.evaluate(dataset, verbose=0, return_dict=True)
+    assert_same((weights_of(model), scores), reference)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_class_weights_reach_the_layers(one_hot):
+    images, labels = data()
+    weight = {0: 0.0, 1: 1.0, 2: 2.0}
+    by_class = same_start(compiled(functional_model()))
+    by_sample = same_start(compiled(functional_model()))
+    y = np.eye(CLASSES, dtype="float32")[labels] if one_hot else labels
+    by_class.fit(
+        images, y, batch_size=12, shuffle=False, class_weight=weight, verbose=0
+    )
+    by_sample.fit(
+        images,
+        labels,
+        batch_size=12,
+        shuffle=False,
+        sample_weight=np.array([weight[label] for label in labels]),
+        verbose=0,
+    )
+    for ours, theirs in zip(
+        weights_of(by_class), weights_of(by_sample), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def test_evaluate_and_predict_change_nothing():
+    images, labels = data()
+    model = same_start(compiled(functional_model()))
+    before = weights_of(model)
+    first = model.evaluate(images, labels, verbose=0)
+    assert model.evaluate(images, labels, verbose=0) == first
+    model.predict(images, verbose=0)
+    for ours, theirs in zip(before, weights_of(model), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_training_moves_centers_of_present_classes_only():
+    images, labels = data()
+    model = compiled(functional_model())
+    model.fit(images, np.minimum(labels, 1), verbose=0)
+    centers = ops.convert_to_numpy(model.get_layer("center").centers)
+    assert (np.abs(centers).sum(axis=1) > 0).tolist() == [True, True, False]
+
+
+class TestLogs:
+    figures = {"center_loss", "discriminality", "diversity", "center_spread"}
+
+    def test_default_names_stand_alone(self):
+        model = keras_finegrain.Sequential(
+            [
+                keras.Input((6, 6, 3)),
+                keras_finegrain.MCLoss(CLASSES),
+                keras.layers.GlobalAveragePooling2D(),
+                keras_finegrain.CenterLoss(CLASSES),
+                keras_finegrain.SoftTriple(CLASSES),
+            ]
+        )
+        images, labels = data()
+        history = compiled(model).fit(
+            images, labels, validation_data=(images, labels), verbose=0
+        )
+        expected = {*self.figures, "loss"}
+        expected |= {f"val_{name}" for name in expected}
+        assert set(history.history) == expected
+        assert all(np.isfinite(v).all() for v in history.history.values())
+
+    def test_named_layers_carry_their_name(self):
+        images, labels = data()
+        history = compiled(functional_model()).fit(images, labels, verbose=0)
+        assert set(history.history) == {
+            "loss",
+            "mc_discriminality",
+            "mc_diversity",
+            "center_center_loss",
+            # "soft_triple" is the default name of its layer.
+            "center_spread",
+        }
+
+    def test_layers_that_would_share_a_name_are_told_apart(self):
+        first = keras_finegrain.CenterLoss(CLASSES)
+        second = keras_finegrain.CenterLoss(CLASSES)
+        model = keras_finegrain.Sequential(
+            [
+                keras.Input((6, 6, 3)),
+                keras.layers.Flatten(),
+                first,
+                keras.layers.Dense(4),
+                second,
+                keras.layers.Dense(CLASSES),
+            ]
+        )
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+        history = model.fit(*data(), verbose=0).history
+        assert set(history) == {
+            "loss",
+            f"{first.name}_center_loss",
+            f"{second.name}_center_loss",
+        }
+
+    def test_figures_explain_the_loss(self):
+        images, labels = data()
+        model = same_start(compiled(functional_model()))
+        scores = model.evaluate(images, labels, verbose=0, return_dict=True)
+        predictions = model.predict(images, verbose=0)
+        own = float(keras_finegrain.losses.SoftTripleLoss()(labels, predictions))
+        total = (
+            own
+            + 0.1 * scores["center_center_loss"]
+            + 0.1
+            * (scores["mc_discriminality"] - 10 * scores["mc_diversity"])
+            + 0.2 * scores["center_spread"]
+        )
+        assert scores["loss"] == pytest.approx(total, rel=1e-5)
+
+    def test_tensorboard_holds_the_figures(self, tmp_path):
+        tf = pytest.importorskip("tensorflow")
+        compiled(functional_model()).fit(
+            *data(),
+            verbose=0,
+            callbacks=[keras.callbacks.TensorBoard(tmp_path)],
+        )
+        tags = set()
+        for file in tmp_path.glob("train/*"):
+            for event in tf.compat.v1.train.summary_iterator(str(file)):
+                tags |= {value.tag for value in event.summary.value}
+        assert {"epoch_mc_diversity", "epoch_center_center_loss"} <= tags
+
+
+class TestLabelScope:
+    def test_is_closed_after_an_error(self):
+        with (
+            pytest.raises(RuntimeError),
+            keras_finegrain.label_scope(ops.array([0])),
+        ):
+            raise RuntimeError
+        with pytest.raises(ValueError, match="no labels"):
+            keras_finegrain.CenterLoss(2)(ops.ones((1, 2)), training=True)
+
+    def test_inner_scope_hides_the_outer_one(self):
+        layer = keras_finegrain.CenterLoss(2)
+        with keras_finegrain.label_scope(ops.array([0])):
+            with keras_finegrain.label_scope(ops.array([1])):
+                layer(ops.ones((1, 2)), training=True)
+            moved = ops.convert_to_numpy(layer.centers).any(axis=1)
+            assert moved.tolist() == [False, True]
+            layer(ops.ones((1, 2)), training=True)
+        moved = ops.convert_to_numpy(layer.centers).any(axis=1)
+        assert moved.tolist() == [True, True]
+
+    def test_plain_model_without_labels_is_told_both_ways(self):
+        model = keras.Sequential(
+            [keras.Input((4,)), keras_finegrain.CenterLoss(3)]
+        )
+        model.compile("sgd", "mse")
+        with pytest.raises(ValueError, match=r"keras_finegrain\.Model"):
+            model.fit(np.ones((2, 4)), np.ones((2, 4)), verbose=0)
+
+    def test_several_targets_ask_for_explicit_labels(self):
+        inputs = keras.Input((4,))
+        features = keras_finegrain.CenterLoss(3)(keras.layers.Dense(4)(inputs))
+        model = keras_finegrain.Model(
+            inputs, [keras.layers.Dense(3)(features), features]
+        )
+        model.compile("sgd", ["mse", "mse"])
+        with pytest.raises(ValueError, match="explicitly"):
+            model.fit(
+                np.ones((2, 4)), [np.ones((2, 3)), np.ones((2, 4))], verbose=0
+            )
+
+
+class TestBadLabels:
+    @pytest.mark.parametrize("label", [CLASSES, -1])
+    def test_arrays_are_checked_as_a_whole(self, label):
+        images, labels = data()
+        labels[-1] = label
+        for method in ("fit", "evaluate"):
+            with pytest.raises(ValueError, match=rf"\[0, 3\).*{label}"):
+                getattr(compiled(functional_model()), method)(
+                    images, labels, batch_size=4, verbose=0
+                )
+
+    def test_data_sets_are_checked_in_their_pipeline(self):
+        tf = pytest.importorskip("tensorflow")
+        images, labels = data()
+        labels[-1] = 17
+        dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"labels must lie in \[0, 3\)"
+        ):
+            compiled(functional_model()).fit(dataset, verbose=0)
+
+    def test_py_datasets_are_checked_at_the_first_batch(self):
+        class Batches(keras.utils.PyDataset):
+            def __len__(self):
+                return 2
+
+            def __getitem__(self, index):
+                images, labels = data()
+                return images, labels + 1
+
+        with pytest.raises(ValueError, match=r"\[0, 3\).*maximum of 3"):
+            compiled(functional_model()).fit(Batches(), verbose=0)
+
+    def test_head_that_disagrees_is_named(self):
+        model = keras_finegrain.Sequential(
+            [
+                keras.Input((4,)),
+                keras_finegrain.CenterLoss(5),
+                keras_finegrain.SoftTriple(3),
+            ]
+        )
+        with pytest.raises(ValueError, match=r"num_classes=5.*3 classes"):
+            compiled(model).fit(
+                np.ones((3, 4)), np.array([0, 1, 2]), verbose=0
+            )
+
+    def test_missing_labels_are_named(self):
+        model = keras_finegrain.Sequential(
+            [keras.Input((4,)), keras_finegrain.CenterLoss(5)]
+        )
+        model.compile("sgd", loss=None)
+        with pytest.raises(ValueError, match="no labels"):
+            model.fit(np.ones((3, 4)), verbose=0)
+
+
+class TestMixedPrecision:
+    @pytest.mark.parametrize(
+        "mixed", ["mixed_float16", "mixed_bfloat16"], indirect=True
+    )
+    def test_trains_without_nan(self, mixed):
+        images, labels = data()
+        model = compiled(functional_model())
+        history = model.fit(images, labels, epochs=3, verbose=0).history
+        assert all(np.isfinite(v).all() for v in history.values())
+        assert all(np.isfinite(w).all() for w in weights_of(model))
+        assert model.get_layer("center").centers.dtype == "float32"
+
+    @pytest.mark.parametrize(
+        "mixed", ["mixed_float16", "mixed_bfloat16"], indirect=True
+    )
+    def test_labels_above_2048_reach_their_own_center(self, mixed):
+        model = keras_finegrain.Sequential(
+            [
+                keras.Input((4,)),
+                keras.layers.Dense(4),
+                keras_finegrain.CenterLoss(5000),
+                keras_finegrain.SoftTriple(5000, 1),
+            ]
+        )
+        compiled(model).fit(
+            np.ones((2, 4)), np.array([2049, 4097]), verbose=0
+        )
+        centers = ops.convert_to_numpy(model.layers[-2].centers)
+        assert np.flatnonzero(centers.any(axis=1)).tolist() == [2049, 4097]
+
+
+class TestSaving:
+    def test_weights_include_the_centers(self, tmp_path):
+        model = compiled(functional_model())
+        model.fit(*data(), verbose=0)
+        model.save_weights(tmp_path / "model.weights.h5")
+        other = functional_model()
+        other.load_weights(tmp_path / "model.weights.h5")
+        for name in ("center", "soft_triple"):
+            np.testing.assert_array_equal(
+                ops.convert_to_numpy(model.get_layer(name).centers),
+                ops.convert_to_numpy(other.get_layer(name).centers),
+            )
+
+    @pytest.mark.parametrize("build", [functional_model, sequential_model])
+    def test_loaded_model_trains_on_as_if_never_saved(self, build, tmp_path):
+        images, labels = data()
+        model = same_start(compiled(build()))
+        model.fit(images, labels, shuffle=False, verbose=0)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        assert isinstance(
+            loaded, (keras_finegrain.Model, keras_finegrain.Sequential)
+        )
+        assert_same(
+            train(loaded, images, labels), train(model, images, labels)
+        )
+
+    def test_a_copy_is_independent(self):
+        layer = keras_finegrain.CenterLoss(3)
+        layer.build((None, 2))
+        twin = copy.deepcopy(layer)
+        layer(ops.ones((1, 2)), ops.array([1]), training=True)
+        assert not ops.convert_to_numpy(twin.centers).any()
+
+    def test_a_clone_is_a_model_of_ours(self):
+        clone = keras.models.clone_model(functional_model())
+        images, labels = data()
+        assert "center_center_loss" in compiled(clone).evaluate(
+            images, labels, verbose=0, return_dict=True
+        )
+
+    def test_functional_models_leave_the_class_open_for_subclasses(self):
+        SubclassedFunctional()
+        functional_model()
+        images, labels = data()
+        compiled(Subclassed()).fit(images, labels, verbose=0)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="SavedModel is TensorFlow's")
+def test_export_serves_without_labels(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    images, labels = data()
+    model = compiled(functional_model())
+    model.fit(images, labels, verbose=0)
+    model.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    np.testing.assert_allclose(
+        served.serve(images), model.predict(images, verbose=0), atol=1e-6
+    )
