@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -130,6 +131,8 @@ def _from_applications(
                 "include_top": False,
                 "weights": "imagenet" if weights == "imagenet" else None,
                 "input_tensor": _preprocessed(name, images),
+                # Without it the smallest size is not checked.
+                "input_shape": tuple(images.shape[1:]),
                 **arguments,
             }
         )
@@ -212,8 +215,20 @@ def _from_keras_hub(
 def _load_file(model: keras.Model, name: str, path: str) -> None:
     if not os.path.isfile(path):
         raise RunError(f"--weights {path}: there is no such file")
+    for weight in model.weights:
+        weight.assign(keras.ops.full_like(weight, float("nan")))
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            # Keras warns of what it skips; the NaN that stay tell us.
+            warnings.simplefilter("ignore", UserWarning)
+            model.load_weights(path)
+        skipped = [
+            weight.path
+            for weight in model.weights
+            if np.isnan(keras.ops.convert_to_numpy(weight)).any()
+        ]
+        if skipped:
+            raise ValueError(f"it holds no {skipped[0]}")
     except Exception as error:
         raise RunError(
             f"--weights {path}: does not fit --backbone {name}"
@@ -247,5 +262,5 @@ def _near(name: str, known: list[str]) -> str:
 
 def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 300 else f"{text[:300]}…"
+    text = " ".join(lines) or type(error).__name__
+    return text if len(text) <= 400 else f"{text[:400]}…"

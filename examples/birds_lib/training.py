@@ -38,6 +38,21 @@ class Run(NamedTuple):
     labels: np.ndarray
 
 
+class Models(NamedTuple):
+    """What one run trains; the layers are the same objects in all of them.
+
+    Attributes:
+        model: To scores, compiled; from images, or from features where a part
+            of the backbone is frozen.
+        with_embedding: The same to embeddings and scores.
+        frozen: From images to features, or None.
+    """
+
+    model: keras.Model
+    with_embedding: keras.Model
+    frozen: keras.Model | None
+
+
 class Trainer:
     """Trains methods on one data set under the same conditions.
 
@@ -74,29 +89,13 @@ class Trainer:
         Raises:
             RunError: If the training diverges.
         """
-        options = self._options
-        with self._scope():
-            keras.utils.set_random_seed(seed)
-            backbone = self._backbone()
-            frozen, tail = None, backbone
-            if options.freeze:
-                frozen, tail = split_backbone(backbone, options.freeze)
-            # The head's first weights do not depend on how many numbers the
-            # backbone drew.
-            keras.utils.set_random_seed(seed)
-            features = tail.input
-            head = build_head(
-                method, tail.output, self._data.num_classes, options
-            )
-            model = keras_finegrain.Model(features, head.scores)
-            figures_model = keras.Model(features, [head.embedding, head.scores])
-            self._compile(model, head.loss)
+        model, with_embedding, frozen = self.build(method, seed)
         train, test = self._batches(frozen, seed)
         started = time.perf_counter()
         history = model.fit(
             train,
             validation_data=test,
-            epochs=options.epochs,
+            epochs=self._options.epochs,
             verbose=0,
             callbacks=[
                 Progress(f"{method} seed {seed}"),
@@ -109,7 +108,7 @@ class Trainer:
                 f"{method}, seed {seed}: the loss became NaN or infinite in "
                 f"epoch {len(history['loss'])}; lower --lr"
             )
-        embeddings, scores = figures_model.predict(test, verbose=0)
+        embeddings, scores = with_embedding.predict(test, verbose=0)
         labels = np.concatenate([np.asarray(y) for _, y in test])
         figures = test_figures(embeddings, scores, labels)
         figures["seconds"] = seconds
@@ -123,6 +122,28 @@ class Trainer:
         if frozen is not None:
             whole = keras_finegrain.Model(frozen.input, model(frozen.output))
         return Run(figures, history, whole, embeddings, labels)
+
+    def build(self, method: str, seed: int) -> Models:
+        """Builds and compiles the models of one run."""
+        options = self._options
+        with self._scope():
+            keras.utils.set_random_seed(seed)
+            backbone = self._backbone()
+            frozen, tail = None, backbone
+            if options.freeze:
+                frozen, tail = split_backbone(backbone, options.freeze)
+            # The head's first weights do not depend on how many numbers the
+            # backbone drew.
+            keras.utils.set_random_seed(seed)
+            head = build_head(
+                method, tail.output, self._data.num_classes, options
+            )
+            model = keras_finegrain.Model(tail.input, head.scores)
+            with_embedding = keras.Model(
+                tail.input, [head.embedding, head.scores]
+            )
+            self._compile(model, head.loss)
+        return Models(model, with_embedding, frozen)
 
     def _backbone(self) -> keras.Model:
         options = self._options

@@ -1,0 +1,416 @@
+"""The example as a user runs it, and what it says when it cannot run."""
+
+import csv
+import importlib.util
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+# Registers the layers of the saved models.
+import keras_finegrain  # noqa: F401
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "train_birds.py"
+PHOTOS = os.environ.get("KERAS_FINEGRAIN_DATA")
+
+for package in ("tensorflow_datasets", "matplotlib", "sklearn", "tqdm", "PIL"):
+    pytest.importorskip(package)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Three classes of colour and stripes, eight images each."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("birds")
+    rng = np.random.default_rng(0)
+    for index, name in enumerate(("ash_finch", "elm_finch", "oak_tit")):
+        (root / name).mkdir()
+        for number in range(8):
+            image = rng.integers(0, 60, (40, 48, 3))
+            image[..., index] += 150
+            Image.fromarray(image.astype("uint8")).save(
+                root / name / f"{number}.png"
+            )
+    return root
+
+
+@pytest.fixture(scope="session")
+def command():
+    """`main` of the script, imported as the script imports its parts."""
+    sys.path.insert(0, str(SCRIPT.parent))
+    spec = importlib.util.spec_from_file_location("train_birds", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module.main
+    sys.path.remove(str(SCRIPT.parent))
+
+
+@pytest.fixture(scope="session")
+def comparison(folder, tmp_path_factory):
+    """The output of one real run: two methods, one seed, one epoch."""
+    output = tmp_path_factory.mktemp("run") / "output"
+    result = subprocess.run(
+        [
+            sys.executable,
+            SCRIPT,
+            *("--dataset", folder, "--method", "center", "soft_triple"),
+            *("--image-size", "16", "--epochs", "1", "--batch-size", "8"),
+            *("--head-lr-multiplier", "10", "--embedding-size", "8"),
+            *("--output", output),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return output, result.stdout
+
+
+def test_the_table_names_every_method_and_figure(comparison):
+    output, printed = comparison
+
+    table = (output / "results.md").read_text().splitlines()
+    assert table[0] == (
+        "| method | top-1 % | top-5 % | Recall@1 % | intra/inter | seeds |"
+    )
+    assert [row.split(" | ")[0] for row in table[2:]] == [
+        "| center",
+        "| soft_triple",
+    ]
+    assert "Recall@1 %" in printed
+    assert "soft_triple seed 0  epoch 1/1" in printed
+
+
+def test_results_hold_arguments_versions_and_every_seed(comparison):
+    results = json.loads((comparison[0] / "results.json").read_text())
+
+    assert results["arguments"]["batch_size"] == 8
+    assert results["versions"]["backend"] == keras.backend.backend()
+    assert results["data"]["train_size"] + results["data"]["test_size"] == 24
+    for method in ("center", "soft_triple"):
+        top_1 = results["seeds"][method]["0"]["top_1"]
+        assert results["summary"][method]["top_1"]["mean"] == top_1
+        # One seed has no interval.
+        assert results["summary"][method]["top_1"]["interval_95"] is None
+    assert 1 <= results["seeds"]["soft_triple"]["0"]["distinct_centers"] <= 10
+
+
+def test_the_history_has_a_row_per_epoch_with_the_methods_own_losses(
+    comparison,
+):
+    with open(comparison[0] / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    assert [(row["method"], row["seed"]) for row in rows] == [
+        ("center", "0"),
+        ("soft_triple", "0"),
+    ]
+    assert float(rows[0]["center_loss"]) > 0
+    assert rows[1]["center_loss"] == ""
+    assert all(math.isfinite(float(row["val_accuracy"])) for row in rows)
+
+
+def test_pictures_are_images(comparison):
+    from PIL import Image
+
+    for name in ("learning_curves.png", "embedding.png"):
+        with Image.open(comparison[0] / name) as image:
+            assert image.width > 500
+            assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_the_saved_model_classifies_images_as_they_are_stored(comparison):
+    for method in ("center", "soft_triple"):
+        model = keras.models.load_model(comparison[0] / f"{method}.keras")
+
+        scores = model.predict(np.full((2, 16, 16, 3), 128.0), verbose=0)
+
+        assert scores.shape == (2, 3)
+
+
+def test_a_frozen_backbone_trains_from_its_cache_and_saves_a_whole_model(
+    folder, tmp_path, command
+):
+    weights = tmp_path / "small.weights.h5"
+    from birds_lib.backbones import build_backbone
+
+    build_backbone(
+        "small", image_size=16, weights="none", arguments={}
+    ).save_weights(weights)
+    output = tmp_path / "output"
+
+    status = command(
+        [
+            *("--dataset", str(folder), "--method", "mc"),
+            *("--image-size", "16", "--epochs", "2", "--lr", "0.01"),
+            *("--weights", str(weights), "--freeze", "relu_2"),
+            *("--output", str(output)),
+        ]
+    )
+
+    assert status == 0
+    before = build_backbone(
+        "small", image_size=16, weights=str(weights), arguments={}
+    )
+    after = keras.models.load_model(output / "mc.keras")
+    paths = {variable.path: variable for variable in after.variables}
+
+    def moved(name):
+        kernel = next(v for path, v in paths.items() if path.endswith(name))
+        first = next(v for v in before.variables if v.path.endswith(name))
+        return not np.array_equal(
+            keras.ops.convert_to_numpy(kernel),
+            keras.ops.convert_to_numpy(first),
+        )
+
+    assert not moved("conv_2/kernel")
+    assert not moved("norm_2/moving_mean")
+    assert moved("conv_3/kernel")
+    # The cached features and the images lead to the same scores.
+    results = json.loads((output / "results.json").read_text())
+    from keras_finegrain import datasets
+
+    test = datasets.batches(
+        datasets.load(folder).test,
+        image_size=16,
+        batch_size=8,
+        training=False,
+    )
+    labels = np.concatenate([np.asarray(y) for _, y in test])
+    top_1 = np.mean(after.predict(test, verbose=0).argmax(axis=1) == labels)
+    assert top_1 == pytest.approx(results["seeds"]["mc"]["0"]["top_1"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "--epochs: must be an integer of at least 1"),
+        (["--batch-size", "1"], "--batch-size: must be .* at least 2"),
+        (["--lr", "nan"], "--lr: must be a number"),
+        (["--lr", "-1"], "--lr: must be above 0"),
+        (["--seeds", "two"], "--seeds: must be an integer"),
+        (["--center-alpha", "2"], "--center-alpha: must be at most 1"),
+        (["--mc-weight", "-1"], "--mc-weight: must be at least 0"),
+        (["--method", "triplet"], "--method: invalid choice: 'triplet'"),
+        (["--backbone-args", "0.75"], "--backbone-args: must be KEY=VALUE"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch"),
+        (["--output", __file__], "--output .*: cannot be written to"),
+        (["--freeze", "relu_2"], "--freeze: .* learned nothing"),
+        (
+            ["--backbone", "MobilNet"],
+            r"--backbone MobilNet: .* Did you mean MobileNet.*keras-hub",
+        ),
+        (
+            ["--backbone", "mobilenet"],
+            r"--backbone mobilenet: .* Did you mean MobileNet",
+        ),
+        (["--weights", "imagenet"], "small has none"),
+        (["--weights", "no_such.h5"], "no_such.h5: there is no such file"),
+        (["--weights", __file__], "does not fit --backbone small"),
+        (
+            ["--weights", "{weights}", "--freeze", "relu_9"],
+            r"has no such layer\. Did you mean relu_",
+        ),
+        (["--backbone-args", "alpha=1"], "small takes none, received alpha"),
+        (
+            [
+                *("--backbone", "MobileNet", "--weights", "none"),
+                *("--backbone-args", "alfa=0.5"),
+            ],
+            r"MobileNet has no argument alfa\. Did you mean alpha",
+        ),
+        (
+            [
+                *("--backbone", "ResNet50", "--weights", "none"),
+                *("--image-size", "16"),
+            ],
+            "--backbone ResNet50: cannot be built: .*at least 32",
+        ),
+        (
+            ["--backbone", "MobileNet", "--weights", "{weights}"],
+            "does not fit --backbone MobileNet",
+        ),
+        (["--dataset", "caltech_bird2011"], "did you mean 'caltech_birds2011"),
+        (["--dataset", "./nowhere"], "nowhere"),
+        (["--classes", "ostrich"], "ostrich"),
+    ],
+)
+def test_what_cannot_run_is_one_line_and_status_2(
+    arguments, message, folder, tmp_path, command, capsys, small_weights
+):
+    arguments = [text.format(weights=small_weights) for text in arguments]
+    if "--dataset" not in arguments:
+        arguments += ["--dataset", str(folder)]
+    if "--output" not in arguments:
+        arguments += ["--output", str(tmp_path / "output")]
+
+    try:
+        status = command(arguments)
+    except SystemExit as exit_of_argparse:
+        status = exit_of_argparse.code
+
+    errors = [
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if line.startswith("train_birds.py: error: ")
+    ]
+    assert status == 2
+    assert len(errors) == 1
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(errors[0])
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory, command):
+    from birds_lib.backbones import build_backbone
+
+    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    build_backbone(
+        "small", image_size=16, weights="none", arguments={}
+    ).save_weights(path)
+    return path
+
+
+def test_fewer_channels_than_classes_is_found_before_training(
+    command, capsys, tmp_path
+):
+    from birds_lib.errors import RunError
+    from birds_lib.methods import check_channels
+
+    with pytest.raises(RunError, match="has 192 for 200 classes"):
+        check_channels(["softmax", "mc"], 192, 200, "small")
+    check_channels(["softmax"], 192, 200, "small")
+
+
+def test_results_of_an_earlier_run_are_not_replaced_unasked(
+    comparison, folder, command, capsys
+):
+    output, _ = comparison
+    before = (output / "results.json").read_text()
+
+    status = command(["--dataset", str(folder), "--output", str(output)])
+
+    assert status == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (output / "results.json").read_text() == before
+
+
+def test_an_error_leaves_no_traceback_in_a_real_process(tmp_path):
+    result = subprocess.run(
+        [sys.executable, SCRIPT, "--output", __file__],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_missing_package_names_the_extra_before_keras_is_imported(tmp_path):
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import runpy, sys; sys.modules['tqdm'] = None; "
+            "sys.modules['keras'] = None; "
+            f"sys.path.insert(0, {str(SCRIPT.parent)!r}); "
+            f"sys.argv = ['train_birds.py', '--output', {str(tmp_path)!r}]; "
+            f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 2
+    assert result.stderr == (
+        "train_birds.py: error: not installed: tqdm. Run: "
+        'pip install "keras-finegrain[examples]"\n'
+    )
+
+
+def test_preprocessing_layers_do_what_keras_applications_does(command):
+    from birds_lib.backbones import _preprocessed
+
+    images = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3))
+    images = images.astype("float32")
+    for name, module in (
+        ("MobileNet", keras.applications.mobilenet),
+        ("ResNet50", keras.applications.resnet),
+        ("DenseNet121", keras.applications.densenet),
+        ("EfficientNetB0", keras.applications.efficientnet),
+    ):
+        symbolic = keras.Input((4, 4, 3))
+        layers = keras.Model(symbolic, _preprocessed(name, symbolic))
+
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(layers(images)),
+            module.preprocess_input(images.copy()),
+            atol=1e-4,
+        )
+
+
+def test_the_interval_is_students(command):
+    from birds_lib.results import mean_and_interval
+
+    # With two values the 95 % t-interval is 12.706 standard errors.
+    assert mean_and_interval([0.4, 0.6]) == pytest.approx(
+        (0.5, 12.7062 * 0.1), abs=1e-4
+    )
+    assert mean_and_interval([0.4]) == (0.4, None)
+
+
+def test_methods_of_one_seed_start_from_the_same_backbone(folder, command):
+    """Else the comparison would measure luck."""
+    import contextlib
+
+    from birds_lib.arguments import parse_arguments
+    from birds_lib.training import Trainer
+
+    from keras_finegrain import datasets
+
+    options = parse_arguments(
+        ["--dataset", str(folder), "--image-size", "16", "--output", "unused"]
+    )
+    trainer = Trainer(options, datasets.load(folder), contextlib.nullcontext)
+
+    def first_weights(method, seed):
+        model = trainer.build(method, seed).model
+        return keras.ops.convert_to_numpy(
+            next(v for v in model.variables if v.path.endswith("conv_3/kernel"))
+        )
+
+    softmax = first_weights("softmax", 3)
+    np.testing.assert_array_equal(softmax, first_weights("soft_triple", 3))
+    np.testing.assert_array_equal(softmax, first_weights("mc", 3))
+    assert not np.array_equal(softmax, first_weights("softmax", 4))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PHOTOS is None, reason="KERAS_FINEGRAIN_DATA is not set")
+def test_trains_on_prepared_photos(tmp_path, command):
+    output = tmp_path / "output"
+
+    status = command(
+        [
+            *("--dataset", "caltech_birds2011", "--data-dir", PHOTOS),
+            *("--classes", "white*", "--method", "softmax"),
+            *("--image-size", "32", "--epochs", "1", "--output", str(output)),
+        ]
+    )
+
+    assert status == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["data"]["classes"] == [
+        "white_crowned_sparrow",
+        "white_throated_sparrow",
+    ]
