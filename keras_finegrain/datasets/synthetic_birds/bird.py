@@ -240,7 +240,7 @@ class _Plan:
         tail = species.state("tail")
         self.tail_length = LONGEST_TAIL if "long" in tail else 0.34
         self.tail_forked = "forked" in tail
-        self.tail_middle = self.on_tail(np.array([0.6 * self.tail_length, 0.0]))
+        self.tail_middle = self.on_tail(np.array([0.4 * self.tail_length, 0.0]))
         beak = {
             "short conical": (0.60, -0.335),
             "long straight": (0.67, -0.325),
@@ -354,9 +354,8 @@ class _Painter:
         knee = 0.6 * hip + 0.4 * foot + np.array([-0.03, 0.0])
         self.shape(ribbon(spline([hip, knee, foot], False), 0.05, 0.04), colour)
         for toe in ((0.10, 0.03), (0.075, 0.055), (-0.065, 0.03)):
-            claw = spline(
-                [foot, foot + (0.5 * toe[0], -0.012), foot + toe], False
-            )
+            line = foot + np.array([(0.0, 0.0), (0.5 * toe[0], -0.012), toe])
+            claw = spline(line, closed=False)
             self.shape(ribbon(claw, 0.042, 0.02), colour)
         thigh = hip + np.array(
             [(-0.06, -0.06), (0.0, -0.09), (0.06, -0.05), (0.015, 0.07)]

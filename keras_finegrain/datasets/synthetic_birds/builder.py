@@ -65,9 +65,10 @@ class SyntheticBirdsConfig(tfds.core.BuilderConfig):
     """
 
     name: str = ""
+    description: str | None = None
     num_species: int = 12
     parts_apart: int = 2
-    image_size: int = 96
+    image_size: int = 64
     train_per_species: int = 80
     test_per_species: int = 40
     seed: int = 0
@@ -130,10 +131,9 @@ class SyntheticBirds(tfds.core.GeneratorBasedBuilder):
     ...     ),
     ... )
     >>> builder.download_and_prepare()
-    >>> birds = builder.as_dataset(split="train", as_supervised=True)
-    >>> [(image.shape, int(label)) for image, label in birds.as_numpy_iterator()]
-    ... # doctest: +SKIP
-    [((96, 96, 3), 0), ((96, 96, 3), 1)]
+    >>> photo = next(iter(builder.as_dataset(split="train")))
+    >>> photo["image"].shape.as_list(), photo["segmentation_mask"].dtype.name
+    ([64, 64, 3], 'uint8')
     >>> builder.species_description(0)
     'short conical beak, dark eye, black-capped crown, one white bar on the \
 wing, streaked breast, long square tail, coral legs'
@@ -178,7 +178,8 @@ wing, streaked breast, long square tail, coral legs'
     @property
     def species(self) -> tuple[Species, ...]:
         """The species, by label."""
-        return self.builder_config.species
+        species: tuple[Species, ...] = self.builder_config.species
+        return species
 
     def species_description(self, label: int) -> str:
         """The parts of a species in one line.

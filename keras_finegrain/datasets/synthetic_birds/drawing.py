@@ -58,7 +58,7 @@ class Annotations:
 
 
 def draw(
-    species: Species, seed: int | Sequence[int], size: int = 96
+    species: Species, seed: int | Sequence[int], size: int = 64
 ) -> tuple[np.ndarray, Annotations]:
     """Draws a photo of one bird.
 
@@ -82,7 +82,7 @@ def draw(
 
     >>> image, annotations = draw(Species((0, 1, 3, 2, 1, 0, 0)), seed=7)
     >>> image.shape, image.dtype.name, annotations.mask.shape
-    ((96, 96, 3), 'uint8', (96, 96))
+    ((64, 64, 3), 'uint8', (64, 64))
     """
     _check_size("draw", size)
     rng = _random_state(seed)

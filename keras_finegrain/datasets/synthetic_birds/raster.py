@@ -6,8 +6,12 @@ change the pictures of a versioned data set.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+
+# (corners, 2), or as many pairs.
+Points = np.ndarray | Sequence[Sequence[float] | np.ndarray]
 
 # Rows that one pixel is cut into; along a row the coverage is exact.
 _SUBROWS = 6
@@ -46,7 +50,7 @@ class Layer:
 
     def fill(
         self,
-        points: "np.ndarray | list[tuple[float, float]]",
+        points: Points,
         colour: "np.ndarray | tuple[float, ...]",
         opacity: float = 1.0,
         within: np.ndarray | None = None,
@@ -92,7 +96,7 @@ class Layer:
 
 
 def coverage(
-    points: "np.ndarray | list[tuple[float, float]]", height: int, width: int
+    points: Points, height: int, width: int
 ) -> tuple[tuple[slice, slice], np.ndarray]:
     """How much of each pixel a polygon covers.
 
@@ -110,41 +114,42 @@ def coverage(
         inside that window, in [0, 1].
     """
     corners = np.asarray(points, dtype=np.float64)
-    left = _clip(math.floor(corners[:, 0].min()), width)
-    right = _clip(math.ceil(corners[:, 0].max()), width)
-    top = _clip(math.floor(corners[:, 1].min()), height)
-    bottom = _clip(math.ceil(corners[:, 1].max()), height)
+    low, high = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    left, right = _cut(low[0], high[0], width)
+    top, bottom = _cut(low[1], high[1], height)
     rows, columns = bottom - top, right - left
     window = (slice(top, bottom), slice(left, right))
     if not rows or not columns:
         return window, np.zeros((rows, columns))
 
     x, y = corners[:, 0] - left, (corners[:, 1] - top) * _SUBROWS
-    next_x, next_y = x[_after(x)], y[_after(y)]
-    first, last = (
-        np.clip(np.ceil(edge(y, next_y) - 0.5), 0, rows * _SUBROWS).astype(int)
-        for edge in (np.minimum, np.maximum)
-    )
-    edge = np.repeat(np.arange(len(x)), last - first)
-    start = np.cumsum(last - first) - (last - first)
-    line = np.arange(len(edge)) - start[edge] + first[edge]
-    slope = (next_x - x)[edge] / (next_y - y)[edge]
-    crossing = np.clip(
-        x[edge] + (line + 0.5 - y[edge]) * slope, 0.0, float(columns)
-    )
-    weight = np.where(next_y > y, 1.0, -1.0)[edge] / _SUBROWS
-    column = np.floor(crossing).astype(int)
-    fraction = crossing - column
+    following = _after(x)
+    next_x, next_y = x[following], y[following]
+    # The scan lines from the upper end of each edge to its lower end.
+    line_of = np.ceil(np.clip(y, 0.0, rows * _SUBROWS) - 0.5).astype(int)
+    first = np.minimum(line_of, line_of[following])
+    count = np.maximum(line_of, line_of[following]) - first
+    edge = np.repeat(np.arange(len(x)), count)
+    start = np.cumsum(count) - count
+    line = np.arange(len(edge)) + (first - start)[edge]
+    # An edge between two scan lines is never taken: it may be level.
+    height_of = np.where(count, next_y - y, 1.0)
+    slope = (next_x - x) / height_of
+    crossing = (x - (y - 0.5) * slope)[edge] + line * slope[edge]
+    crossing = np.minimum(np.maximum(crossing, 0.0), float(columns))
+    weight = np.where(next_y > y, 1.0 / _SUBROWS, -1.0 / _SUBROWS)[edge]
+    column = crossing.astype(int)
+    right_share = weight * (crossing - column)
     cell = (line // _SUBROWS) * (columns + 2) + column
     size = rows * (columns + 2)
-    change = np.bincount(cell, weight * (1.0 - fraction), size)
-    change += np.bincount(cell + 1, weight * fraction, size)
+    change = np.bincount(cell, weight - right_share, size)
+    change += np.bincount(cell + 1, right_share, size)
     area = np.cumsum(change.reshape(rows, columns + 2), axis=1)
     return window, np.minimum(np.abs(area[:, :columns]), 1.0)
 
 
 def spline(
-    points: "np.ndarray | list[tuple[float, float]]",
+    points: Points,
     closed: bool = True,
     steps: int = 5,
 ) -> np.ndarray:
@@ -180,7 +185,7 @@ def spline(
 
 
 def ribbon(
-    line: "np.ndarray | list[tuple[float, float]]",
+    line: Points,
     start_width: float,
     end_width: float | None = None,
 ) -> np.ndarray:
@@ -195,14 +200,13 @@ def ribbon(
         (2 * count, 2), a polygon.
     """
     path = np.asarray(line, dtype=np.float64)
-    width = np.linspace(
-        start_width, start_width if end_width is None else end_width, len(path)
-    )
+    taper = 0.0 if end_width is None else end_width - start_width
+    width = start_width + np.arange(len(path)) * (taper / (len(path) - 1))
     along = np.empty_like(path)
     along[1:-1] = path[2:] - path[:-2]
     along[0], along[-1] = path[1] - path[0], path[-1] - path[-2]
     length = np.sqrt(along[:, 0] * along[:, 0] + along[:, 1] * along[:, 1])
-    aside = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    aside = along[:, ::-1] * _LEFT
     aside *= (0.5 * width / np.maximum(length, 1e-9))[:, None]
     return np.concatenate([path + aside, (path - aside)[::-1]])
 
@@ -217,10 +221,7 @@ def ellipse(
         radius: half the width.
         ratio: height over width.
     """
-    x, y = centre
-    return np.array(
-        [(x + radius * c, y + ratio * radius * s) for c, s in _CIRCLE]
-    )
+    return _CIRCLE * (radius, ratio * radius) + centre
 
 
 def turn(degrees: float) -> tuple[float, float]:
@@ -230,7 +231,7 @@ def turn(degrees: float) -> tuple[float, float]:
 
 
 def rotate(
-    points: "np.ndarray | list[tuple[float, float]]",
+    points: Points,
     degrees: float,
     about: tuple[float, float] = (0.0, 0.0),
 ) -> np.ndarray:
@@ -243,8 +244,10 @@ def rotate(
     """
     c, s = turn(degrees)
     offset = np.asarray(points, dtype=np.float64) - about
-    x, y = offset[..., 0], offset[..., 1]
-    return np.stack([c * x - s * y, s * x + c * y], axis=-1) + about
+    turned = c * offset
+    turned[..., 0] -= s * offset[..., 1]
+    turned[..., 1] += s * offset[..., 0]
+    return turned + about
 
 
 def enlarge(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -291,8 +294,11 @@ def _after(points: np.ndarray) -> np.ndarray:
     return index
 
 
-def _clip(value: int, size: int) -> int:
-    return min(max(value, 0), size)
+def _cut(low: float, high: float, size: int) -> tuple[int, int]:
+    """The whole pixels from low to high that lie in the image."""
+    start = min(max(math.floor(low), 0), size)
+    return start, min(max(math.ceil(high), start), size)
 
 
-_CIRCLE = [turn(360 * step / 20) for step in range(20)]
+_LEFT = np.array([-1.0, 1.0])
+_CIRCLE = np.array([turn(360 * step / 20) for step in range(20)])

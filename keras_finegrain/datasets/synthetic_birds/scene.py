@@ -4,6 +4,8 @@ Nothing here knows a species. Flowers and berries wear the colours of the
 parts, so that a yellow pixel is no proof of a yellow eye.
 """
 
+import dataclasses
+
 import numpy as np
 
 from keras_finegrain.datasets.synthetic_birds.bird import (
@@ -64,25 +66,26 @@ _FRUIT = np.array(
 
 def sample_pose(rng: np.random.RandomState, size: int) -> Pose:
     """A bird somewhere in the frame, wholly inside whatever its species."""
-    free = {
-        "tilt": rng.uniform(-34.0, 2.0),
-        "mirrored": bool(rng.uniform() < 0.5),
-        "squeeze": rng.uniform(0.80, 1.0),
-        "head": rng.uniform(-12.0, 26.0),
-        "tail": rng.uniform(-14.0, 14.0),
-        "plump": rng.uniform(0.90, 1.15),
-        "head_size": rng.uniform(0.95, 1.12),
-        "stride": rng.uniform(0.10, 0.20),
-    }
-    low, high = reach(Pose((0.0, 0.0), 1.0, **free))
+    pose = Pose(
+        centre=(0.0, 0.0),
+        scale=1.0,
+        tilt=rng.uniform(-34.0, 2.0),
+        mirrored=bool(rng.uniform() < 0.5),
+        squeeze=rng.uniform(0.80, 1.0),
+        head=rng.uniform(-12.0, 26.0),
+        tail=rng.uniform(-14.0, 14.0),
+        plump=rng.uniform(0.90, 1.15),
+        head_size=rng.uniform(0.95, 1.12),
+        stride=rng.uniform(0.10, 0.20),
+    )
+    low, high = reach(pose)
     extent = high - low
     scale = min(
         rng.uniform(0.45, 0.58) * size, 0.98 * size / float(extent.max())
     )
-    room = size - scale * extent
-    corner = room * rng.uniform(0.0, 1.0, 2)
+    corner = (size - scale * extent) * rng.uniform(0.0, 1.0, 2)
     x, y = corner - scale * low
-    return Pose((float(x), float(y)), scale, **free)
+    return dataclasses.replace(pose, centre=(float(x), float(y)), scale=scale)
 
 
 def sample_plumage(rng: np.random.RandomState, size: int) -> Plumage:
@@ -90,11 +93,10 @@ def sample_plumage(rng: np.random.RandomState, size: int) -> Plumage:
     mix = rng.uniform(0.0, 1.0)
     first, second = rng.randint(len(_BACKS), size=2)
     back = mix * _BACKS[first] + (1.0 - mix) * _BACKS[second]
-    grain = max(size // 8, 2)
     return Plumage(
         back=back * rng.uniform(0.85, 1.15),
         under=_UNDERS[rng.randint(len(_UNDERS))],
-        texture=enlarge(rng.uniform(-1.0, 1.0, (grain, grain)), size, size),
+        texture=enlarge(rng.uniform(-1.0, 1.0, (12, 12)), size, size),
         jitter=rng.uniform(-1.0, 1.0, (60, 2)),
     )
 
@@ -103,7 +105,7 @@ def background(rng: np.random.RandomState, size: int) -> Layer:
     """Foliage and sky out of focus, then leaves and fruit nearer by."""
     sky, far, near = _PLACES[rng.randint(len(_PLACES))]
     # Painted small and enlarged: what is far away is blurred.
-    small = max(size // 6, 8)
+    small = 16
     blurred = Layer(small, small)
     horizon = rng.uniform(0.15, 0.85)
     height = (np.arange(small) + 0.5)[:, None] / small
@@ -146,7 +148,8 @@ def perch(rng: np.random.RandomState, photo: Layer, pose: Pose) -> None:
     (far_x, far_y), (near_x, near_y) = stand
     slope = (near_y - far_y) / (near_x - far_x)
     slope += rng.uniform(-0.08, 0.08)
-    middle = stand.mean(axis=0) + (0.0, 0.45 * thick + 0.02 * pose.scale)
+    middle = 0.5 * (stand[0] + stand[1])
+    middle[1] += 0.45 * thick + 0.02 * pose.scale
     bend = rng.uniform(-0.08, 0.08, 2) * size
     left, right = -0.1 * size, 1.1 * size
     line = spline(
@@ -222,7 +225,7 @@ def _leaf(
     length = rng.uniform(0.10, 0.22) * len(layer.rgb)
     ratio = rng.uniform(0.20, 0.34)
     angle = rng.uniform(0.0, 360.0)
-    colour = colour * rng.uniform(0.8, 1.25, 3)
+    colour = colour * rng.uniform(0.8, 1.25) * rng.uniform(0.9, 1.1, 3)
     side = [(0.0, 0.0), (0.25, 0.8), (0.55, 0.9), (0.85, 0.35), (1.0, 0.0)]
     for sign, tone in ((1.0, 1.0), (-1.0, 0.82)):
         half = np.array([(x, sign * ratio * y) for x, y in side]) * length

@@ -46,12 +46,12 @@ _VILLAGE_FIRST = (
     "Alder Amber Ash Beech Birch Bramble Brook Clover Copper Elder Elm Fern "
     "Frost Hazel Heather Holly Juniper Larch Linden Maple Marsh Misty Moss "
     "Oak Pine Reed Rowan Sedge Silver Thistle Thorn Willow"
-).split()
+)
 _VILLAGE_LAST = (
     "bank beck borough bourne bridge bury combe cote croft dale dell down "
     "field fold ford gate glen grove ham hill holme hurst ley mead mere mill "
     "moor ridge stead ton wick wood"
-).split()
+)
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,9 @@ class Species:
         village = 0
         for state in (crown, breast, eye, wing, legs):
             village = village * _NUM_STATES + state
-        first, last = divmod(village, len(_VILLAGE_LAST))
-        return (
-            f"{_VILLAGE_FIRST[first]}{_VILLAGE_LAST[last]} "
-            + (_NOUNS[beak][tail])
-        )
+        first, last = divmod(village, len(_VILLAGE_LAST.split()))
+        place = _VILLAGE_FIRST.split()[first] + _VILLAGE_LAST.split()[last]
+        return f"{place} {_NOUNS[beak][tail]}"
 
     @property
     def description(self) -> str:
@@ -256,4 +254,5 @@ def _code(min_distance: int) -> np.ndarray:
         word = int(np.argmax(distance >= min_distance))
         code = np.concatenate([code, code ^ word])
         distance = np.minimum(distance, distance[every ^ word])
-    return letters[np.sort(code)]
+    words: np.ndarray = letters[np.sort(code)]
+    return words
