@@ -11,7 +11,9 @@ interval is the 95 % t-interval of the mean over training seeds.
 """
 
 import argparse
+import contextlib
 import statistics
+import sys
 import tempfile
 
 import keras
@@ -90,7 +92,8 @@ def load(parts_apart: int, arguments: argparse.Namespace) -> list[Split]:
         builder = SyntheticBirds(
             data_dir=arguments.data_dir or temporary, config=config
         )
-        builder.download_and_prepare()
+        with contextlib.redirect_stdout(sys.stderr):  # Only the table.
+            builder.download_and_prepare()
         splits = []
         for split in ("train", "test"):
             images, labels = zip(

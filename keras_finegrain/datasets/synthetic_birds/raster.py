@@ -32,7 +32,7 @@ class Layer:
 
     >>> layer = Layer(4, 4)
     >>> layer.fill([(1, 1), (3, 1), (3, 3), (1, 3)], (1.0, 0.0, 0.0))
-    >>> float(layer.alpha.sum())
+    >>> round(float(layer.alpha.sum()), 6)
     4.0
     """
 

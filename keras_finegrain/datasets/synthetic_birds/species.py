@@ -70,7 +70,7 @@ class Species:
     >>> bird.state("crown")
     'crested'
     >>> bird.name
-    'Fernmoor Sparrow'
+    'Rowanmere Sparrow'
     """
 
     states: tuple[int, ...]
@@ -103,7 +103,7 @@ class Species:
 
     @property
     def name(self) -> str:
-        """Two words, different for every species: 'Fernmoor Sparrow'."""
+        """Two words, different for every species: 'Rowanmere Sparrow'."""
         beak, eye, crown, wing, breast, tail, legs = self.states
         village = 0
         for state in (crown, breast, eye, wing, legs):
