@@ -48,6 +48,10 @@ def gather(values: Tensor) -> Tensor:
     context = _replica_context()
     if context is None:
         return values
+    if keras.backend.standardize_dtype(values.dtype) == "bool":
+        # The collectives of TensorFlow know numbers only.
+        gathered = context.all_gather(ops.cast(values, "int32"), axis=0)
+        return ops.cast(gathered, "bool")
     return context.all_gather(values, axis=0)
 
 

@@ -59,8 +59,8 @@ class LayerwiseLearningRate(keras.optimizers.Optimizer):
             its name.
         multipliers: Maps regular expressions to multipliers, each at least 0.
             The first expression that is found in a weight's `path` (such as
-            "dense/kernel") decides; the rate of weights with no match is
-            multiplied by 1.
+            "sequential/dense/kernel") decides; the rate of weights with no
+            match is multiplied by 1.
         name: Name of the optimizer.
 
     Raises:
@@ -78,7 +78,7 @@ class LayerwiseLearningRate(keras.optimizers.Optimizer):
     ...     keras.layers.Dense(2, name="head"),
     ... ])
     >>> optimizer = keras_finegrain.optimizers.LayerwiseLearningRate(
-    ...     keras.optimizers.Adam(1e-4), {"^head/": 10}
+    ...     keras.optimizers.Adam(1e-4), {"head/": 10}
     ... )
     >>> model.compile(optimizer, "mse")
     >>> history = model.fit(np.ones((2, 4)), np.ones((2, 2)), verbose=0)

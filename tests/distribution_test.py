@@ -1,0 +1,58 @@
+"""Any number of replicas computes what one device computes."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+BACKEND = keras.backend.backend()
+
+pytestmark = pytest.mark.skipif(
+    BACKEND == "torch", reason="Keras distributes no training on PyTorch"
+)
+
+
+def run(replicas, output):
+    """Runs the program; one strategy a process is all that Keras bears."""
+    environment = {**os.environ, "KERAS_BACKEND": BACKEND}
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.programs.replicas",
+            str(replicas),
+            str(output),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr[-4000:]
+    with np.load(output) as file:
+        return {key: file[key] for key in file.files}
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    return run(1, tmp_path_factory.mktemp("one") / "results.npz")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "replicas", [2, 4] if BACKEND == "tensorflow" else [4]
+)
+def test_replicas_equal_one_device(one_device, replicas, tmp_path):
+    results = run(replicas, tmp_path / "results.npz")
+    scenarios = {key.split("/")[0] for key in results}
+    assert len(scenarios) == (7 if BACKEND == "tensorflow" else 4)
+    for key, value in results.items():
+        tolerance = 1e-10 if "float64" in key else 1e-6
+        np.testing.assert_allclose(
+            value, one_device[key], rtol=tolerance, atol=tolerance, err_msg=key
+        )
+        if key.endswith("replica spread"):
+            assert value == 0

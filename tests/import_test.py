@@ -1,0 +1,59 @@
+"""`import keras_finegrain` is light and needs one backend alone."""
+
+import subprocess
+import sys
+
+import keras
+import pytest
+
+HEAVY = ("tensorflow_datasets", "matplotlib", "sklearn")
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def run(code):
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    return process.stdout.split()
+
+
+def test_nothing_heavy_is_imported():
+    # Keras imports some of them by itself, where they are installed.
+    loaded = run(
+        "import sys, keras\n"
+        f"before = [name for name in {HEAVY} if name in sys.modules]\n"
+        "import keras_finegrain\n"
+        f"after = [name for name in {HEAVY} if name in sys.modules]\n"
+        "print(*(set(after) - set(before)))"
+    )
+    assert loaded == []
+
+
+def test_other_backends_are_not_needed():
+    others = [name for name in BACKENDS if name != keras.backend.backend()]
+    output = run(
+        "import importlib.abc, sys\n"
+        "class Absent(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name.split('.')[0] in {others}:\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import numpy as np, keras_finegrain as kf\n"
+        "model = kf.Sequential([kf.CenterLoss(2), kf.SoftTriple(2)])\n"
+        "model.compile('sgd', kf.losses.SoftTripleLoss())\n"
+        "x, y = np.ones((2, 3), 'float32'), np.array([0, 1])\n"
+        "model.fit(x, y, verbose=0)\n"
+        "print('trained')"
+    )
+    assert output[-1] == "trained"
+
+
+@pytest.mark.parametrize(
+    "name", ["CenterLoss", "MCLoss", "SoftTriple", "Model", "Sequential"]
+)
+def test_classes_are_registered_under_the_package(name):
+    registered = keras.saving.get_registered_object(f"keras_finegrain>{name}")
+    import keras_finegrain
+
+    assert registered is getattr(keras_finegrain, name)

@@ -1,0 +1,1 @@
+"""Programs that need a process of their own; the tests start them."""

@@ -1,0 +1,202 @@
+"""Trains each scenario on a number of replicas and saves what came out.
+
+python -m tests.programs.replicas REPLICAS OUTPUT.npz
+
+With TensorFlow the replicas are logical CPUs under MirroredStrategy, with JAX
+host devices under keras.distribution.DataParallel. One replica is a plain
+process without any strategy: what the others are compared with.
+"""
+
+import os
+import sys
+
+REPLICAS = int(sys.argv[1])
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["XLA_FLAGS"] = (
+    f"--xla_force_host_platform_device_count={max(REPLICAS, 1)}"
+)
+
+import contextlib  # noqa: E402
+
+import keras  # noqa: E402
+
+if keras.backend.backend() == "jax":
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+import numpy as np  # noqa: E402
+from keras import ops  # noqa: E402
+
+import keras_finegrain  # noqa: E402
+
+CLASSES = 5
+BATCH = 16
+
+
+def scope_maker():
+    """What opens the scope to build and compile in."""
+    if REPLICAS == 1:
+        return contextlib.nullcontext
+    if keras.backend.backend() == "jax":
+        keras.distribution.set_distribution(
+            keras.distribution.DataParallel(auto_shard_dataset=False)
+        )
+        return contextlib.nullcontext
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * REPLICAS
+    )
+    return tf.distribute.MirroredStrategy(
+        [f"CPU:{index}" for index in range(REPLICAS)]
+    ).scope
+
+
+def data(count):
+    generator = np.random.default_rng(11)
+    images = generator.normal(size=(count, 6, 6, 3)).astype("float32")
+    return images, generator.integers(0, CLASSES, count).astype("int32")
+
+
+def normalization():
+    return keras.layers.BatchNormalization(synchronized=True)
+
+
+def full(head_loss=True, normalize=True, **center):
+    """Two loss layers and SoftTriple, with normalisation on either side."""
+    image = keras.Input((6, 6, 3))
+    x = keras.layers.Conv2D(11, 3, activation="relu")(image)
+    x = normalization()(x) if normalize else x
+    x = keras_finegrain.MCLoss(CLASSES, loss_weight=0.1, seed=3)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = normalization()(x) if normalize else x
+    x = keras.layers.Dense(6)(x)
+    x = keras_finegrain.CenterLoss(CLASSES, loss_weight=0.1, **center)(x)
+    x = normalization()(x) if normalize else x
+    x = keras_finegrain.SoftTriple(CLASSES, 3)(x)
+    return keras_finegrain.Model(image, x), head_loss
+
+
+def two_centers():
+    """Two layers of one kind, one of them with explicit labels."""
+    image = keras.Input((6, 6, 3), name="image")
+    label = keras.Input((), dtype="int32", name="label")
+    x = keras.layers.Dense(6)(keras.layers.Flatten()(image))
+    x = keras_finegrain.CenterLoss(CLASSES, 0.1, name="scope")(x)
+    x = normalization()(x)
+    x = keras_finegrain.CenterLoss(
+        CLASSES, 0.2, name="explicit", reduction="sum", ignore_class=2
+    )(x, label)
+    x = keras.layers.Dense(CLASSES)(x)
+    return keras_finegrain.Model({"image": image, "label": label}, x), True
+
+
+# What is built, the number of images, and the precision. In float64 the order
+# of a sum is of no importance, however a network magnifies it: those scenarios
+# are held to a much smaller difference.
+SCENARIOS = {
+    "all_layers": (full, 3 * BATCH, "float32"),
+    "all_layers_float64": (full, 3 * BATCH, "float64"),
+    "two_center_losses": (two_centers, 3 * BATCH, "float32"),
+    "trained_centers_float64": (
+        lambda: full(update="gradient"),
+        3 * BATCH,
+        "float64",
+    ),
+    # Only our losses: Keras itself averages a ragged batch per replica.
+    "ragged": (
+        lambda: full(False, normalize=False),
+        2 * BATCH + 9,
+        "float32",
+    ),
+    "ragged_class_mean": (
+        lambda: full(False, normalize=False, reduction="class_mean"),
+        2 * BATCH + 9,
+        "float32",
+    ),
+    "ragged_to_one": (
+        lambda: full(False, normalize=False),
+        2 * BATCH + 1,
+        "float32",
+    ),
+}
+
+
+def loss_of(model):
+    if isinstance(model.layers[-1], keras_finegrain.SoftTriple):
+        return keras_finegrain.losses.SoftTripleLoss()
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def replica_spread(model_weights):
+    """The largest difference between the replicas' copies of a variable."""
+    spread = 0.0
+    for variable in model_weights:
+        copies = getattr(variable.value, "values", None)
+        if copies:
+            copies = [copy.numpy() for copy in copies]
+            spread = max(
+                spread, *(np.abs(copies[0] - c).max() for c in copies)
+            )
+    return spread
+
+
+def built(name):
+    """The scenario's model, with weights that do not depend on the process."""
+    model, head_loss = SCENARIOS[name][0]()
+    generator = np.random.default_rng(5)
+    for variable in model.weights:
+        value = generator.normal(scale=0.1, size=variable.shape)
+        if variable.path.endswith(("gamma", "variance")):
+            value = 1.0 + np.square(value)
+        variable.assign(value)
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+    if name.startswith("all_layers"):
+        optimizer = keras_finegrain.optimizers.LayerwiseLearningRate(
+            optimizer, {"dense": 0.5, "conv2d": 2}
+        )
+    model.compile(optimizer, loss_of(model) if head_loss else None)
+    return model
+
+
+def run(model, count):
+    """What training and evaluation end with, by name."""
+    images, labels = data(count)
+    inputs = images
+    if isinstance(model.input, dict):
+        inputs = {"image": images, "label": labels}
+    history = model.fit(
+        inputs, labels, batch_size=BATCH, epochs=2, shuffle=False, verbose=0
+    ).history
+    scores = model.evaluate(
+        inputs, labels, batch_size=BATCH, verbose=0, return_dict=True
+    )
+    return {
+        "replica spread": replica_spread(model.weights),
+        **{f"weight {v.path}": ops.convert_to_numpy(v) for v in model.weights},
+        **{f"fit {key}": value for key, value in history.items()},
+        **{f"evaluate {key}": value for key, value in scores.items()},
+    }
+
+
+def main():
+    results = {}
+    scope = scope_maker()
+    for name, (_, count, floatx) in SCENARIOS.items():
+        # Keras shards no ragged batch on JAX, with or without our layers.
+        if keras.backend.backend() == "jax" and count % BATCH:
+            continue
+        keras.utils.set_random_seed(1)
+        keras.config.set_floatx(floatx)
+        keras.config.set_dtype_policy(floatx)
+        with scope():
+            model = built(name)
+        for key, value in run(model, count).items():
+            results[f"{name}/{key}"] = np.asarray(value)
+    np.savez(sys.argv[2], **results)
+
+
+if __name__ == "__main__":
+    main()
