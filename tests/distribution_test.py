@@ -42,9 +42,7 @@ def one_device(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "replicas", [2, 4] if BACKEND == "tensorflow" else [4]
-)
+@pytest.mark.parametrize("replicas", [2, 4] if BACKEND == "tensorflow" else [4])
 def test_replicas_equal_one_device(one_device, replicas, tmp_path):
     results = run(replicas, tmp_path / "results.npz")
     scenarios = {key.split("/")[0] for key in results}

@@ -19,9 +19,7 @@ def value_and_gradients(
         with tf.GradientTape() as tape:
             tape.watch(tensors)
             value = function(*tensors)
-        gradients = tape.gradient(
-            value, tensors, unconnected_gradients="zero"
-        )
+        gradients = tape.gradient(value, tensors, unconnected_gradients="zero")
         gradients = [tf.convert_to_tensor(g) for g in gradients]
     elif backend == "jax":
         import jax

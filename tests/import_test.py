@@ -12,7 +12,10 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 def run(code):
     process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert process.returncode == 0, process.stderr[-2000:]
     return process.stdout.split()

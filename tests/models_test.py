@@ -1,6 +1,8 @@
 """The layers inside of models: one step of everything, saved and restored."""
 
 import copy
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -159,6 +161,12 @@ def test_every_way_of_running_trains_alike(reference, arguments):
     if BACKEND == "torch" and "steps_per_execution" in arguments:
         pytest.skip("Keras on PyTorch has no steps_per_execution")
     model = same_start(compiled(functional_model(), **arguments))
+    if BACKEND == "torch" and arguments.get("jit_compile"):
+        # Compiling takes minutes there: the training step alone.
+        images, labels = data()
+        model.fit(images, labels, batch_size=6, epochs=2, shuffle=False)
+        assert_same((weights_of(model), {}), (reference[0], {}))
+        return
     assert_same(train(model, *data()), reference)
 
 
@@ -243,9 +251,10 @@ def test_training_moves_centers_of_present_classes_only():
     assert (np.abs(centers).sum(axis=1) > 0).tolist() == [True, True, False]
 
 
-class TestLogs:
-    figures = {"center_loss", "discriminality", "diversity", "center_spread"}
+FIGURES = {"center_loss", "discriminality", "diversity", "center_spread"}
 
+
+class TestLogs:
     def test_default_names_stand_alone(self):
         model = keras_finegrain.Sequential(
             [
@@ -260,7 +269,7 @@ class TestLogs:
         history = compiled(model).fit(
             images, labels, validation_data=(images, labels), verbose=0
         )
-        expected = {*self.figures, "loss"}
+        expected = {*FIGURES, "loss"}
         expected |= {f"val_{name}" for name in expected}
         assert set(history.history) == expected
         assert all(np.isfinite(v).all() for v in history.history.values())
@@ -303,12 +312,13 @@ class TestLogs:
         model = same_start(compiled(functional_model()))
         scores = model.evaluate(images, labels, verbose=0, return_dict=True)
         predictions = model.predict(images, verbose=0)
-        own = float(keras_finegrain.losses.SoftTripleLoss()(labels, predictions))
+        own = float(
+            keras_finegrain.losses.SoftTripleLoss()(labels, predictions)
+        )
         total = (
             own
             + 0.1 * scores["center_center_loss"]
-            + 0.1
-            * (scores["mc_discriminality"] - 10 * scores["mc_diversity"])
+            + 0.1 * (scores["mc_discriminality"] - 10 * scores["mc_diversity"])
             + 0.2 * scores["center_spread"]
         )
         assert scores["loss"] == pytest.approx(total, rel=1e-5)
@@ -411,9 +421,7 @@ class TestBadLabels:
             ]
         )
         with pytest.raises(ValueError, match=r"num_classes=5.*3 classes"):
-            compiled(model).fit(
-                np.ones((3, 4)), np.array([0, 1, 2]), verbose=0
-            )
+            compiled(model).fit(np.ones((3, 4)), np.array([0, 1, 2]), verbose=0)
 
     def test_missing_labels_are_named(self):
         model = keras_finegrain.Sequential(
@@ -448,9 +456,7 @@ class TestMixedPrecision:
                 keras_finegrain.SoftTriple(5000, 1),
             ]
         )
-        compiled(model).fit(
-            np.ones((2, 4)), np.array([2049, 4097]), verbose=0
-        )
+        compiled(model).fit(np.ones((2, 4)), np.array([2049, 4097]), verbose=0)
         centers = ops.convert_to_numpy(model.layers[-2].centers)
         assert np.flatnonzero(centers.any(axis=1)).tolist() == [2049, 4097]
 
@@ -478,9 +484,35 @@ class TestSaving:
         assert isinstance(
             loaded, (keras_finegrain.Model, keras_finegrain.Sequential)
         )
-        assert_same(
-            train(loaded, images, labels), train(model, images, labels)
+        assert_same(train(loaded, images, labels), train(model, images, labels))
+
+    def test_a_fresh_process_needs_no_custom_objects(self, tmp_path):
+        images, labels = data()
+        model = compiled(functional_model())
+        model.fit(images, labels, verbose=0)
+        model.save(tmp_path / "model.keras")
+        np.save(tmp_path / "images.npy", images)
+        program = (
+            "import sys, keras, numpy as np, keras_finegrain\n"
+            "folder = sys.argv[1]\n"
+            "model = keras.models.load_model(folder + '/model.keras')\n"
+            "images = np.load(folder + '/images.npy')\n"
+            "output = model.predict(images, verbose=0)\n"
+            "centers = model.get_layer('center').centers\n"
+            "np.savez(folder + '/out.npz', output=output,\n"
+            "         centers=keras.ops.convert_to_numpy(centers))\n"
         )
+        subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)], check=True
+        )
+        with np.load(tmp_path / "out.npz") as fresh:
+            np.testing.assert_allclose(
+                fresh["output"], model.predict(images, verbose=0), atol=1e-6
+            )
+            np.testing.assert_array_equal(
+                fresh["centers"],
+                ops.convert_to_numpy(model.get_layer("center").centers),
+            )
 
     def test_a_copy_is_independent(self):
         layer = keras_finegrain.CenterLoss(3)

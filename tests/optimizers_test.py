@@ -88,9 +88,7 @@ def test_options_of_the_optimizer_keep_their_meaning(options):
     wrapped = LayerwiseLearningRate(
         keras.optimizers.SGD(0.1, **options), {"head": 1.0, "kernel": 1.0}
     )
-    for ours, expected in zip(
-        steps(wrapped, 4), steps(plain, 4), strict=True
-    ):
+    for ours, expected in zip(steps(wrapped, 4), steps(plain, 4), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-7)
 
 
@@ -111,9 +109,7 @@ def test_global_norm_spans_the_groups():
 
 
 def test_first_matching_pattern_decides_and_zero_freezes():
-    moved = steps(
-        LayerwiseLearningRate("sgd", {"head/bias": 1.0, "head": 0.0})
-    )
+    moved = steps(LayerwiseLearningRate("sgd", {"head/bias": 1.0, "head": 0.0}))
     assert not moved[2].any()
     assert moved[3].any()
 

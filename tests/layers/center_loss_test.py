@@ -94,9 +94,7 @@ def test_moving_average_centers_get_no_gradient(golden, float64, case):
 @pytest.mark.parametrize("case", range(4))
 def test_mnist_variant_weighs_by_class_counts(golden, float64, case):
     data = golden["center"][case]
-    layer = layer_with(
-        data["centers"], normalize=True, reduction="class_mean"
-    )
+    layer = layer_with(data["centers"], normalize=True, reduction="class_mean")
     loss = loss_of(layer, data["features"], data["labels"])
     np.testing.assert_allclose(loss, data["normalized_class_mean"], rtol=1e-9)
 
@@ -175,9 +173,7 @@ def test_every_form_of_labels_means_the_same(labels):
 
 def test_uint8_labels_do_not_wrap_with_300_classes():
     layer = layer_with(np.arange(600.0).reshape(300, 2))
-    loss = loss_of(
-        layer, np.array([[510.0, 511.0]]), np.array([255], "uint8")
-    )
+    loss = loss_of(layer, np.array([[510.0, 511.0]]), np.array([255], "uint8"))
     assert loss == 0.0
 
 
@@ -322,11 +318,17 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("labels", "message"),
         [
-            ([0, 311], r"\[0, 200\), received a maximum of 311.*num_classes=312"),
+            (
+                [0, 311],
+                r"\[0, 200\), received a maximum of 311.*num_classes=312",
+            ),
             ([0, -1], r"a minimum of -1.*ignore_class=-1"),
             ([0.0, 1.0], "must be integers or one-hot, received dtype float"),
             ([0, 1, 2], r"shape \(2,\).*received the shape \(3,\)"),
-            (np.ones((2, 7)), r"200\) \(one-hot\), received the shape \(2, 7\)"),
+            (
+                np.ones((2, 7)),
+                r"200\) \(one-hot\), received the shape \(2, 7\)",
+            ),
         ],
         ids=["too_large", "negative", "float", "length", "one_hot_width"],
     )

@@ -221,9 +221,7 @@ def test_evaluation_drops_no_channel_and_repeats_itself():
 def test_training_draws_other_channels_each_step():
     layer = keras_finegrain.MCLoss(2, diversity_weight=0, seed=0)
     data, labels = feature_map(), [0, 1, 0, 1]
-    losses = {
-        layer_loss(layer, data, labels, training=True) for _ in range(5)
-    }
+    losses = {layer_loss(layer, data, labels, training=True) for _ in range(5)}
     assert len(losses) > 1
 
 

@@ -61,9 +61,7 @@ def test_sample_weights_and_reduction_are_kerass_own():
     weighted = SoftTripleLoss()(
         np.array([0, 1]), similarity, sample_weight=np.array([2.0, 0.5])
     )
-    assert float(weighted) == pytest.approx(
-        (2.0 * each[0] + 0.5 * each[1]) / 2
-    )
+    assert float(weighted) == pytest.approx((2.0 * each[0] + 0.5 * each[1]) / 2)
 
 
 @pytest.mark.parametrize(

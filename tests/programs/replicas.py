@@ -137,9 +137,7 @@ def replica_spread(model_weights):
         copies = getattr(variable.value, "values", None)
         if copies:
             copies = [copy.numpy() for copy in copies]
-            spread = max(
-                spread, *(np.abs(copies[0] - c).max() for c in copies)
-            )
+            spread = max(spread, *(np.abs(copies[0] - c).max() for c in copies))
     return spread
 
 

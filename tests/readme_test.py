@@ -1,0 +1,38 @@
+"""The README's code runs, and its commands are the ones that are used."""
+
+import pathlib
+import re
+
+import keras
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.slow
+def test_code_blocks_run_one_after_the_other(monkeypatch, tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names: dict[str, object] = {}
+    assert len(BLOCKS) == 2
+    for block in BLOCKS:
+        exec(compile(block, "README.md", "exec"), names)
+    model = names["model"]
+    assert isinstance(model, keras.Model)
+    assert model.output_shape == (None, 200)
+
+
+def test_links_lead_to_files():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), (page.name, target)
+
+
+def test_ci_takes_the_test_command_from_here():
+    assert README.count("<!-- tests -->") == 1
+    assert "<!-- tests -->" in (ROOT / ".ci" / "run").read_text()
