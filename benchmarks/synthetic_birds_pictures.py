@@ -57,8 +57,8 @@ def species_sheet(columns: int = 4, size: int = 208) -> Image.Image:
     return sheet
 
 
-def photos(columns: int = 8, rows: int = 3, size: int = 98) -> Image.Image:
-    """A column for each of the first species, so that its look shows."""
+def photos(columns: int = 12, rows: int = 3, size: int = 79) -> Image.Image:
+    """A column for each species, so that its look shows."""
     table = species_table(12, 2)
     return Image.fromarray(
         np.vstack(
