@@ -11,6 +11,18 @@ METHODS = ("softmax", "center", "mc", "soft_triple")
 BUILT_IN = "small"
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """States the defaults that are values; the others are in the text."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        if isinstance(action.default, str | int | float) and (
+            action.default not in (False, argparse.SUPPRESS)
+        ):
+            text += " (default: %(default)s)"
+        return text
+
+
 class _OneLineParser(argparse.ArgumentParser):
     """Reports an error in one line: `--help` has the rest."""
 
@@ -35,11 +47,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         arguments.weights = "none" if built_in else "imagenet"
     if arguments.image_size is None:
         arguments.image_size = 64 if built_in else 224
+    if arguments.epochs is None:
+        arguments.epochs = 12 if built_in else 30
     if arguments.lr is None:
         arguments.lr = 3e-3 if arguments.weights == "none" else 1e-4
-    if arguments.mc_weight is None:
-        # The paper's two settings: from scratch and fine-tuning.
-        arguments.mc_weight = 1.5 if arguments.weights == "none" else 0.005
     if arguments.output is None:
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         arguments.output = f"runs/{now}"
@@ -51,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="train_birds.py",
         description="Train a classifier on look-alike birds by one or several "
         "methods and say what each bought.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     _add_data(parser.add_argument_group("data"))
@@ -139,10 +150,17 @@ def _add_training(group: Any) -> None:
         choices=METHODS,
         default=list(METHODS),
         metavar="METHOD",
-        help=f"one or several of {', '.join(METHODS)}",
+        help=f"one or several of {', '.join(METHODS)}; all by default",
     )
-    group.add_argument("--epochs", type=_integer(1), default=25)
-    group.add_argument("--batch-size", type=_integer(2), default=32)
+    group.add_argument(
+        "--epochs", type=_integer(1), help=f"12 for {BUILT_IN}, else 30"
+    )
+    group.add_argument(
+        "--batch-size",
+        type=_integer(2),
+        default=32,
+        help="images in a batch, over all devices",
+    )
     group.add_argument(
         "--lr",
         type=_positive,
@@ -156,7 +174,9 @@ def _add_training(group: Any) -> None:
         metavar="FACTOR",
         help="the head and its centers learn this much faster",
     )
-    group.add_argument("--weight-decay", type=_not_negative, default=1e-4)
+    group.add_argument(
+        "--weight-decay", type=_not_negative, default=1e-4, help="of AdamW"
+    )
     group.add_argument(
         "--seeds",
         type=_integer(1),
@@ -181,6 +201,7 @@ def _add_training(group: Any) -> None:
         "--mixed-precision",
         choices=("none", "float16", "bfloat16"),
         default="none",
+        help="compute in half precision",
     )
     group.add_argument(
         "--xla", action="store_true", help="compile the step with XLA"
@@ -196,21 +217,57 @@ def _add_training(group: Any) -> None:
 
 
 def _add_methods(group: Any) -> None:
-    group.add_argument("--center-weight", type=_not_negative, default=1e-3)
-    group.add_argument("--center-alpha", type=_share, default=0.5)
+    group.add_argument(
+        "--center-weight",
+        type=_not_negative,
+        default=1e-3,
+        help="weight λ of the center loss",
+    )
+    group.add_argument(
+        "--center-alpha", type=_share, default=0.5, help="step α of the centers"
+    )
     group.add_argument(
         "--mc-weight",
         type=_not_negative,
-        help="1.5 from scratch, else 0.005",
+        default=0.005,
+        help="weight μ of the mutual-channel loss",
     )
     group.add_argument(
-        "--mc-diversity-weight", type=_not_negative, default=10.0
+        "--mc-diversity-weight",
+        type=_not_negative,
+        default=10.0,
+        help="weight λ of the diversity",
     )
-    group.add_argument("--soft-triple-centers", type=_integer(1), default=10)
-    group.add_argument("--soft-triple-gamma", type=_positive, default=0.1)
-    group.add_argument("--soft-triple-tau", type=_not_negative, default=0.2)
-    group.add_argument("--soft-triple-scale", type=_positive, default=20.0)
-    group.add_argument("--soft-triple-margin", type=_not_negative, default=0.01)
+    group.add_argument(
+        "--soft-triple-centers",
+        type=_integer(1),
+        default=10,
+        help="centers K of each class",
+    )
+    group.add_argument(
+        "--soft-triple-gamma",
+        type=_positive,
+        default=0.1,
+        help="softness γ of the choice of a center",
+    )
+    group.add_argument(
+        "--soft-triple-tau",
+        type=_not_negative,
+        default=0.2,
+        help="weight τ of the regularizer",
+    )
+    group.add_argument(
+        "--soft-triple-scale",
+        type=_positive,
+        default=20.0,
+        help="scale λ of the similarities",
+    )
+    group.add_argument(
+        "--soft-triple-margin",
+        type=_not_negative,
+        default=0.01,
+        help="margin δ",
+    )
 
 
 def _integer(at_least: int) -> Any:

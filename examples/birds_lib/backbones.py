@@ -99,7 +99,7 @@ def split_backbone(
 def _small(images: Any) -> Any:
     """Four stages of convolution, for drawn birds and a CPU."""
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="preprocess")(images)
-    for stage, filters in enumerate((24, 48, 96, 192), start=1):
+    for stage, filters in enumerate((16, 32, 96, 192), start=1):
         if stage > 1:
             x = keras.layers.MaxPooling2D(name=f"pool_{stage}")(x)
         x = keras.layers.Conv2D(

@@ -96,6 +96,7 @@ class Trainer:
             train,
             validation_data=test,
             epochs=self._options.epochs,
+            shuffle=False,  # The batches are shuffled already.
             verbose=0,
             callbacks=[
                 Progress(f"{method} seed {seed}"),
