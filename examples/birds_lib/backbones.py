@@ -216,7 +216,7 @@ def _load_file(model: keras.Model, name: str, path: str) -> None:
     if not os.path.isfile(path):
         raise RunError(f"--weights {path}: there is no such file")
     for weight in model.weights:
-        weight.assign(keras.ops.full_like(weight, float("nan")))
+        weight.assign(np.full(weight.shape, np.nan))
     try:
         with warnings.catch_warnings():
             # Keras warns of what it skips; the NaN that stay tell us.
