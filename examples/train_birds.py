@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_arguments(argv)
     try:
         check_packages()
-        folder = writable_folder(options.output, options.overwrite)
+        folder = writable_folder(
+            options.output, options.overwrite or options.resume
+        )
         train_and_compare(options, folder)
     except RunError as error:
         print(f"train_birds.py: error: {error}", file=sys.stderr)
@@ -92,12 +94,15 @@ def train_and_compare(
 
     trainer = Trainer(options, data, scope)
     results = Results(folder, options, data)
+    finished = results.restore() if options.resume else []
     first_runs = {}
     for seed in range(options.first_seed, options.first_seed + options.seeds):
+        if seed in finished:
+            continue
         for method in options.method:
             run = trainer.train(method, seed)
             results.add(method, seed, run)
-            if method not in first_runs:
+            if seed == options.first_seed:
                 run.model.save(folder / f"{method}.keras")
                 first_runs[method] = run
         draw_learning_curves(results, folder / "learning_curves.png")
@@ -113,7 +118,7 @@ def train_and_compare(
     )
 
 
-def writable_folder(path: str, overwrite: bool) -> pathlib.Path:
+def writable_folder(path: str, may_hold_results: bool) -> pathlib.Path:
     """Makes the folder for the results; raises `RunError` if it cannot."""
     folder = pathlib.Path(path)
     try:
@@ -124,10 +129,10 @@ def writable_folder(path: str, overwrite: bool) -> pathlib.Path:
         raise RunError(
             f"--output {path}: cannot be written to ({error.strerror})"
         ) from error
-    if (folder / "results.json").exists() and not overwrite:
+    if (folder / "results.json").exists() and not may_hold_results:
         raise RunError(
             f"--output {path}: holds the results of an earlier run; choose "
-            "another folder or pass --overwrite"
+            "another folder or pass --resume or --overwrite"
         )
     return folder
 

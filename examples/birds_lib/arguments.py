@@ -210,6 +210,11 @@ def _add_training(group: Any) -> None:
         "--output", metavar="DIR", help="a new folder; default: runs/<time>"
     )
     group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a stopped run in --output; finished seeds are kept",
+    )
+    group.add_argument(
         "--overwrite",
         action="store_true",
         help="replace the results of an earlier run in --output",

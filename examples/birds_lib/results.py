@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from birds_lib.errors import RunError
 from birds_lib.training import Run
 from keras_finegrain.datasets import ImageDataset
 
@@ -22,6 +23,8 @@ COLUMNS = (
     ("recall_at_1", "Recall@1 %", 100, 1),
     ("intra_inter_distance_ratio", "intra/inter", 1, 3),
 )
+# What a resumed run need not have in common with the one that it goes on from.
+_MAY_CHANGE = ("seeds", "output", "overwrite", "resume", "data_dir")
 _PACKAGES = (
     "keras-finegrain",
     "keras",
@@ -85,16 +88,77 @@ class Results:
         self.histories: dict[str, list[dict[str, list[float]]]] = {}
         self._rows: list[dict[str, Any]] = []
 
+    def restore(self) -> list[int]:
+        """Takes over the seeds that an earlier run has finished.
+
+        Returns:
+            Those seeds. One of which a method is missing starts anew.
+
+        Raises:
+            RunError: If there is no such run, or its arguments were others.
+        """
+        options = self._about["arguments"]
+        try:
+            text = (self._folder / "results.json").read_text(encoding="utf-8")
+            earlier = json.loads(text)
+            with open(self._folder / "history.csv", newline="") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"--resume: no results to go on from in {self._folder} "
+                f"({error})"
+            ) from error
+        # As JSON gives them back: tuples as lists.
+        now = json.loads(json.dumps(options))
+        other = [
+            name
+            for name, value in now.items()
+            if name not in _MAY_CHANGE
+            and earlier["arguments"].get(name) != value
+        ]
+        if other:
+            raise RunError(
+                f"--resume: {self._folder} was started with another "
+                f"{', '.join('--' + name.replace('_', '-') for name in other)}"
+            )
+        done = [set(earlier["seeds"].get(m, {})) for m in options["method"]]
+        seeds = sorted(int(seed) for seed in set.intersection(*done))
+        for seed in seeds:
+            for method in options["method"]:
+                logs = [
+                    row
+                    for row in rows
+                    if row["method"] == method and int(row["seed"]) == seed
+                ]
+                history = {
+                    name: [float(row[name]) for row in logs]
+                    for name in logs[0]
+                    if name not in ("method", "seed", "epoch") and logs[0][name]
+                }
+                self._take(
+                    method, seed, earlier["seeds"][method][str(seed)], history
+                )
+        return seeds
+
     def add(self, method: str, seed: int, run: Run) -> None:
         """Takes a finished run and writes everything anew."""
-        self._figures.setdefault(method, {})[seed] = run.figures
-        self.histories.setdefault(method, []).append(run.history)
-        for epoch in range(len(run.history["loss"])):
-            logs = {name: logs[epoch] for name, logs in run.history.items()}
+        self._take(method, seed, run.figures, run.history)
+        self._write()
+
+    def _take(
+        self,
+        method: str,
+        seed: int,
+        figures: dict[str, float],
+        history: dict[str, list[float]],
+    ) -> None:
+        self._figures.setdefault(method, {})[seed] = figures
+        self.histories.setdefault(method, []).append(history)
+        for epoch in range(len(history["loss"])):
+            logs = {name: values[epoch] for name, values in history.items()}
             self._rows.append(
                 {"method": method, "seed": seed, "epoch": epoch + 1, **logs}
             )
-        self._write()
 
     def table(self) -> list[list[str]]:
         """The headings and one row a method, as text."""

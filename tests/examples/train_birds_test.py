@@ -289,6 +289,35 @@ def test_fewer_channels_than_classes_is_found_before_training(
     check_channels(["softmax"], 192, 200, "small")
 
 
+def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
+    folder, tmp_path, command, capsys
+):
+    output = tmp_path / "output"
+    arguments = [
+        *("--dataset", str(folder), "--method", "center"),
+        *("--image-size", "16", "--epochs", "1", "--output", str(output)),
+    ]
+    assert command(arguments) == 0
+    first = json.loads((output / "results.json").read_text())["seeds"]
+
+    assert command([*arguments, "--seeds", "2", "--resume"]) == 0
+
+    seeds = json.loads((output / "results.json").read_text())["seeds"]
+    assert list(seeds["center"]) == ["0", "1"]
+    # The seconds too: it was not trained again.
+    assert seeds["center"]["0"] == first["center"]["0"]
+    with open(output / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seed"] for row in rows] == ["0", "1"]
+    assert float(rows[0]["center_loss"]) > 0
+    assert "±" in (output / "results.md").read_text()
+
+    assert command([*arguments, "--lr", "0.5", "--resume"]) == 2
+    assert "started with another --lr" in capsys.readouterr().err
+    assert command([*arguments[:-1], str(tmp_path), "--resume"]) == 2
+    assert "no results to go on from" in capsys.readouterr().err
+
+
 def test_results_of_an_earlier_run_are_not_replaced_unasked(
     comparison, folder, command, capsys
 ):
