@@ -2,9 +2,11 @@
 
 A compiled step cannot read its labels. What is wrong with them is found where
 the data is made: on arrays as a whole, on a `tf.data.Dataset` in its input
-pipeline, on a `PyDataset` in its first batch.
+pipeline, on a `PyDataset` or a generator in its first batch.
 """
 
+import types
+from collections.abc import Generator
 from typing import Any
 
 import keras
@@ -31,7 +33,9 @@ def scope_layers(model: keras.Model) -> list[LabelledLossLayer]:
     ]
 
 
-def checked_labels(model: keras.Model, x: Any, y: Any) -> tuple[Any, Any]:
+def checked_labels(
+    model: keras.Model, x: Any, y: Any = None
+) -> tuple[Any, Any]:
     """Checks the labels of `fit(x, y)` as far as they can be read now.
 
     Args:
@@ -41,7 +45,7 @@ def checked_labels(model: keras.Model, x: Any, y: Any) -> tuple[Any, Any]:
 
     Returns:
         `x` and `y`; a `tf.data.Dataset` comes back with a check of each
-        batch's labels in its pipeline.
+        batch's labels in its pipeline, a generator with its first batch read.
 
     Raises:
         ValueError: If labels lie outside of a layer's classes.
@@ -52,6 +56,12 @@ def checked_labels(model: keras.Model, x: Any, y: Any) -> tuple[Any, Any]:
     if isinstance(x, keras.utils.PyDataset):
         _, labels, _ = keras.utils.unpack_x_y_sample_weight(x[0])
         _check_values(layers, labels)
+    elif isinstance(x, types.GeneratorType):
+        first = next(x, None)
+        if first is not None:
+            _, labels, _ = keras.utils.unpack_x_y_sample_weight(first)
+            _check_values(layers, labels)
+            x = _put_back(first, x)
     elif _is_tf_dataset(x):
         x = _with_checked_labels(x, layers)
     elif y is not None:
@@ -114,6 +124,13 @@ def _check_values(layers: list[LabelledLossLayer], labels: Any) -> None:
             )
             if error is not None:
                 raise error
+
+
+def _put_back(
+    first: Any, rest: Generator[Any, None, None]
+) -> Generator[Any, None, None]:
+    yield first
+    yield from rest
 
 
 def _is_tf_dataset(data: Any) -> bool:

@@ -23,13 +23,23 @@ class _LabelScopeSteps:
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`; checks the labels where the data is made."""
         x, y = checked_labels(self, x, y)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, tuple):
+            kwargs["validation_data"] = (
+                *checked_labels(self, *validation[:2]),
+                *validation[2:],
+            )
+        elif validation is not None:
+            kwargs["validation_data"], _ = checked_labels(self, validation)
         return super().fit(x, y, *args, **kwargs)  # type: ignore[misc]
 
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         """As `keras.Model.evaluate`; checks the labels as `fit` does."""
-        x, y = checked_labels(self, x, y)
+        # `fit` has checked what it evaluates on, once and not every epoch.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x, y = checked_labels(self, x, y)
         return super().evaluate(x, y, *args, **kwargs)  # type: ignore[misc]
 
     def train_on_batch(
@@ -121,7 +131,7 @@ class Model(_LabelScopeSteps, keras.Model):
 
     Before training, labels are checked where the data is made: all of an
     array, each batch of a `tf.data.Dataset` on its way (on the CPU, in the
-    input pipeline), the first batch of a `PyDataset`.
+    input pipeline), the first batch of a `PyDataset` or a generator.
 
     Args:
         *args: As in `keras.Model`, such as `inputs, outputs`.

@@ -46,7 +46,7 @@ def one_device(tmp_path_factory):
 def test_replicas_equal_one_device(one_device, replicas, tmp_path):
     results = run(replicas, tmp_path / "results.npz")
     scenarios = {key.split("/")[0] for key in results}
-    assert len(scenarios) == (7 if BACKEND == "tensorflow" else 4)
+    assert len(scenarios) == (8 if BACKEND == "tensorflow" else 5)
     for key, value in results.items():
         tolerance = 1e-10 if "float64" in key else 1e-6
         np.testing.assert_allclose(

@@ -412,6 +412,35 @@ class TestBadLabels:
         with pytest.raises(ValueError, match=r"\[0, 3\).*maximum of 3"):
             compiled(functional_model()).fit(Batches(), verbose=0)
 
+    def test_validation_data_is_checked_before_training(self):
+        images, labels = data()
+        model = compiled(functional_model())
+        before = weights_of(model)
+        with pytest.raises(ValueError, match=r"\[0, 3\).*maximum of 5"):
+            model.fit(
+                images, labels, validation_data=(images, labels + 3), verbose=0
+            )
+        np.testing.assert_array_equal(before[0], weights_of(model)[0])
+
+    def test_generators_are_checked_and_lose_no_batch(self):
+        images, labels = data()
+
+        def batches(labels):
+            for start in (0, 6):
+                stop = start + 6
+                yield images[start:stop], labels[start:stop]
+
+        ours = same_start(compiled(functional_model()))
+        arrays = same_start(compiled(functional_model()))
+        ours.fit(batches(labels), verbose=0)
+        arrays.fit(images, labels, batch_size=6, shuffle=False, verbose=0)
+        for first, second in zip(
+            weights_of(ours), weights_of(arrays), strict=True
+        ):
+            np.testing.assert_allclose(first, second, atol=2e-6)
+        with pytest.raises(ValueError, match=r"\[0, 3\).*maximum of 9"):
+            ours.fit(batches(labels + 7), verbose=0)
+
     def test_head_that_disagrees_is_named(self):
         model = keras_finegrain.Sequential(
             [

@@ -101,7 +101,7 @@ def group_max(values: Tensor) -> Tensor:
 
     After a ReLU many positions of a group are zero together. The papers' code
     gives such a tie's gradient to the first channel; `ops.max` would share it
-    out. Halving the axis in pairs of neighbours keeps their order.
+    out.
 
     Args:
         values: Tensor `(..., channels)`.
@@ -109,14 +109,8 @@ def group_max(values: Tensor) -> Tensor:
     Returns:
         Tensor `(...)`.
     """
-    while values.shape[-1] > 1:
-        even, odd = values[..., 0::2], values[..., 1::2]
-        paired = even[..., : odd.shape[-1]]
-        larger = ops.where(odd > paired, odd, paired)
-        if even.shape[-1] > odd.shape[-1]:
-            larger = ops.concatenate([larger, even[..., -1:]], axis=-1)
-        values = larger
-    return values[..., 0]
+    first = ops.argmax(ops.stop_gradient(values), axis=-1)
+    return ops.take_along_axis(values, first[..., None], axis=-1)[..., 0]
 
 
 def max_over_groups(values: Tensor, sizes: Sequence[int]) -> Tensor:
