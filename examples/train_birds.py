@@ -42,7 +42,7 @@ def train_and_compare(
     """Checks what the run needs, trains every method, leaves the results."""
     import keras
     from birds_lib.backbones import build_backbone, split_backbone
-    from birds_lib.distribution import distribution_scope
+    from birds_lib.distribution import check_last_batches, prepare_devices
     from birds_lib.methods import check_channels
     from birds_lib.pictures import draw_embeddings, draw_learning_curves
     from birds_lib.results import Results, plain
@@ -59,7 +59,7 @@ def train_and_compare(
         )
     if options.mixed_precision != "none":
         keras.config.set_dtype_policy(f"mixed_{options.mixed_precision}")
-    scope = distribution_scope(
+    devices = prepare_devices(
         options.distribute, options.batch_size, options.xla
     )
     backbone = build_backbone(
@@ -80,6 +80,7 @@ def train_and_compare(
         data = datasets.load(options.dataset, **selection)
     except datasets.DatasetError as error:
         raise RunError(f"--dataset {options.dataset}: {error}") from error
+    check_last_batches(devices.replicas, options.batch_size, data)
     check_channels(
         options.method,
         backbone.output.shape[-1],
@@ -92,7 +93,7 @@ def train_and_compare(
         flush=True,
     )
 
-    trainer = Trainer(options, data, scope)
+    trainer = Trainer(options, data, devices.scope)
     results = Results(folder, options, data)
     finished = results.restore() if options.resume else []
     first_runs = {}

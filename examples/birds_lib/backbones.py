@@ -32,7 +32,8 @@ def build_backbone(
     Returns:
         A functional model from images `(batch, image_size, image_size, 3)` in
         [0, 255] to a feature map `(batch, height, width, channels)`, with the
-        backbone's preprocessing inside and its layers directly in the model.
+        backbone's preprocessing inside. Its layers stand directly in the
+        model; a KerasHub backbone is one layer, and `"features"` its output.
 
     Raises:
         RunError: If the backbone cannot be built so.
@@ -83,9 +84,9 @@ def split_backbone(
             + _near(layer_name, names)
         )
     cut = backbone.get_layer(layer_name).output
-    first = keras.Model(backbone.input, cut, name="frozen")
     try:
-        second = keras.Model(cut, backbone.output, name="tail")
+        first = keras.Model(backbone.input, cut, name="frozen")
+        second = _rest(backbone, cut)
     except ValueError as error:
         raise RunError(
             f"--freeze {layer_name}: the backbone cannot be cut there, other "
@@ -94,6 +95,14 @@ def split_backbone(
         ) from error
     first.trainable = False
     return first, second
+
+
+def _rest(backbone: keras.Model, cut: Any) -> keras.Model:
+    if cut is backbone.output:
+        features = keras.Input(cut.shape[1:], dtype=cut.dtype)
+        unchanged = keras.layers.Identity()(features)
+        return keras.Model(features, unchanged, name="tail")
+    return keras.Model(cut, backbone.output, name="tail")
 
 
 def _small(images: Any) -> Any:
@@ -183,13 +192,15 @@ def _from_keras_hub(
         for known, value in vars(keras.applications).items()
         if known[0].isupper() and callable(value)
     ]
+    unknown = (
+        f"--backbone {name}: not {BUILT_IN} and not in keras.applications. "
+        f"{_near(name, [BUILT_IN, *known])}"
+    )
     try:
         import keras_hub
     except ImportError as error:
         raise RunError(
-            f"--backbone {name}: not {BUILT_IN} and not in keras.applications. "
-            + _near(name, [BUILT_IN, *known])
-            + ". KerasHub presets need: pip install keras-hub"
+            f"{unknown} KerasHub presets need: pip install keras-hub"
         ) from error
     if weights == "imagenet":
         # A preset's weights are its own; its name says on what they trained.
@@ -201,15 +212,16 @@ def _from_keras_hub(
         )
     except Exception as error:
         raise RunError(
-            f"--backbone {name}: not in keras.applications, and KerasHub says: "
-            f"{_one_line(error)}"
+            f"{unknown} KerasHub says: {_one_line(error)}"
         ) from error
     scaled = keras.layers.Rescaling(
         1.0 if converter.scale is None else converter.scale,
         offset=0.0 if converter.offset is None else converter.offset,
         name="preprocess",
     )(images)
-    return keras.Model(images, backbone(scaled), name=backbone.name)
+    # A layer to cut after: a model's own output is not this graph's.
+    features = keras.layers.Identity(name="features")(backbone(scaled))
+    return keras.Model(images, features, name=backbone.name)
 
 
 def _load_file(model: keras.Model, name: str, path: str) -> None:
@@ -256,8 +268,8 @@ def _near(name: str, known: list[str]) -> str:
     ]
     if near:
         return f"Did you mean {', '.join(near)}?"
-    shown = ", ".join(known[:4])
-    return f"There are {shown} and {max(0, len(known) - 4)} more"
+    others = f" and {len(known) - 4} more" if len(known) > 4 else ""
+    return f"There are {', '.join(known[:4])}{others}."
 
 
 def _one_line(error: Exception) -> str:

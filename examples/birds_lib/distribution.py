@@ -3,15 +3,29 @@
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import keras
 
 from birds_lib.errors import RunError
+from keras_finegrain import datasets
 
 Scope = Callable[[], AbstractContextManager]
 
 
-def distribution_scope(distribute: str, batch_size: int, xla: bool) -> Scope:
+class Devices(NamedTuple):
+    """What a run trains on.
+
+    Attributes:
+        replicas: Number of devices that share a batch.
+        scope: Gives the context in which models are built.
+    """
+
+    replicas: int
+    scope: Scope
+
+
+def prepare_devices(distribute: str, batch_size: int, xla: bool) -> Devices:
     """Prepares for the devices of this machine.
 
     Args:
@@ -21,7 +35,7 @@ def distribution_scope(distribute: str, batch_size: int, xla: bool) -> Scope:
         xla: Whether the step is to be compiled.
 
     Returns:
-        A function that gives the context in which models are built.
+        The `Devices`.
 
     Raises:
         RunError: If the devices cannot share a batch, or XLA cannot be had.
@@ -35,18 +49,39 @@ def distribution_scope(distribute: str, batch_size: int, xla: bool) -> Scope:
                 "--distribute mirrored: Keras has none on PyTorch; take "
                 "KERAS_BACKEND=tensorflow or jax"
             )
+    one = Devices(1, contextlib.nullcontext)
     if distribute == "none" or backend == "torch":
-        return contextlib.nullcontext
+        return one
     replicas, scope = _tensorflow() if backend == "tensorflow" else _jax()
     if distribute == "auto" and replicas < 2:
-        return contextlib.nullcontext
+        return one
     if batch_size % replicas:
         raise RunError(
             f"--batch-size {batch_size}: must divide by the {replicas} devices"
         )
     if xla and backend == "tensorflow":
         raise RunError("--xla does not go with --distribute on TensorFlow")
-    return scope()
+    return Devices(replicas, scope())
+
+
+def check_last_batches(
+    replicas: int, batch_size: int, data: datasets.ImageDataset
+) -> None:
+    """Raises `RunError` if the devices cannot share an epoch's last batch.
+
+    `keras.distribution` shards no batch that does not divide by the devices.
+    """
+    if keras.backend.backend() != "jax":
+        return
+    for split, size in (("train", data.train_size), ("test", data.test_size)):
+        last = size % batch_size
+        if last % replicas:
+            raise RunError(
+                f"--distribute: {size} {split} images leave a last batch of "
+                f"{last} at --batch-size {batch_size}, which must divide by "
+                f"the {replicas} devices on JAX. Take another batch size, or "
+                "KERAS_BACKEND=tensorflow"
+            )
 
 
 def _tensorflow() -> tuple[int, Callable[[], Scope]]:

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import json
 import os
 import pathlib
@@ -192,6 +193,13 @@ class Results:
             }
             for method, seeds in self._figures.items()
         }
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        history = io.StringIO(newline="")
+        writer = csv.DictWriter(history, names)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        # First: `restore` looks here for the seeds that the next file names.
+        _replace(self._folder / "history.csv", history.getvalue())
         _replace(
             self._folder / "results.json",
             json.dumps(
@@ -200,11 +208,6 @@ class Results:
             ),
         )
         _replace(self._folder / "results.md", markdown(self.table()))
-        names = list(dict.fromkeys(name for row in self._rows for name in row))
-        with open(self._folder / "history.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self._rows)
 
 
 def markdown(rows: list[list[str]]) -> str:
@@ -245,5 +248,5 @@ def _versions() -> dict[str, Any]:
 def _replace(path: pathlib.Path, text: str) -> None:
     """Writes a file at once: a run stopped here keeps the old one."""
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", newline="")
     temporary.replace(path)

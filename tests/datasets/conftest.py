@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_finegrain import datasets
+
 SPARROWS = "KERAS_FINEGRAIN_DATA"
 
 
@@ -22,6 +24,12 @@ def _draw(path, color=(200, 30, 30), size=(40, 30), mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).convert(mode).save(path)
     return path
+
+
+@pytest.fixture(params=[datasets.load, datasets.check], ids=["load", "check"])
+def call(request):
+    """What is found when the data is listed, `check` finds too."""
+    return request.param
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from keras_finegrain import datasets
+from tests.datasets.error_messages import message
 
 
 def mean_color(image):
@@ -104,20 +105,6 @@ def test_pictures_deeper_in_a_class_belong_to_it(folder, draw):
 def test_neighbours_in_reading_order_are_of_mixed_classes(folder):
     labels = [int(y) for _, y in datasets.load(folder).train]
     assert labels != sorted(labels)
-
-
-def message(call, *args, **kwargs):
-    with pytest.raises(datasets.DatasetError) as caught:
-        call(*args, **kwargs)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
-
-
-# What is found when the folder is listed is found by `check` too.
-@pytest.fixture(params=[datasets.load, datasets.check], ids=["load", "check"])
-def call(request):
-    return request.param
 
 
 def test_a_folder_that_does_not_exist_is_named(call, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_finegrain import datasets
+from tests.datasets.error_messages import message
 
 KITES = ("red_kite", "black_kite", "osprey")
 
@@ -24,19 +25,6 @@ def pairs(split):
 def colors(split):
     """The color of each picture with its label: 10 * (old label) + i."""
     return sorted((int(x[-1, -1, 0]), int(y)) for x, y in pairs(split))
-
-
-def message(call, *args, **kwargs):
-    with pytest.raises(datasets.DatasetError) as caught:
-        call(*args, **kwargs)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
-
-
-@pytest.fixture(params=[datasets.load, datasets.check], ids=["load", "check"])
-def call(request):
-    return request.param
 
 
 def test_a_tfds_name_is_prepared_and_split_as_its_authors_did(data_dir):

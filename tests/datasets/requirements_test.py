@@ -9,16 +9,9 @@ import pytest
 
 from keras_finegrain import datasets
 from keras_finegrain.datasets import requirements
+from tests.datasets.error_messages import message
 
 KITES_SHA256 = hashlib.sha256(b"kites").hexdigest()
-
-
-def message(*args, error=datasets.DatasetError):
-    with pytest.raises(error) as caught:
-        datasets.check(*args)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 @pytest.fixture
@@ -68,7 +61,7 @@ def server():
 )
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
-    text = message("cars196", tmp_path, error=ImportError)
+    text = message(datasets.check, "cars196", tmp_path, error=ImportError)
     assert module in text
     assert 'pip install "keras-finegrain[tensorflow]"' in text
 
@@ -92,7 +85,9 @@ def test_what_the_preparation_imports_is_missed_before_the_download(
     tmp_path, monkeypatch, name, module, distribution
 ):
     monkeypatch.setitem(sys.modules, module, None)
-    text = message(name, tmp_path, error=datasets.MissingPackageError)
+    text = message(
+        datasets.check, name, tmp_path, error=datasets.MissingPackageError
+    )
     assert f"pip install {distribution}" in text
 
 
@@ -121,7 +116,7 @@ def test_no_network_is_found_in_seconds(download, tmp_path):
     # RFC 2606 keeps .invalid free of hosts.
     download("http://data.invalid/kites.txt", "http://data.invalid/more.txt")
     start = time.monotonic()
-    text = message("kites_download", tmp_path)
+    text = message(datasets.check, "kites_download", tmp_path)
     assert time.monotonic() - start < 60
     assert text.count("data.invalid cannot be reached") == 1
     assert str(tmp_path) in text
@@ -130,7 +125,7 @@ def test_no_network_is_found_in_seconds(download, tmp_path):
 
 def test_a_download_that_is_gone_is_named(download, server, tmp_path):
     download(f"{server}/gone.txt")
-    assert "404" in message("kites_download", tmp_path)
+    assert "404" in message(datasets.check, "kites_download", tmp_path)
 
 
 def test_one_address_that_answers_is_enough(download, server, tmp_path):
@@ -156,14 +151,16 @@ def test_a_download_that_fails_is_told_in_one_line(download, server, tmp_path):
 
 def test_a_disk_that_is_too_small_is_found(download, server, tmp_path):
     download(f"{server}/kites.txt", size=10**18)
-    text = message("kites_download", tmp_path)
+    text = message(datasets.check, "kites_download", tmp_path)
     assert "GB left" in text
     assert str(tmp_path) in text
 
 
 def test_a_data_dir_below_a_file_cannot_be_written(builders, tmp_path):
     (tmp_path / "file").write_text("")
-    assert "data_dir" in message("kites", tmp_path / "file" / "data")
+    assert "data_dir" in message(
+        datasets.check, "kites", tmp_path / "file" / "data"
+    )
 
 
 @pytest.mark.skipif(
@@ -172,11 +169,11 @@ def test_a_data_dir_below_a_file_cannot_be_written(builders, tmp_path):
 )
 def test_a_data_dir_without_write_access_is_named(builders, tmp_path):
     tmp_path.chmod(0o500)
-    assert "cannot be written" in message("kites", tmp_path)
+    assert "cannot be written" in message(datasets.check, "kites", tmp_path)
 
 
 def test_data_to_be_fetched_by_hand_says_where_to(builders, tmp_path):
-    text = message("kites_by_hand", tmp_path)
+    text = message(datasets.check, "kites_by_hand", tmp_path)
     assert "Ask the museum for kites.zip." in text
     manual = tmp_path / "downloads" / "manual"
     assert str(manual) in text

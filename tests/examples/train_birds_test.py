@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -188,6 +189,126 @@ def test_a_frozen_backbone_trains_from_its_cache_and_saves_a_whole_model(
     assert top_1 == pytest.approx(results["seeds"]["mc"]["0"]["top_1"])
 
 
+def test_a_wholly_frozen_backbone_trains_the_head_alone(
+    folder, tmp_path, command
+):
+    from birds_lib.backbones import build_backbone
+
+    weights = tmp_path / "small.weights.h5"
+    build_backbone(
+        "small", image_size=16, weights="none", arguments={}
+    ).save_weights(weights)
+    output = tmp_path / "output"
+
+    status = command(
+        [
+            *("--dataset", str(folder), "--method", "soft_triple"),
+            *("--image-size", "16", "--epochs", "1", "--output", str(output)),
+            *("--weights", str(weights), "--freeze", "relu_4"),
+        ]
+    )
+
+    assert status == 0
+    model = keras.models.load_model(output / "soft_triple.keras")
+    assert model.predict(np.zeros((2, 16, 16, 3)), verbose=0).shape == (2, 3)
+    trained = [variable.path for variable in model.trainable_variables]
+    assert [path.split("/")[-1] for path in trained] == ["centers"]
+
+
+@pytest.mark.slow
+def test_a_keras_hub_preset_is_a_backbone(folder, tmp_path, command):
+    keras_hub = pytest.importorskip("keras_hub")
+    preset = tmp_path / "preset"
+    keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64, 96],
+        stackwise_num_blocks=[1, 1],
+        stackwise_num_strides=[1, 2],
+        block_type="basic_block",
+    ).save_to_preset(preset)
+    keras_hub.layers.ResNetImageConverter(
+        scale=1 / 127.5, offset=[-1.0, -1.0, -1.0]
+    ).save_to_preset(preset)
+    output = tmp_path / "output"
+
+    status = command(
+        [
+            *("--dataset", str(folder), "--method", "center"),
+            *("--image-size", "32", "--epochs", "1", "--output", str(output)),
+            *("--backbone", str(preset), "--freeze", "features"),
+        ]
+    )
+
+    assert status == 0
+    model = keras.models.load_model(output / "center.keras")
+    assert model.predict(np.zeros((2, 32, 32, 3)), verbose=0).shape == (2, 3)
+
+
+TWO_DEVICES = """
+import runpy, sys
+import keras
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+sys.path.insert(0, sys.argv[1].rpartition("/")[0])
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def on_two_devices(*arguments):
+    flags = "--xla_force_host_platform_device_count=2"
+    return subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES, str(SCRIPT), *arguments],
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch",
+    reason="Keras distributes no training on PyTorch",
+)
+def test_two_devices_share_a_run(folder, tmp_path):
+    arguments = [
+        *("--dataset", folder, "--method", "center", "--image-size", "16"),
+        *("--epochs", "1", "--distribute", "mirrored"),
+    ]
+    result = on_two_devices(
+        *arguments, "--batch-size", "2", "--output", tmp_path / "shared"
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "shared" / "center.keras").exists()
+
+    result = on_two_devices(
+        *arguments, "--batch-size", "3", "--output", tmp_path / "odd"
+    )
+    assert result.returncode == 2
+    assert "--batch-size 3: must divide by the 2 devices" in result.stderr
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax",
+    reason="only JAX has to divide every batch by the devices",
+)
+def test_a_last_batch_that_devices_cannot_share_is_found_first(command):
+    from birds_lib.distribution import check_last_batches
+    from birds_lib.errors import RunError
+
+    data = types.SimpleNamespace(train_size=64, test_size=35)
+    check_last_batches(1, 32, data)
+    check_last_batches(3, 32, data)
+    with pytest.raises(RunError, match=r"35 test images leave .* 3 .* 2 dev"):
+        check_last_batches(2, 32, data)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -205,7 +326,7 @@ def test_a_frozen_backbone_trains_from_its_cache_and_saves_a_whole_model(
         (["--freeze", "relu_2"], "--freeze: .* learned nothing"),
         (
             ["--backbone", "MobilNet"],
-            r"--backbone MobilNet: .* Did you mean MobileNet.*keras-hub",
+            r"--backbone MobilNet: .* Did you mean MobileNet.*(-h|H)ub",
         ),
         (
             ["--backbone", "mobilenet"],
