@@ -86,6 +86,31 @@ def global_sum(values: Tensor) -> Tensor:
     return ops.stop_gradient(total - share) + share
 
 
+def first_share(batch: Any) -> Any:
+    """What the first replica of this process got of a distributed batch.
+
+    Args:
+        batch: What a `tf.distribute.DistributedIterator` gave: a structure of
+            values, each one tensor or one for each replica.
+
+    Returns:
+        The same structure, of plain tensors.
+    """
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    return keras.tree.map_structure(
+        lambda value: strategy.experimental_local_results(value)[0], batch
+    )
+
+
+def runs_on_several_workers(strategy: Any) -> bool:
+    """Whether a strategy of `tf.distribute` spans several processes."""
+    extended = getattr(strategy, "extended", None)
+    in_multi_worker_mode = getattr(extended, "_in_multi_worker_mode", None)
+    return in_multi_worker_mode is not None and in_multi_worker_mode()
+
+
 class ReplicaLocalList(threading.local):
     """A list for each replica.
 

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_finegrain._keras_internals import Functional
 from keras_finegrain._typing import Tensor
+from keras_finegrain.distribution import first_share, runs_on_several_workers
 from keras_finegrain.label_checks import check_head, checked_labels
 from keras_finegrain.labels import current_scope, label_scope
 from keras_finegrain.layers.measured import MeasuredLayer
@@ -61,13 +63,41 @@ class _LabelScopeSteps:
         # The data is the last argument on every backend.
         _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
         with label_scope(y, sample_weight):
-            return super().train_step(*args)  # type: ignore[misc]
+            return self._reducible(super().train_step(*args))  # type: ignore[misc]
 
     def test_step(self, *args: Any) -> Any:
         """As `keras.Model.test_step`, inside of a label scope."""
         _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
         with label_scope(y, sample_weight):
-            return super().test_step(*args)  # type: ignore[misc]
+            return self._reducible(super().test_step(*args))  # type: ignore[misc]
+
+    def _reducible(self, logs: Any) -> Any:
+        """Logs with an axis where Keras reduces them over workers.
+
+        It averages them over axis 0, which a scalar does not have
+        (https://github.com/keras-team/keras/issues/20585).
+        """
+        if runs_on_several_workers(getattr(self, "distribute_strategy", None)):
+            return {name: ops.reshape(v, (1,)) for name, v in logs.items()}
+        return logs
+
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        """Builds the model and the optimizer from one replica's share.
+
+        Keras's own takes the mean of the replicas' shares, which fails where
+        they differ in length and, over several workers, always (the same
+        issue). On TensorFlow only.
+        """
+        if self._distribute_strategy is None:  # type: ignore[attr-defined]
+            return
+        if iterator is not None:
+            for _, _, batches in iterator:
+                with self._distribute_strategy.scope():  # type: ignore[attr-defined]
+                    data_batch = first_share(next(batches))
+                break
+        super()._maybe_symbolic_build(data_batch=data_batch)  # type: ignore[misc]
 
     def compute_loss(
         self,

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import pytest
 
+from tests import workers
+
 BACKEND = keras.backend.backend()
 
 pytestmark = pytest.mark.skipif(
@@ -32,7 +34,11 @@ def run(replicas, output):
         check=False,
     )
     assert process.returncode == 0, process.stderr[-4000:]
-    with np.load(output) as file:
+    return results_of(output)
+
+
+def results_of(path):
+    with np.load(path) as file:
         return {key: file[key] for key in file.files}
 
 
@@ -41,12 +47,8 @@ def one_device(tmp_path_factory):
     return run(1, tmp_path_factory.mktemp("one") / "results.npz")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("replicas", [2, 4] if BACKEND == "tensorflow" else [4])
-def test_replicas_equal_one_device(one_device, replicas, tmp_path):
-    results = run(replicas, tmp_path / "results.npz")
-    scenarios = {key.split("/")[0] for key in results}
-    assert len(scenarios) == (8 if BACKEND == "tensorflow" else 5)
+def assert_equal(results, one_device):
+    assert results.keys() == one_device.keys()
     for key, value in results.items():
         tolerance = 1e-6
         if BACKEND == "tensorflow" and "float64" in key:
@@ -56,3 +58,33 @@ def test_replicas_equal_one_device(one_device, replicas, tmp_path):
         )
         if key.endswith("replica spread"):
             assert value == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [2, 4] if BACKEND == "tensorflow" else [4])
+def test_replicas_equal_one_device(one_device, replicas, tmp_path):
+    results = run(replicas, tmp_path / "results.npz")
+    scenarios = {key.split("/")[0] for key in results}
+    assert len(scenarios) == (9 if BACKEND == "tensorflow" else 5)
+    assert_equal(results, one_device)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="only TensorFlow knows such a strategy"
+)
+def test_fit_on_two_workers_equals_one_device(one_device, tmp_path):
+    outputs = [tmp_path / f"{index}.npz" for index in range(2)]
+    workers.finish(
+        [
+            workers.start(
+                ["-m", "tests.programs.replicas", 1, output], environment
+            )
+            for output, environment in zip(
+                outputs, workers.worker_environments(2), strict=True
+            )
+        ],
+        timeout=600,
+    )
+    for output in outputs:
+        assert_equal(results_of(output), one_device)

@@ -2,7 +2,8 @@
 
 python -m tests.programs.replicas REPLICAS OUTPUT.npz
 
-With TensorFlow the replicas are logical CPUs under MirroredStrategy, with JAX
+With TensorFlow the replicas are logical CPUs under MirroredStrategy, or, where
+TF_CONFIG is set, the workers of MultiWorkerMirroredStrategy; with JAX they are
 host devices under keras.distribution.DataParallel. One replica is a plain
 process without any strategy: what the others are compared with.
 """
@@ -36,7 +37,7 @@ BATCH = 16
 
 def scope_maker():
     """What opens the scope to build and compile in."""
-    if REPLICAS == 1:
+    if REPLICAS == 1 and "TF_CONFIG" not in os.environ:
         return contextlib.nullcontext
     if keras.backend.backend() == "jax":
         keras.distribution.set_distribution(
@@ -45,6 +46,8 @@ def scope_maker():
         return contextlib.nullcontext
     import tensorflow as tf
 
+    if "TF_CONFIG" in os.environ:
+        return tf.distribute.MultiWorkerMirroredStrategy().scope
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration()] * REPLICAS
@@ -90,7 +93,7 @@ def keras_alone():
     x = normalization()(x)
     x = keras.layers.Dense(6)(x)
     x = normalization()(x)
-    return keras.Model(image, keras.layers.Dense(CLASSES)(x)), True
+    return keras_finegrain.Model(image, keras.layers.Dense(CLASSES)(x)), True
 
 
 def two_centers():
@@ -135,6 +138,11 @@ SCENARIOS = {
     "ragged_to_one": (
         lambda: full(False, normalize=False),
         2 * BATCH + 1,
+        "float32",
+    ),
+    "ragged_first": (
+        lambda: full(False, normalize=False),
+        BATCH - 3,
         "float32",
     ),
 }
@@ -193,7 +201,9 @@ def run(model, count):
     scores = model.evaluate(
         inputs, labels, batch_size=BATCH, verbose=0, return_dict=True
     )
+    predictions = model.predict(inputs, batch_size=BATCH, verbose=0)
     return {
+        "predictions": predictions,
         "replica spread": replica_spread(model.weights),
         **{f"weight {v.path}": ops.convert_to_numpy(v) for v in model.weights},
         **{f"fit {key}": value for key, value in history.items()},
