@@ -112,8 +112,10 @@ def train_and_compare(
                 first_runs, data.class_names, folder / "embedding.png", seed
             )
     print(f"\n{plain(results.table())}")
+    if results.gains():
+        print(f"\n{plain(results.gains())}")
     if options.seeds > 1:
-        print("mean ± half of the 95 % t-interval over the seeds")
+        print("\nmean ± half of the 95 % t-interval over the seeds")
     print(
         f"\n{folder}: results.json, results.md, history.csv, pictures, models"
     )

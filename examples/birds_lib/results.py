@@ -165,16 +165,39 @@ class Results:
         """The headings and one row a method, as text."""
         rows = [["method", *(heading for _, heading, _, _ in COLUMNS), "seeds"]]
         for method, seeds in self._figures.items():
-            row = [method]
-            for figure, _, factor, decimals in COLUMNS:
-                mean, interval = mean_and_interval(
-                    [factor * seed[figure] for seed in seeds.values()]
+            cells = [
+                _cell([factor * run[figure] for run in seeds.values()], places)
+                for figure, _, factor, places in COLUMNS
+            ]
+            rows.append([method, *cells, str(len(seeds))])
+        return rows
+
+    def gains(self) -> list[list[str]]:
+        """What each method bought against the first one, seed by seed.
+
+        Returns:
+            As `table()`, of the differences; empty with one method, or with
+            one seed, which ranks nothing.
+        """
+        (first, baseline), *others = self._figures.items()
+        shared = [set(baseline) & set(seeds) for _, seeds in others]
+        if not others or min(map(len, shared)) < 2:
+            return []
+        headings = (heading for _, heading, _, _ in COLUMNS)
+        rows = [[f"against {first}", *headings, "seeds"]]
+        for (method, seeds), both in zip(others, shared, strict=True):
+            cells = [
+                _cell(
+                    [
+                        factor * (seeds[seed][figure] - baseline[seed][figure])
+                        for seed in both
+                    ],
+                    places,
+                    sign="+",
                 )
-                cell = f"{mean:.{decimals}f}"
-                if interval is not None:
-                    cell += f" ± {interval:.{decimals}f}"
-                row.append(cell)
-            rows.append([*row, str(len(seeds))])
+                for figure, _, factor, places in COLUMNS
+            ]
+            rows.append([method, *cells, str(len(both))])
         return rows
 
     def _write(self) -> None:
@@ -207,7 +230,14 @@ class Results:
                 indent=2,
             ),
         )
-        _replace(self._folder / "results.md", markdown(self.table()))
+        tables = [table for table in (self.table(), self.gains()) if table]
+        _replace(self._folder / "results.md", "\n".join(map(markdown, tables)))
+
+
+def _cell(values: list[float], places: int, sign: str = "-") -> str:
+    mean, interval = mean_and_interval(values)
+    cell = f"{mean:{sign}.{places}f}"
+    return cell if interval is None else f"{cell} ± {interval:.{places}f}"
 
 
 def markdown(rows: list[list[str]]) -> str:

@@ -415,7 +415,7 @@ def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
 ):
     output = tmp_path / "output"
     arguments = [
-        *("--dataset", str(folder), "--method", "center"),
+        *("--dataset", str(folder), "--method", "softmax", "center"),
         *("--image-size", "16", "--epochs", "1", "--output", str(output)),
     ]
     assert command(arguments) == 0
@@ -429,9 +429,21 @@ def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
     assert seeds["center"]["0"] == first["center"]["0"]
     with open(output / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["seed"] for row in rows] == ["0", "1"]
-    assert float(rows[0]["center_loss"]) > 0
-    assert "±" in (output / "results.md").read_text()
+    assert [(row["method"], row["seed"]) for row in rows] == [
+        (method, seed) for seed in "01" for method in ("softmax", "center")
+    ]
+    assert float(rows[1]["center_loss"]) > 0
+    # What center loss bought, seed by seed.
+    gain = np.mean(
+        [
+            seeds["center"][seed]["recall_at_1"]
+            - seeds["softmax"][seed]["recall_at_1"]
+            for seed in "01"
+        ]
+    )
+    row = (output / "results.md").read_text().splitlines()[-1].split(" | ")
+    assert row[0] == "| center"
+    assert row[3].startswith(f"{100 * gain:+.1f} ± ")
 
     assert command([*arguments, "--lr", "0.5", "--resume"]) == 2
     assert "started with another --lr" in capsys.readouterr().err
