@@ -111,6 +111,53 @@ def runs_on_several_workers(strategy: Any) -> bool:
     return in_multi_worker_mode is not None and in_multi_worker_mode()
 
 
+def class_layout_map(
+    device_mesh: keras.distribution.DeviceMesh, axis: str = "model"
+) -> keras.distribution.LayoutMap:
+    """Shards the centers of this package's layers by class.
+
+    For more classes than one device can hold: each device keeps the centers
+    of its share of the classes, with the optimizer's state, and computes
+    their similarities. Only what has the size of a batch travels between the
+    devices. On JAX, the backend on which `keras.distribution.ModelParallel`
+    trains.
+
+    Args:
+        device_mesh: Devices with an axis for the classes, and one for the
+            batch, which may be of size 1.
+        axis: Name of the axis for the classes. The number of classes has to
+            divide by its size.
+
+    Returns:
+        A layout map for `keras.distribution.ModelParallel`. Layouts for other
+        weights may be added to it.
+
+    Raises:
+        ValueError: If the mesh has no such axis.
+
+    Example:
+
+    >>> devices = keras.distribution.list_devices()
+    >>> mesh = keras.distribution.DeviceMesh(
+    ...     (1, len(devices)), ("batch", "model"), devices
+    ... )
+    >>> layout_map = keras_finegrain.distribution.class_layout_map(mesh)
+    >>> layout_map["soft_triple/centers"].axes
+    ('model',)
+    >>> layout_map["dense/kernel"] is None
+    True
+    """
+    if axis not in device_mesh.axis_names:
+        raise ValueError(
+            f"class_layout_map: axis must be one of the mesh's axes "
+            f"{tuple(device_mesh.axis_names)}, received {axis!r}."
+        )
+    layout_map = keras.distribution.LayoutMap(device_mesh)
+    # (num_classes, ...): the axes that are not named stay whole.
+    layout_map[r"(.*/)?centers"] = (axis,)
+    return layout_map
+
+
 class ReplicaLocalList(threading.local):
     """A list for each replica.
 

@@ -1,0 +1,142 @@
+"""Centers sharded by class: memory and time of a step, against one device.
+
+    KERAS_BACKEND=jax python benchmarks/sharded_classes.py 100000 1000000
+
+trains center loss and a SoftTriple head on one device and on `--devices` and
+prints what each device holds, what a step moves, and how long it takes. Host
+devices stand in where there are no others: their times are ratios only.
+"""
+
+import argparse
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+
+DIM = 64
+BATCH = 64
+STEPS = 5
+
+
+def measure(classes: int, devices: int) -> dict:
+    """Trains `STEPS` steps in this process."""
+    import jax
+    import keras
+    import numpy as np
+
+    import keras_finegrain
+
+    if devices > 1:
+        mesh = keras.distribution.DeviceMesh(
+            (1, devices),
+            ("batch", "model"),
+            keras.distribution.list_devices()[:devices],
+        )
+        keras.distribution.set_distribution(
+            keras.distribution.ModelParallel(
+                layout_map=keras_finegrain.distribution.class_layout_map(mesh),
+                batch_dim_name="batch",
+                auto_shard_dataset=False,
+            )
+        )
+    keras.utils.set_random_seed(0)
+    features = keras.Input((DIM,))
+    x = keras.layers.Dense(DIM)(features)
+    x = keras_finegrain.CenterLoss(classes)(x)
+    # Where classes count by the million one center each has to do.
+    x = keras_finegrain.SoftTriple(classes, centers_per_class=1)(x)
+    model = keras_finegrain.Model(features, x)
+    model.compile(
+        keras.optimizers.SGD(0.1, momentum=0.9),
+        keras_finegrain.losses.SoftTripleLoss(),
+    )
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(BATCH, DIM)).astype("float32")
+    y = generator.integers(0, classes, BATCH).astype("int32")
+    model.fit(x, y, batch_size=BATCH, verbose=0)
+
+    state = tuple(
+        [variable.value for variable in variables]
+        for variables in (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            model.optimizer.variables,
+            model.metrics_variables,
+        )
+    )
+    step = jax.jit(model.train_step, donate_argnums=0)
+    compiled = step.lower(state, (x, y, None)).compile()
+    memory = compiled.memory_analysis()
+    operations = re.finditer(
+        r"= (.*?) (all-\w+|collective-\w+|reduce-scatter)(-start)?\(",
+        compiled.as_text(),
+    )
+    moved = [
+        math.prod(int(size) for size in shape.split(",") if size)
+        for operation in operations
+        for shape in re.findall(r"\w+\[([\d,]*)\]", operation[1])
+    ]
+    seconds, losses = [], []
+    for _ in range(STEPS):
+        started = time.perf_counter()
+        logs, state = step(state, (x, y, None))
+        losses.append(float(logs["loss"]))
+        seconds.append(time.perf_counter() - started)
+    return {
+        "held": memory.argument_size_in_bytes,
+        "working": memory.temp_size_in_bytes,
+        "moved": max(moved, default=0),
+        "seconds": sorted(seconds)[STEPS // 2],
+        "losses": losses,
+    }
+
+
+def in_a_process(classes: int, devices: int) -> dict:
+    """Host devices are counted once, when a process starts."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    result = subprocess.run(
+        [sys.executable, __file__, "--one", str(devices), str(classes)],
+        env={**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": flags},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("classes", nargs="+", type=int)
+    parser.add_argument("--devices", type=int, default=8)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.classes[0], options.one)))
+        return
+    print(
+        "| classes | devices | held MB | working MB | largest tensor moved | "
+        "time | loss differs by |\n|---:|---:|---:|---:|---:|---:|---:|"
+    )
+    for classes in options.classes:
+        one = in_a_process(classes, 1)
+        many = in_a_process(classes, options.devices)
+        for devices, result in ((1, one), (options.devices, many)):
+            difference = max(
+                abs(own - reference) / abs(reference)
+                for own, reference in zip(
+                    result["losses"], one["losses"], strict=True
+                )
+            )
+            print(
+                f"| {classes:,} | {devices} | {result['held'] / 1e6:.1f} "
+                f"| {result['working'] / 1e6:.1f} | {result['moved']:,} "
+                f"| {result['seconds'] / one['seconds']:.2f} "
+                f"| {difference:.1e} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

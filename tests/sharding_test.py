@@ -1,0 +1,91 @@
+"""Centers that are sharded by class train as they do on one device."""
+
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import keras_finegrain
+from tests import workers
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "jax",
+    reason="only JAX trains under keras.distribution.ModelParallel",
+)
+CLASSES, DIM, BATCH = 64, 24, 16
+
+
+def run(batch_devices, model_devices, output):
+    workers.finish(
+        [
+            workers.start(
+                (
+                    *("-m", "tests.programs.sharded"),
+                    *(batch_devices, model_devices, output),
+                ),
+                None,
+            )
+        ]
+    )
+    with np.load(output) as file:
+        return {key: file[key] for key in file.files}
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    return run(1, 1, tmp_path_factory.mktemp("one") / "results.npz")
+
+
+@pytest.fixture(scope="module", params=[(1, 8), (2, 4)], ids=str)
+def sharded(request, tmp_path_factory):
+    output = tmp_path_factory.mktemp("sharded") / "results.npz"
+    return request.param, run(*request.param, output)
+
+
+@pytest.mark.slow
+def test_sharded_centers_equal_one_device(sharded, one_device):
+    _, results = sharded
+    compared = [key for key in one_device if key[:4] in ("fit ", "vari")]
+    assert any("centers_momentum" in key for key in compared)
+    for key in compared:
+        np.testing.assert_allclose(
+            results[key], one_device[key], rtol=1e-6, atol=1e-6, err_msg=key
+        )
+
+
+@pytest.mark.slow
+def test_each_device_holds_its_share_of_the_classes(sharded):
+    (_, model_devices), results = sharded
+    held = json.loads(str(results["held"]))
+    shares = {
+        shape[0]
+        for path, shapes in held.items()
+        if "centers" in path
+        for shape in shapes
+    }
+    assert shares == {CLASSES // model_devices}
+
+
+@pytest.mark.slow
+def test_no_step_moves_a_table_between_the_devices(sharded):
+    (batch_devices, model_devices), results = sharded
+    moved = json.loads(str(results["moved"]))
+    assert moved, "the devices have to exchange something"
+    largest = max(math.prod(shape) for _, shape in moved)
+    if batch_devices == 1:
+        # What is as large as a batch of embeddings, never the classes.
+        assert largest <= BATCH * DIM
+        assert all(CLASSES not in shape for _, shape in moved)
+    else:
+        # The replicas of a shard add up their gradients.
+        assert largest <= 3 * CLASSES // model_devices * DIM
+
+
+def test_an_axis_that_the_mesh_does_not_have_is_named():
+    mesh = keras.distribution.DeviceMesh(
+        (1, 1), ("batch", "model"), keras.distribution.list_devices()[:1]
+    )
+    with pytest.raises(ValueError, match=r"'batch', 'model'.*'classes'"):
+        keras_finegrain.distribution.class_layout_map(mesh, axis="classes")
