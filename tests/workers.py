@@ -9,7 +9,7 @@ import sys
 
 
 def worker_environments(count):
-    """An environment for each worker, with a `TF_CONFIG` of its own."""
+    """What tells each worker of the others, on TensorFlow and on JAX."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for free in sockets:
@@ -24,6 +24,9 @@ def worker_environments(count):
                     "task": {"type": "worker", "index": index},
                 }
             ),
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": ",".join(addresses),
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
+            "KERAS_DISTRIBUTION_PROCESS_ID": str(index),
         }
         for index in range(count)
     ]

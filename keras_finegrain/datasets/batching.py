@@ -93,6 +93,12 @@ def batches(
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         )
+    # Several workers of `tf.distribute` take a share of each batch, and not
+    # files of their own: their batches are then one device's.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
     return (
         dataset.batch(batch_size, drop_remainder=drop_remainder)
         .map(
@@ -102,6 +108,7 @@ def batches(
             )
         )
         .prefetch(tf.data.AUTOTUNE)
+        .with_options(options)
     )
 
 

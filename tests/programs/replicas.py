@@ -2,10 +2,10 @@
 
 python -m tests.programs.replicas REPLICAS OUTPUT.npz
 
-With TensorFlow the replicas are logical CPUs under MirroredStrategy, or, where
-TF_CONFIG is set, the workers of MultiWorkerMirroredStrategy; with JAX they are
+With TensorFlow the replicas are logical CPUs under MirroredStrategy, with JAX
 host devices under keras.distribution.DataParallel. One replica is a plain
-process without any strategy: what the others are compared with.
+process without any strategy: what the others are compared with. Where the
+environment names several workers, this process is one of them.
 """
 
 import os
@@ -21,10 +21,16 @@ import contextlib  # noqa: E402
 
 import keras  # noqa: E402
 
+WORKERS = int(os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "1"))
+WORKER = int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0"))
+
 if keras.backend.backend() == "jax":
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    if WORKERS > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        keras.distribution.initialize()
 
 import numpy as np  # noqa: E402
 from keras import ops  # noqa: E402
@@ -37,7 +43,7 @@ BATCH = 16
 
 def scope_maker():
     """What opens the scope to build and compile in."""
-    if REPLICAS == 1 and "TF_CONFIG" not in os.environ:
+    if REPLICAS * WORKERS == 1:
         return contextlib.nullcontext
     if keras.backend.backend() == "jax":
         keras.distribution.set_distribution(
@@ -46,7 +52,7 @@ def scope_maker():
         return contextlib.nullcontext
     import tensorflow as tf
 
-    if "TF_CONFIG" in os.environ:
+    if WORKERS > 1:
         return tf.distribute.MultiWorkerMirroredStrategy().scope
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(
@@ -192,18 +198,29 @@ def built(name):
 def run(model, count):
     """What training and evaluation end with, by name."""
     images, labels = data(count)
+    batch = BATCH
+    if keras.backend.backend() == "jax":
+        # Each process is given its own share of a batch. (TensorFlow shares
+        # out a data set by itself.)
+        images, labels = images[WORKER::WORKERS], labels[WORKER::WORKERS]
+        batch //= WORKERS
     inputs = images
     if isinstance(model.input, dict):
         inputs = {"image": images, "label": labels}
     history = model.fit(
-        inputs, labels, batch_size=BATCH, epochs=2, shuffle=False, verbose=0
+        inputs, labels, batch_size=batch, epochs=2, shuffle=False, verbose=0
     ).history
     scores = model.evaluate(
-        inputs, labels, batch_size=BATCH, verbose=0, return_dict=True
+        inputs, labels, batch_size=batch, verbose=0, return_dict=True
     )
-    predictions = model.predict(inputs, batch_size=BATCH, verbose=0)
+    predictions = {}
+    if keras.backend.backend() == "tensorflow" or WORKERS == 1:
+        # Keras cannot predict on several processes of JAX.
+        predictions["predictions"] = model.predict(
+            inputs, batch_size=batch, verbose=0
+        )
     return {
-        "predictions": predictions,
+        **predictions,
         "replica spread": replica_spread(model.weights),
         **{f"weight {v.path}": ops.convert_to_numpy(v) for v in model.weights},
         **{f"fit {key}": value for key, value in history.items()},
