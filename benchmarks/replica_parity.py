@@ -1,0 +1,294 @@
+"""How far replicas are from one device, for every layer.
+
+    python benchmarks/replica_parity.py > parity.md
+
+trains each layer ten steps on the same global batches, on one device and on
+several, with and without XLA, several steps in one execution, an uneven last
+batch and a synchronised normalisation before the layer. Logical devices of
+the CPU and processes on this machine stand in for others. Prints a table for
+each distribution: the largest difference in loss, weights and centers,
+relative to 1 + |value|. Where Keras cannot run a cell at all, a model without
+a layer of ours shows it in the row "Keras alone".
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+
+# Name, backend, devices, processes.
+DISTRIBUTIONS = (
+    ("MirroredStrategy, 2 devices", "tensorflow", 2, 1),
+    ("MirroredStrategy, 4 devices", "tensorflow", 4, 1),
+    ("MultiWorkerMirroredStrategy, 2 processes", "tensorflow", 1, 2),
+    ("JAX DataParallel, 4 devices", "jax", 4, 1),
+    ("JAX DataParallel, 2 processes", "jax", 1, 2),
+)
+LAYERS = (
+    "CenterLoss",
+    "CenterLoss, trained centers",
+    "MCLoss",
+    "SoftTriple",
+    "Keras alone",
+)
+MODES = {
+    "tensorflow": ("graph", "jit_compile", "steps_per_execution 4"),
+    # JAX compiles every step.
+    "jax": ("jit_compile", "steps_per_execution 4"),
+}
+BATCH, STEPS, CLASSES = 16, 10, 5
+
+
+def build(layer: str, normalize: bool, synchronized: bool):
+    """The layer in a small model, and the loss to compile."""
+    import keras
+
+    import keras_finegrain
+
+    image = keras.Input((6, 6, 3))
+    x = keras.layers.Conv2D(11, 3, activation="relu")(image)
+    if normalize:
+        x = keras.layers.BatchNormalization(synchronized=synchronized)(x)
+    if layer == "MCLoss":
+        x = keras_finegrain.MCLoss(CLASSES, loss_weight=0.1, seed=3)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(6)(x)
+    if layer == "SoftTriple":
+        x = keras_finegrain.SoftTriple(CLASSES, 3)(x)
+        loss = keras_finegrain.losses.SoftTripleLoss()
+        return keras_finegrain.Model(image, x), loss
+    if layer == "Keras alone":
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return keras.Model(image, keras.layers.Dense(CLASSES)(x)), loss
+    if layer != "MCLoss":
+        trained = layer.endswith("trained centers")
+        x = keras_finegrain.CenterLoss(
+            CLASSES,
+            loss_weight=0.1,
+            update="gradient" if trained else "moving_average",
+        )(x)
+    # Of these layers the add_loss alone: Keras weighs the replicas' shares of
+    # a compiled loss alike, however long they are.
+    return keras_finegrain.Model(image, keras.layers.Dense(CLASSES)(x)), None
+
+
+def compile_model(model, loss, mode: str) -> None:
+    """Compiles it with first weights that do not depend on the process."""
+    import keras
+    import numpy as np
+
+    generator = np.random.default_rng(5)
+    for variable in model.weights:
+        value = generator.normal(scale=0.3, size=variable.shape)
+        if variable.path.endswith(("gamma", "variance")):
+            value = 1.0 + np.square(value)
+        variable.assign(value)
+    model.compile(
+        keras.optimizers.SGD(1e-3, momentum=0.9),
+        loss,
+        jit_compile=mode == "jit_compile" or keras.backend.backend() == "jax",
+        steps_per_execution=4 if mode.startswith("steps") else 1,
+    )
+
+
+def train(model, ragged: bool, worker: int, workers: int):
+    """Ten steps; loss and every variable, by name."""
+    import keras
+    import numpy as np
+
+    generator = np.random.default_rng(11)
+    count = BATCH * STEPS - (7 if ragged else 0)
+    images = generator.normal(size=(count, 6, 6, 3)).astype("float32")
+    labels = generator.integers(0, CLASSES, count).astype("int32")
+    batch = BATCH
+    if keras.backend.backend() == "jax":
+        # Each process is given its own share of a batch.
+        images, labels = images[worker::workers], labels[worker::workers]
+        batch //= workers
+    history = model.fit(
+        images, labels, batch_size=batch, shuffle=False, verbose=0
+    ).history
+    values = {"loss": history["loss"]}
+    for index, variable in enumerate(model.weights):
+        value = keras.ops.convert_to_numpy(variable)
+        values[f"{index} {variable.path}"] = value.ravel().tolist()
+    return values
+
+
+def run_all(devices: int, output: str) -> None:
+    """Every cell of one distribution, in this process."""
+    import keras
+
+    backend = keras.backend.backend()
+    worker = int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0"))
+    workers = int(os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "1"))
+    scope = distribution_scope(backend, devices, workers)
+    cells = {}
+    for layer in LAYERS:
+        for ragged in (False, True):
+            for normalize in (False, True):
+                for mode in MODES[backend]:
+                    keras.utils.set_random_seed(1)
+                    try:
+                        with scope():
+                            model, loss = build(
+                                layer, normalize, backend == "tensorflow"
+                            )
+                            compile_model(model, loss, mode)
+                        result = train(model, ragged, worker, workers)
+                    except Exception as error:  # Keras's, of any kind
+                        result = {"error": summary(error)}
+                    cells[f"{layer}|{ragged}|{normalize}|{mode}"] = result
+    with open(output, "w") as file:
+        json.dump(cells, file)
+
+
+def distribution_scope(backend: str, devices: int, workers: int):
+    """What opens the scope to build in."""
+    import keras
+
+    if backend == "jax":
+        if workers > 1:
+            import jax
+
+            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+            keras.distribution.initialize()
+        if devices * workers > 1:
+            keras.distribution.set_distribution(
+                keras.distribution.DataParallel(auto_shard_dataset=False)
+            )
+        return contextlib.nullcontext
+    import tensorflow as tf
+
+    if workers > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy().scope
+    if devices == 1:
+        return contextlib.nullcontext
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * devices
+    )
+    return tf.distribute.MirroredStrategy(
+        [f"CPU:{index}" for index in range(devices)]
+    ).scope
+
+
+def summary(error: Exception) -> str:
+    """What an error says, without the places that it came by."""
+    places = ("File ", "Detected ", "Graph execution", "[[", "(0)", "0 ")
+    lines = [line.strip() for line in str(error).splitlines()]
+    text = " ".join(
+        line for line in lines if line and not line.startswith(places)
+    )
+    text = re.sub(r" \(defined @ [^)]*\)| \[Op:.*| Cf\. .*", "", text)
+    # The same error has the same text in every cell.
+    text = re.sub(r"'while/[^']*'|\d+", "…", text)
+    return f"{type(error).__name__}: {text[-200:]}"
+
+
+def in_processes(backend: str, devices: int, processes: int) -> dict:
+    """Starts the processes of one distribution; the first one's cells."""
+    addresses = [f"localhost:{port}" for port in free_ports(processes)]
+    with tempfile.TemporaryDirectory() as folder:
+        started = []
+        for index in range(processes):
+            flags = f"--xla_force_host_platform_device_count={devices}"
+            environment = {
+                **os.environ,
+                "KERAS_BACKEND": backend,
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "XLA_FLAGS": flags,
+            }
+            if processes > 1:
+                task = {"type": "worker", "index": index}
+                environment |= {
+                    "TF_CONFIG": json.dumps(
+                        {"cluster": {"worker": addresses}, "task": task}
+                    ),
+                    "KERAS_DISTRIBUTION_JOB_ADDRESSES": ",".join(addresses),
+                    "KERAS_DISTRIBUTION_NUM_PROCESSES": str(processes),
+                    "KERAS_DISTRIBUTION_PROCESS_ID": str(index),
+                }
+            output = os.path.join(folder, f"{index}.json")
+            command = [sys.executable, __file__, "--devices", str(devices)]
+            started.append(
+                subprocess.Popen([*command, output], env=environment)
+            )
+        if any(process.wait() for process in started):
+            raise SystemExit("a process failed: see its output above")
+        with open(os.path.join(folder, "0.json")) as file:
+            return json.load(file)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on this machine that nobody listens to."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def difference(cell: dict, reference: dict) -> float:
+    """The largest one, relative to 1 + |value|."""
+    return max(
+        abs(own - other) / (1 + abs(other))
+        for own_values, values in zip(
+            cell.values(), reference.values(), strict=True
+        )
+        for own, other in zip(own_values, values, strict=True)
+    )
+
+
+def print_table(name: str, backend: str, cells: dict, one: dict) -> None:
+    """One distribution's table, and the errors that stand in it."""
+    errors: list[str] = []
+    print(f"\n**{name}**\n\n| layer | last batch | normalisation |", end="")
+    print("".join(f" {mode} |" for mode in MODES[backend]))
+    print("|---|---|---|" + "---:|" * len(MODES[backend]))
+    for layer in LAYERS:
+        for ragged in (False, True):
+            for normalize in (False, True):
+                row = [
+                    layer,
+                    "uneven" if ragged else "even",
+                    "synchronised" if normalize else "none",
+                ]
+                for mode in MODES[backend]:
+                    key = f"{layer}|{ragged}|{normalize}|{mode}"
+                    if "error" in cells[key]:
+                        text = cells[key]["error"]
+                        if text not in errors:
+                            errors.append(text)
+                        row.append(f"error {errors.index(text) + 1}")
+                    else:
+                        row.append(f"{difference(cells[key], one[key]):.1e}")
+                print(f"| {' | '.join(row)} |")
+    for number, text in enumerate(errors, start=1):
+        print(f"\nError {number}: `{text}`")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--devices", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("output", nargs="?", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.output:
+        run_all(options.devices, options.output)
+        return
+    one_device: dict[str, dict] = {}
+    for name, backend, devices, processes in DISTRIBUTIONS:
+        if backend not in one_device:
+            one_device[backend] = in_processes(backend, 1, 1)
+        cells = in_processes(backend, devices, processes)
+        print_table(name, backend, cells, one_device[backend])
+
+
+if __name__ == "__main__":
+    main()
