@@ -80,7 +80,8 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
         ValueError: If the output of a classifier has another number of
             classes than a layer that shares its labels.
     """
-    if current_scope() is None or not _classifies(model.loss):
+    scope = current_scope()
+    if scope is None or scope.sampled or not _classifies(model.loss):
         return
     if len(getattr(y_pred, "shape", ())) != 2:
         return

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 from keras import ops
@@ -24,6 +25,8 @@ class LabelScope:
         sample_weight: The step's sample weights, or `None`.
         measurements: What the layers measured in this step, for the logs:
             metric, value and weight.
+        sampled: The classes that the head scored in this step, a
+            `class_sampling.SampledClasses`, or `None` for all of them.
     """
 
     labels: Tensor | None
@@ -31,6 +34,7 @@ class LabelScope:
     measurements: list[tuple[keras.metrics.Metric, Tensor, Tensor]] = (
         dataclasses.field(default_factory=list)
     )
+    sampled: Any = None
 
 
 # One scope per thread: `tf.distribute` runs each replica in its own.

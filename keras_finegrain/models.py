@@ -110,7 +110,7 @@ class _LabelScopeSteps:
         """As `keras.Model.compute_loss`; records what the layers measured."""
         check_head(self, y_pred)
         loss = super().compute_loss(  # type: ignore[misc]
-            x, y, y_pred, sample_weight, training=training
+            x, _scored(y), y_pred, sample_weight, training=training
         )
         scope = current_scope()
         if scope is not None:
@@ -120,6 +120,14 @@ class _LabelScopeSteps:
                 metric.update_state(value, sample_weight=weight)
             scope.measurements.clear()
         return loss
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> Any:
+        """As `keras.Model.compute_metrics`, among the classes scored."""
+        return super().compute_metrics(  # type: ignore[misc]
+            x, _scored(y), y_pred, sample_weight
+        )
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -219,6 +227,14 @@ class Sequential(_LabelScopeSteps, keras.Sequential):
     >>> model.compile("adam", keras_finegrain.losses.SoftTripleLoss())
     >>> history = model.fit(np.ones((3, 8)), np.array([0, 1, 2]), verbose=0)
     """
+
+
+def _scored(y: Any) -> Any:
+    """The labels in the order of the classes that the head scored."""
+    scope = current_scope()
+    if scope is None or scope.sampled is None:
+        return y
+    return scope.sampled.relabel(y)
 
 
 def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -64,7 +64,7 @@ def assert_equal(results, one_device):
 def test_replicas_equal_one_device(one_device, replicas, tmp_path):
     results = run(replicas, tmp_path / "results.npz")
     scenarios = {key.split("/")[0] for key in results}
-    assert len(scenarios) == (9 if BACKEND == "tensorflow" else 5)
+    assert len(scenarios) == (10 if BACKEND == "tensorflow" else 6)
     assert results.keys() == one_device.keys()
     assert_equal(results, one_device)
 

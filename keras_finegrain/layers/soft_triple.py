@@ -1,5 +1,6 @@
 """SoftTriple: a classification layer with several centers for each class."""
 
+import math
 from typing import Any
 
 import keras
@@ -9,7 +10,9 @@ from keras import ops
 from keras_finegrain._checks import number, one_of, positive_integer
 from keras_finegrain._math import unit_length
 from keras_finegrain._typing import InitializerLike, Tensor
-from keras_finegrain.labels import current_scope
+from keras_finegrain.class_sampling import sample_classes
+from keras_finegrain.distribution import gather
+from keras_finegrain.labels import current_scope, to_sparse
 from keras_finegrain.layers.measured import MeasuredLayer
 from keras_finegrain.regularizers import CenterMerging, center_spread
 
@@ -91,21 +94,34 @@ class SoftTriple(MeasuredLayer):
         pooling: "soft", or "max" to take the nearest center alone.
         centers_initializer: Initializer of the centers. Default `None`:
             uniform in ±1/√(C·K), as in the official code.
+        sampled_share: The share of the classes that a training step scores,
+            in (0, 1]. Default 1. Below it, a step takes the classes of the
+            global batch and others by chance, ⌈sampled_share · C⌉ in all, and
+            `SoftTripleLoss` weighs each of the others by the number of
+            classes that it stands for: its Σ e^logit is an unbiased estimate
+            of the sum over all classes. The regularizer and `center_spread`
+            are those of the scored classes, and the metrics tell a sample's
+            class from the scored ones. Evaluation and prediction score all
+            classes. Needs `keras_finegrain.Model` or `Sequential`.
+        seed: Seed of those draws: an int, or `None` for a random one.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Call arguments:
         embeddings: `(batch, dim)`. They are scaled to unit length here.
-        training: Whether the spread is measured for the logs.
+        training: Whether the spread is measured for the logs, and a share of
+            the classes is scored if `sampled_share` is below 1.
 
     Input shape:
         `(batch, dim)`.
 
     Output shape:
         `(batch, num_classes)`: similarities in [-1, 1], float32 (or float64)
-        under every policy.
+        under every policy. In training `(batch, scored classes)`.
 
     Raises:
-        ValueError: For an argument out of its range, or for a feature map.
+        ValueError: For an argument out of its range, or for a feature map;
+            with `sampled_share` below 1, for training without labels, and for
+            a batch that may hold more classes than a step scores.
 
     Attributes:
         centers: Variable `(num_classes, centers_per_class, dim)`.
@@ -136,6 +152,8 @@ class SoftTriple(MeasuredLayer):
         tau: float = 0.2,
         pooling: str = "soft",
         centers_initializer: InitializerLike | None = None,
+        sampled_share: float = 1.0,
+        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(("center_spread",), **kwargs)
@@ -153,6 +171,17 @@ class SoftTriple(MeasuredLayer):
                 scale=1 / 3, mode="fan_in", distribution="uniform"
             )
         self.centers_initializer = keras.initializers.get(centers_initializer)
+        self.sampled_share = number(
+            who, "sampled_share", sampled_share, above=0, at_most=1
+        )
+        self.seed = seed
+        if self.samples:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+
+    @property
+    def samples(self) -> bool:
+        """Whether a training step scores a part of the classes."""
+        return self.sampled_share < 1.0
 
     def build(self, embeddings_shape: tuple[int | None, ...]) -> None:
         """Creates the centers.
@@ -176,20 +205,25 @@ class SoftTriple(MeasuredLayer):
             ),
             dtype=self.loss_dtype,
             initializer=self.centers_initializer,
-            regularizer=CenterMerging(self.tau),
+            # Where classes are sampled `call` adds it, of those alone.
+            regularizer=None if self.samples else CenterMerging(self.tau),
             autocast=False,
         )
 
     def call(self, embeddings: Tensor, training: bool | None = None) -> Tensor:
         """Returns the similarities `(batch, num_classes)`."""
+        if self.samples and training:
+            classes = self._sampled_classes(embeddings)
+            centers = ops.take(self.centers, classes, axis=0)
+        else:
+            centers = ops.convert_to_tensor(self.centers)
         if training or current_scope() is not None:
-            self.measure(
-                "center_spread",
-                center_spread(ops.convert_to_tensor(self.centers)),
-                weight=1.0,
-            )
+            spread = center_spread(centers)
+            self.measure("center_spread", spread, weight=1.0)
+            if self.samples:
+                self.add_loss(self.tau * spread)
         embeddings = unit_length(ops.cast(embeddings, self.loss_dtype))
-        centers = unit_length(ops.convert_to_tensor(self.centers))
+        centers = unit_length(centers)
         # (`ops.matmul` would compute float64 in float32 on PyTorch.)
         similarities = ops.einsum("bd,ckd->bck", embeddings, centers)
         if self.centers_per_class == 1:
@@ -197,6 +231,44 @@ class SoftTriple(MeasuredLayer):
         if self.pooling == "max":
             return ops.max(similarities, axis=-1)
         return soft_similarity(similarities, self.gamma)
+
+    def _sampled_classes(self, embeddings: Tensor) -> Tensor:
+        """Draws the classes of this step, and tells the loss of them."""
+        scope = current_scope()
+        labels = None if scope is None else scope.labels
+        if scope is None or labels is None or isinstance(labels, (dict, list)):
+            raise ValueError(
+                f"{self.who}: sampled_share={self.sampled_share:g} needs the "
+                "labels of the batch in training, as the one `y` of `fit()`: "
+                "build the model with `keras_finegrain.Model` or "
+                "`keras_finegrain.Sequential`."
+            )
+        if scope.sampled is not None:
+            raise ValueError(
+                f"{self.who}: only one head of a model may have a "
+                f"sampled_share below 1, received {self.sampled_share:g} for "
+                "a second one."
+            )
+        labels = ops.convert_to_tensor(labels)
+        batch = embeddings.shape[0]
+        try:
+            labels = to_sparse(labels, (batch,), self.num_classes)
+        except ValueError as error:
+            raise ValueError(f"{self.who}: {error}") from None
+        labels = gather(labels)
+        sampled = math.ceil(self.sampled_share * self.num_classes)
+        batch = labels.shape[0] or batch
+        if batch is not None and min(batch, self.num_classes) > sampled:
+            raise ValueError(
+                f"{self.who}: sampled_share={self.sampled_share:g} scores "
+                f"{sampled} of {self.num_classes} classes in a step, and a "
+                f"batch of {batch} may hold more. Raise sampled_share to "
+                f"{min(batch / self.num_classes, 1):.2g} or more."
+            )
+        scope.sampled = sample_classes(
+            labels, self.num_classes, sampled, self.seed_generator
+        )
+        return scope.sampled.classes
 
     def distinct_centers(self, tolerance: float = 0.1) -> np.ndarray:
         """How many different centers each class ended with.
@@ -260,4 +332,18 @@ class SoftTriple(MeasuredLayer):
             "centers_initializer": keras.initializers.serialize(
                 self.centers_initializer
             ),
+            "sampled_share": self.sampled_share,
+            "seed": self.seed,
         }
+
+    def save_own_variables(self, store: dict[str, Any]) -> None:
+        """Saves the centers, and where the random draws stand."""
+        super().save_own_variables(store)
+        if self.samples:
+            store["seed"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store: dict[str, Any]) -> None:
+        """Restores the centers, and where the random draws stand."""
+        self.centers.assign(store["0"])
+        if self.samples and "seed" in store:
+            self.seed_generator.state.assign(store["seed"][()])

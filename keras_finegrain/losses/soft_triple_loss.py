@@ -8,11 +8,20 @@ from keras import ops
 from keras_finegrain._checks import concrete, number
 from keras_finegrain._math import at_least_float32
 from keras_finegrain._typing import Tensor
-from keras_finegrain.labels import in_range, range_error, to_range
+from keras_finegrain.labels import (
+    current_scope,
+    in_range,
+    range_error,
+    to_range,
+)
 
 
 def margin_crossentropy(
-    similarities: Tensor, target: Tensor, scale: float, margin: float
+    similarities: Tensor,
+    target: Tensor,
+    scale: float,
+    margin: float,
+    log_weights: Tensor | float = 0.0,
 ) -> Tensor:
     """Cross-entropy of λ(S − δ·target) (Qian et al. 2019, equation 7).
 
@@ -21,11 +30,13 @@ def margin_crossentropy(
         target: One-hot (or soft) labels `(batch, num_classes)`, same dtype.
         scale: λ.
         margin: δ.
+        log_weights: The logarithm of how many classes each stands for
+            `(num_classes,)`, where a part of them was scored.
 
     Returns:
         Tensor `(batch,)`.
     """
-    logits = scale * (similarities - margin * target)
+    logits = scale * (similarities - margin * target) + log_weights
     return ops.logsumexp(logits, axis=-1) * ops.sum(target, axis=-1) - ops.sum(
         target * logits, axis=-1
     )
@@ -90,7 +101,13 @@ class SoftTripleLoss(keras.losses.Loss):
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of each sample `(batch,)`."""
         target = one_hot_target(type(self).__name__, y_true, y_pred)
-        return margin_crossentropy(y_pred, target, self.scale, self.margin)
+        scope = current_scope()
+        log_weights: Tensor | float = 0.0
+        if scope is not None and scope.sampled is not None:
+            log_weights = ops.cast(scope.sampled.log_weights, y_pred.dtype)
+        return margin_crossentropy(
+            y_pred, target, self.scale, self.margin, log_weights
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -116,6 +116,14 @@ def two_centers():
     return keras_finegrain.Model({"image": image, "label": label}, x), True
 
 
+def sampled_classes():
+    """Every replica scores the same share of the classes."""
+    image = keras.Input((6, 6, 3))
+    x = keras.layers.Dense(6)(keras.layers.Flatten()(image))
+    head = keras_finegrain.SoftTriple(40, 3, sampled_share=0.5, seed=3)
+    return keras_finegrain.Model(image, head(x)), True
+
+
 # What is built, the number of images, and the precision. In float64 the order
 # of a sum is of no importance, however a network magnifies it: those scenarios
 # are held to a much smaller difference on TensorFlow. (Keras's normalisation
@@ -124,6 +132,7 @@ SCENARIOS = {
     "keras_alone": (keras_alone, 3 * BATCH, "float32"),
     "all_layers": (full, 3 * BATCH, "float32"),
     "all_layers_float64": (full, 3 * BATCH, "float64"),
+    "sampled_classes": (sampled_classes, 3 * BATCH, "float32"),
     "two_center_losses": (two_centers, 3 * BATCH, "float32"),
     "trained_centers_float64": (
         lambda: full(update="gradient"),

@@ -1,10 +1,12 @@
-"""Centers sharded by class: memory and time of a step, against one device.
+"""Many classes: memory and time of a step, sharded and sampled.
 
-    KERAS_BACKEND=jax python benchmarks/sharded_classes.py 100000 1000000
+    KERAS_BACKEND=jax python benchmarks/many_classes.py 100000 1000000
 
-trains center loss and a SoftTriple head on one device and on `--devices` and
-prints what each device holds, what a step moves, and how long it takes. Host
-devices stand in where there are no others: their times are ratios only.
+trains center loss and a SoftTriple head on one device and on `--devices`, and
+prints what each device holds, what a step moves between them, and how long it
+takes; with `--sampled-share 0.1` also of a head that scores a tenth of the
+classes in a step. Host devices stand in where there are no others: their
+times are ratios only.
 """
 
 import argparse
@@ -21,7 +23,7 @@ BATCH = 64
 STEPS = 5
 
 
-def measure(classes: int, devices: int) -> dict:
+def measure(classes: int, devices: int, share: float) -> dict:
     """Trains `STEPS` steps in this process."""
     import jax
     import keras
@@ -47,7 +49,9 @@ def measure(classes: int, devices: int) -> dict:
     x = keras.layers.Dense(DIM)(features)
     x = keras_finegrain.CenterLoss(classes)(x)
     # Where classes count by the million one center each has to do.
-    x = keras_finegrain.SoftTriple(classes, centers_per_class=1)(x)
+    x = keras_finegrain.SoftTriple(
+        classes, centers_per_class=1, sampled_share=share, seed=0
+    )(x)
     model = keras_finegrain.Model(features, x)
     model.compile(
         keras.optimizers.SGD(0.1, momentum=0.9),
@@ -94,11 +98,13 @@ def measure(classes: int, devices: int) -> dict:
     }
 
 
-def in_a_process(classes: int, devices: int) -> dict:
+def in_a_process(classes: int, devices: int, share: float) -> dict:
     """Host devices are counted once, when a process starts."""
     flags = f"--xla_force_host_platform_device_count={devices}"
+    command = [sys.executable, __file__, "--one", str(classes)]
+    command += ["--devices", str(devices), "--sampled-share", str(share)]
     result = subprocess.run(
-        [sys.executable, __file__, "--one", str(devices), str(classes)],
+        command,
         env={**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": flags},
         stdout=subprocess.PIPE,
         check=True,
@@ -110,32 +116,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("classes", nargs="+", type=int)
     parser.add_argument("--devices", type=int, default=8)
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--sampled-share", type=float, default=1.0)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.classes[0], options.one)))
+        (classes,) = options.classes
+        result = measure(classes, options.devices, options.sampled_share)
+        print(json.dumps(result))
         return
     print(
-        "| classes | devices | held MB | working MB | largest tensor moved | "
-        "time | loss differs by |\n|---:|---:|---:|---:|---:|---:|---:|"
+        "| classes | scored | devices | held MB | working MB "
+        "| largest tensor moved | time | loss differs by |\n"
+        "|---:|---:|---:|---:|---:|---:|---:|---:|"
     )
     for classes in options.classes:
-        one = in_a_process(classes, 1)
-        many = in_a_process(classes, options.devices)
-        for devices, result in ((1, one), (options.devices, many)):
-            difference = max(
-                abs(own - reference) / abs(reference)
-                for own, reference in zip(
-                    result["losses"], one["losses"], strict=True
-                )
-            )
-            print(
-                f"| {classes:,} | {devices} | {result['held'] / 1e6:.1f} "
-                f"| {result['working'] / 1e6:.1f} | {result['moved']:,} "
-                f"| {result['seconds'] / one['seconds']:.2f} "
-                f"| {difference:.1e} |",
-                flush=True,
-            )
+        one = in_a_process(classes, 1, 1.0)
+        for share in sorted({1.0, options.sampled_share}, reverse=True):
+            for devices in (1, options.devices):
+                print_row(classes, share, devices, one)
+
+
+def print_row(classes: int, share: float, devices: int, one: dict) -> None:
+    """One measurement against all classes on one device."""
+    result = one
+    if (share, devices) != (1.0, 1):
+        result = in_a_process(classes, devices, share)
+    difference = "sampled"
+    if share == 1.0:
+        pairs = zip(result["losses"], one["losses"], strict=True)
+        largest = max(abs(own - whole) / abs(whole) for own, whole in pairs)
+        difference = f"{largest:.1e}"
+    print(
+        f"| {classes:,} | {share:.0%} | {devices} | {result['held'] / 1e6:.1f} "
+        f"| {result['working'] / 1e6:.1f} | {result['moved']:,} "
+        f"| {result['seconds'] / one['seconds']:.2f} | {difference} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

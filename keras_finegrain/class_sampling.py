@@ -1,0 +1,111 @@
+"""A share of the classes for each training step.
+
+Scoring every class costs time and memory in proportion to their number. With
+very many of them a step may score the classes of its own batch and a random
+share of the others, as in Partial FC (An et al., CVPR 2022).
+"""
+
+import dataclasses
+from typing import Any
+
+from keras import ops
+
+from keras_finegrain import labels as label_forms
+from keras_finegrain._checks import concrete
+from keras_finegrain._random import uniform
+from keras_finegrain._typing import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class SampledClasses:
+    """The classes that a training step scores.
+
+    Attributes:
+        classes: int32 `(sampled,)`, each class at most once.
+        log_weights: float32 `(sampled,)`: the logarithm of the number of
+            classes that each stands for, 0 for the batch's own. With it as an
+            addend to the logits, Σ e^logit is an unbiased estimate of the sum
+            over all classes.
+        position: int32 `(num_classes,)`: where a class stands in `classes`,
+            -1 if it is not scored.
+    """
+
+    classes: Tensor
+    log_weights: Tensor
+    position: Tensor
+
+    def relabel(self, y: Tensor) -> Tensor:
+        """The labels of a batch as positions among the scored classes.
+
+        Args:
+            y: Labels in any form that `labels.to_sparse` takes.
+
+        Returns:
+            One-hot `(batch, sampled)` where `y` was one-hot, else int32 of
+            its own shape. A label outside of the classes becomes -1.
+
+        Raises:
+            ValueError: For a label outside of the classes, where it can be
+                read.
+        """
+        num_classes = self.position.shape[0]
+        sparse = label_forms.to_sparse(y, (y.shape[0],), num_classes)
+        _check_range(sparse, num_classes)
+        sparse = label_forms.to_range(sparse, num_classes)
+        valid = label_forms.in_range(sparse, num_classes)
+        position = ops.take(self.position, ops.where(valid, sparse, 0), axis=0)
+        position = ops.where(valid, position, -1)
+        if len(y.shape) == 2 and y.shape[-1] == num_classes > 1:
+            return ops.one_hot(position, self.classes.shape[0], dtype=y.dtype)
+        return ops.reshape(position, ops.shape(y))
+
+
+def sample_classes(
+    labels: Tensor, num_classes: int, sampled: int, seed: Any
+) -> SampledClasses:
+    """Draws the classes that a training step scores.
+
+    Args:
+        labels: Integers `(batch,)` of the global batch; those outside of the
+            classes are passed over.
+        num_classes: C.
+        sampled: How many classes to score, at most C. If the batch holds more
+            of its own, some of them are left out.
+        seed: A `keras.random.SeedGenerator`, or an int.
+
+    Returns:
+        The `SampledClasses`: all classes of the batch, and the others by
+        chance, each with the same probability.
+    """
+    labels = label_forms.to_range(labels, num_classes)
+    valid = label_forms.in_range(labels, num_classes)
+    counts = ops.scatter(
+        ops.where(valid, labels, 0)[:, None],
+        ops.cast(valid, "int32"),
+        (num_classes,),
+    )
+    is_own = counts > 0
+    draws = uniform((num_classes,), seed)
+    # Above all draws: the batch's own come first.
+    _, classes = ops.top_k(ops.where(is_own, 2.0, draws), sampled)
+    classes = ops.cast(classes, "int32")
+    own = ops.sum(ops.cast(is_own, "float32"))
+    stands_for = (num_classes - own) / ops.maximum(sampled - own, 1.0)
+    log_weights = ops.where(
+        ops.take(is_own, classes, axis=0),
+        0.0,
+        ops.log(ops.maximum(stands_for, 1.0)),
+    )
+    order = ops.arange(1, sampled + 1, dtype="int32")
+    position = ops.scatter(classes[:, None], order, (num_classes,)) - 1
+    return SampledClasses(classes, log_weights, position)
+
+
+def _check_range(labels: Tensor, num_classes: int) -> None:
+    values = concrete(labels)
+    if values is not None and values.size:
+        error = label_forms.range_error(
+            "sampled_share", num_classes, int(values.min()), int(values.max())
+        )
+        if error is not None:
+            raise error
