@@ -9,6 +9,11 @@ the CPU and processes on this machine stand in for others. Prints a table for
 each distribution: the largest difference in loss, weights and centers,
 relative to 1 + |value|. Where Keras cannot run a cell at all, a model without
 a layer of ours shows it in the row "Keras alone".
+
+    python benchmarks/replica_parity.py --gpus 2
+
+compares one GPU with two, on the backend of KERAS_BACKEND; on TensorFlow a
+single GPU is split into logical ones.
 """
 
 import argparse
@@ -127,6 +132,7 @@ def run_all(devices: int, output: str) -> None:
     backend = keras.backend.backend()
     worker = int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0"))
     workers = int(os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "1"))
+    compute_in_float32(backend)
     scope = distribution_scope(backend, devices, workers)
     cells = {}
     for layer in LAYERS:
@@ -169,13 +175,29 @@ def distribution_scope(backend: str, devices: int, workers: int):
         return tf.distribute.MultiWorkerMirroredStrategy().scope
     if devices == 1:
         return contextlib.nullcontext
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * devices
-    )
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    physical = tf.config.list_physical_devices(kind)
+    if len(physical) < devices:
+        memory = 4096 if kind == "GPU" else None
+        tf.config.set_logical_device_configuration(
+            physical[0],
+            [tf.config.LogicalDeviceConfiguration(memory)] * devices,
+        )
     return tf.distribute.MirroredStrategy(
-        [f"CPU:{index}" for index in range(devices)]
+        [f"{kind}:{index}" for index in range(devices)]
     ).scope
+
+
+def compute_in_float32(backend: str) -> None:
+    """GPUs multiply in TF32 unless told otherwise: 1e-3 of rounding."""
+    if backend == "jax":
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+    else:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def summary(error: Exception) -> str:
@@ -276,14 +298,20 @@ def print_table(name: str, backend: str, cells: dict, one: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gpus", type=int, help="compare one with so many")
     parser.add_argument("--devices", type=int, help=argparse.SUPPRESS)
     parser.add_argument("output", nargs="?", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.output:
         run_all(options.devices, options.output)
         return
+    distributions = DISTRIBUTIONS
+    if options.gpus:
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        name = f"{backend}, {options.gpus} GPUs"
+        distributions = ((name, backend, options.gpus, 1),)
     one_device: dict[str, dict] = {}
-    for name, backend, devices, processes in DISTRIBUTIONS:
+    for name, backend, devices, processes in distributions:
         if backend not in one_device:
             one_device[backend] = in_processes(backend, 1, 1)
         cells = in_processes(backend, devices, processes)
