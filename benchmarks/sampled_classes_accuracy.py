@@ -4,8 +4,8 @@
 
 Every photo of the 21 sparrows of caltech_birds2011 is a class of its own:
 1,244 of them. A frozen MobileNet (alpha 0.75, ImageNet) embeds random crops of
-each; a linear embedding and a SoftTriple head learn on four crops to tell the
-photo that a crop was cut from, and are tested on two others, with all classes
+each; a linear embedding and a SoftTriple head learn on one crop to tell the
+photo that a crop was cut from, and are tested on four others, with all classes
 scored in each step and with a tenth. Accuracy at the last epoch, mean and 95 %
 t-interval over the seeds.
 """
@@ -20,7 +20,7 @@ from scipy import stats
 import keras_finegrain
 from keras_finegrain import datasets
 
-TRAIN_CROPS, TEST_CROPS = 4, 2
+TRAIN_CROPS, TEST_CROPS = 1, 4
 BATCH, EPOCHS, DIM = 64, 40, 128
 
 

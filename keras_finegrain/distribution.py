@@ -137,9 +137,8 @@ def class_layout_map(
 
     Example:
 
-    >>> devices = keras.distribution.list_devices()
     >>> mesh = keras.distribution.DeviceMesh(
-    ...     (1, len(devices)), ("batch", "model"), devices
+    ...     (1, 2), ("batch", "model"), ["cpu:0", "cpu:1"]
     ... )
     >>> layout_map = keras_finegrain.distribution.class_layout_map(mesh)
     >>> layout_map["soft_triple/centers"].axes
