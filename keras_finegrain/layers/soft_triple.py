@@ -344,6 +344,7 @@ class SoftTriple(MeasuredLayer):
 
     def load_own_variables(self, store: dict[str, Any]) -> None:
         """Restores the centers, and where the random draws stand."""
-        self.centers.assign(store["0"])
+        own = {key: store[key] for key in store.keys() if key != "seed"}  # noqa: SIM118
+        super().load_own_variables(own)
         if self.samples and "seed" in store:
             self.seed_generator.state.assign(store["seed"][()])
