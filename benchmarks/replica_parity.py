@@ -47,6 +47,7 @@ MODES = {
     "jax": ("jit_compile", "steps_per_execution 4"),
 }
 BATCH, STEPS, CLASSES = 16, 10, 5
+UNEQUAL_SHARES = "not run: Keras needs shares of one length on JAX"
 
 
 def build(layer: str, normalize: bool, synchronized: bool):
@@ -139,6 +140,11 @@ def run_all(devices: int, output: str) -> None:
         for ragged in (False, True):
             for normalize in (False, True):
                 for mode in MODES[backend]:
+                    key = f"{layer}|{ragged}|{normalize}|{mode}"
+                    if ragged and workers > 1 and backend == "jax":
+                        # Shares of unequal length have no global shape.
+                        cells[key] = {"error": UNEQUAL_SHARES}
+                        continue
                     keras.utils.set_random_seed(1)
                     try:
                         with scope():
@@ -149,7 +155,7 @@ def run_all(devices: int, output: str) -> None:
                         result = train(model, ragged, worker, workers)
                     except Exception as error:  # Keras's, of any kind
                         result = {"error": summary(error)}
-                    cells[f"{layer}|{ragged}|{normalize}|{mode}"] = result
+                    cells[key] = result
     with open(output, "w") as file:
         json.dump(cells, file)
 
@@ -239,7 +245,12 @@ def in_processes(backend: str, devices: int, processes: int) -> dict:
             output = os.path.join(folder, f"{index}.json")
             command = [sys.executable, __file__, "--devices", str(devices)]
             started.append(
-                subprocess.Popen([*command, output], env=environment)
+                subprocess.Popen(
+                    [*command, output],
+                    env=environment,
+                    # Gloo says whom it is connected to.
+                    stdout=sys.stderr,
+                )
             )
         if any(process.wait() for process in started):
             raise SystemExit("a process failed: see its output above")
