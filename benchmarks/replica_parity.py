@@ -126,8 +126,8 @@ def train(model, ragged: bool, worker: int, workers: int):
     return values
 
 
-def run_all(devices: int, output: str) -> None:
-    """Every cell of one distribution, in this process."""
+def run_all(devices: int, mode: str, output: str) -> None:
+    """Every cell of one distribution and mode, in this process."""
     import keras
 
     backend = keras.backend.backend()
@@ -139,23 +139,21 @@ def run_all(devices: int, output: str) -> None:
     for layer in LAYERS:
         for ragged in (False, True):
             for normalize in (False, True):
-                for mode in MODES[backend]:
-                    key = f"{layer}|{ragged}|{normalize}|{mode}"
-                    if ragged and workers > 1 and backend == "jax":
-                        # Shares of unequal length have no global shape.
-                        cells[key] = {"error": UNEQUAL_SHARES}
-                        continue
-                    keras.utils.set_random_seed(1)
-                    try:
-                        with scope():
-                            model, loss = build(
-                                layer, normalize, backend == "tensorflow"
-                            )
-                            compile_model(model, loss, mode)
-                        result = train(model, ragged, worker, workers)
-                    except Exception as error:  # Keras's, of any kind
-                        result = {"error": summary(error)}
-                    cells[key] = result
+                key = f"{layer}|{ragged}|{normalize}|{mode}"
+                if ragged and workers > 1 and backend == "jax":
+                    # Shares of unequal length have no global shape.
+                    cells[key] = {"error": UNEQUAL_SHARES}
+                    continue
+                keras.utils.set_random_seed(1)
+                try:
+                    with scope():
+                        model, loss = build(
+                            layer, normalize, backend == "tensorflow"
+                        )
+                        compile_model(model, loss, mode)
+                    cells[key] = train(model, ragged, worker, workers)
+                except Exception as error:  # Keras's, of any kind
+                    cells[key] = {"error": summary(error)}
     with open(output, "w") as file:
         json.dump(cells, file)
 
@@ -220,7 +218,15 @@ def summary(error: Exception) -> str:
 
 
 def in_processes(backend: str, devices: int, processes: int) -> dict:
-    """Starts the processes of one distribution; the first one's cells."""
+    """The cells of one distribution; processes of its own for each mode."""
+    cells = {}
+    for mode in MODES[backend]:
+        cells |= one_mode(backend, devices, processes, mode)
+    return cells
+
+
+def one_mode(backend: str, devices: int, processes: int, mode: str) -> dict:
+    """Starts the processes of one mode; the first one's cells."""
     addresses = [f"localhost:{port}" for port in free_ports(processes)]
     with tempfile.TemporaryDirectory() as folder:
         started = []
@@ -244,6 +250,7 @@ def in_processes(backend: str, devices: int, processes: int) -> dict:
                 }
             output = os.path.join(folder, f"{index}.json")
             command = [sys.executable, __file__, "--devices", str(devices)]
+            command += ["--mode", mode]
             started.append(
                 subprocess.Popen(
                     [*command, output],
@@ -252,8 +259,10 @@ def in_processes(backend: str, devices: int, processes: int) -> dict:
                     stdout=sys.stderr,
                 )
             )
-        if any(process.wait() for process in started):
-            raise SystemExit("a process failed: see its output above")
+        statuses = [process.wait() for process in started]
+        if any(statuses):
+            # What it said stands above; every cell of the mode says so.
+            return {}
         with open(os.path.join(folder, "0.json")) as file:
             return json.load(file)
 
@@ -294,13 +303,14 @@ def print_table(name: str, backend: str, cells: dict, one: dict) -> None:
                 ]
                 for mode in MODES[backend]:
                     key = f"{layer}|{ragged}|{normalize}|{mode}"
-                    if "error" in cells[key]:
-                        text = cells[key]["error"]
+                    cell = cells.get(key, {"error": "the process died"})
+                    if "error" in cell:
+                        text = cell["error"]
                         if text not in errors:
                             errors.append(text)
                         row.append(f"error {errors.index(text) + 1}")
                     else:
-                        row.append(f"{difference(cells[key], one[key]):.1e}")
+                        row.append(f"{difference(cell, one[key]):.1e}")
                 print(f"| {' | '.join(row)} |")
     for number, text in enumerate(errors, start=1):
         print(f"\nError {number}: `{text}`")
@@ -311,10 +321,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gpus", type=int, help="compare one with so many")
     parser.add_argument("--devices", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--mode", help=argparse.SUPPRESS)
     parser.add_argument("output", nargs="?", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.output:
-        run_all(options.devices, options.output)
+        run_all(options.devices, options.mode, options.output)
         return
     distributions = DISTRIBUTIONS
     if options.gpus:
