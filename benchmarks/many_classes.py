@@ -13,7 +13,6 @@ import argparse
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ def measure(classes: int, devices: int, share: float) -> dict:
     import jax
     import keras
     import numpy as np
+    from compiled_steps import compiled_train_step, moved_shapes, train_state
 
     import keras_finegrain
 
@@ -62,27 +62,11 @@ def measure(classes: int, devices: int, share: float) -> dict:
     y = generator.integers(0, classes, BATCH).astype("int32")
     model.fit(x, y, batch_size=BATCH, verbose=0)
 
-    state = tuple(
-        [variable.value for variable in variables]
-        for variables in (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            model.optimizer.variables,
-            model.metrics_variables,
-        )
-    )
-    step = jax.jit(model.train_step, donate_argnums=0)
-    compiled = step.lower(state, (x, y, None)).compile()
+    compiled = compiled_train_step(model, x, y)
     memory = compiled.memory_analysis()
-    operations = re.finditer(
-        r"= (.*?) (all-\w+|collective-\w+|reduce-scatter)(-start)?\(",
-        compiled.as_text(),
-    )
-    moved = [
-        math.prod(int(size) for size in shape.split(",") if size)
-        for operation in operations
-        for shape in re.findall(r"\w+\[([\d,]*)\]", operation[1])
-    ]
+    moved = [math.prod(shape) for _, shape in moved_shapes(compiled)]
+    step = jax.jit(model.train_step, donate_argnums=0)
+    state = train_state(model)
     seconds, losses = [], []
     for _ in range(STEPS):
         started = time.perf_counter()

@@ -79,8 +79,8 @@ def train(options: argparse.Namespace) -> None:
         shuffle=False,  # The batches are shuffled already.
         verbose=2 if worker == 0 else 0,
         callbacks=[
-            # A worker that died goes on from the last epoch that all have
-            # finished, when all are started again. Each has its own file.
+            # When all are started again after one has died, each goes on from
+            # the last epoch that it finished, by a file of its own.
             keras.callbacks.BackupAndRestore(output / f"backup_{worker}")
         ],
     )
@@ -140,7 +140,7 @@ def start_workers(count: int) -> int:
                 continue
         if any(worker.poll() for worker in workers):
             return 1
-        return max(worker.wait() for worker in workers)
+        return int(any(worker.wait() for worker in workers))
     finally:
         for worker in workers:
             worker.kill()

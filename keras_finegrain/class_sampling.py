@@ -11,7 +11,6 @@ from typing import Any
 from keras import ops
 
 from keras_finegrain import labels as label_forms
-from keras_finegrain._checks import concrete
 from keras_finegrain._random import uniform
 from keras_finegrain._typing import Tensor
 
@@ -38,7 +37,8 @@ class SampledClasses:
         """The labels of a batch as positions among the scored classes.
 
         Args:
-            y: Labels in any form that `labels.to_sparse` takes.
+            y: Labels in any form that `labels.to_sparse` takes; soft ones
+                count as their largest class.
 
         Returns:
             One-hot `(batch, sampled)` where `y` was one-hot, else int32 of
@@ -50,7 +50,7 @@ class SampledClasses:
         """
         num_classes = self.position.shape[0]
         sparse = label_forms.to_sparse(y, (y.shape[0],), num_classes)
-        _check_range(sparse, num_classes)
+        label_forms.check_range("sampled_share", num_classes, sparse)
         sparse = label_forms.to_range(sparse, num_classes)
         valid = label_forms.in_range(sparse, num_classes)
         position = ops.take(self.position, ops.where(valid, sparse, 0), axis=0)
@@ -76,6 +76,17 @@ def sample_classes(
     Returns:
         The `SampledClasses`: all classes of the batch, and the others by
         chance, each with the same probability.
+
+    Example:
+
+    >>> sampled = keras_finegrain.class_sampling.sample_classes(
+    ...     ops.array([3, 8, 3]), num_classes=10, sampled=4, seed=0
+    ... )
+    >>> positions = sampled.relabel(ops.array([3, 8]))
+    >>> ops.convert_to_numpy(positions).tolist()
+    [0, 1]
+    >>> sampled.classes.shape[0]
+    4
     """
     labels = label_forms.to_range(labels, num_classes)
     valid = label_forms.in_range(labels, num_classes)
@@ -99,13 +110,3 @@ def sample_classes(
     order = ops.arange(1, sampled + 1, dtype="int32")
     position = ops.scatter(classes[:, None], order, (num_classes,)) - 1
     return SampledClasses(classes, log_weights, position)
-
-
-def _check_range(labels: Tensor, num_classes: int) -> None:
-    values = concrete(labels)
-    if values is not None and values.size:
-        error = label_forms.range_error(
-            "sampled_share", num_classes, int(values.min()), int(values.max())
-        )
-        if error is not None:
-            raise error

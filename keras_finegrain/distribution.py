@@ -105,7 +105,16 @@ def first_share(batch: Any) -> Any:
 
 
 def runs_on_several_workers(strategy: Any) -> bool:
-    """Whether a strategy of `tf.distribute` spans several processes."""
+    """Whether a strategy of `tf.distribute` spans several processes.
+
+    Args:
+        strategy: A `tf.distribute.Strategy`, or `None` for no strategy.
+
+    Example:
+
+    >>> keras_finegrain.distribution.runs_on_several_workers(None)
+    False
+    """
     extended = getattr(strategy, "extended", None)
     in_multi_worker_mode = getattr(extended, "_in_multi_worker_mode", None)
     return in_multi_worker_mode is not None and in_multi_worker_mode()
@@ -118,9 +127,10 @@ def class_layout_map(
 
     For more classes than one device can hold: each device keeps the centers
     of its share of the classes, with the optimizer's state, and computes
-    their similarities. Only what has the size of a batch travels between the
-    devices. On JAX, the backend on which `keras.distribution.ModelParallel`
-    trains.
+    their similarities. Between the devices of `axis` travels only what has the
+    size of a batch, or with SoftTriple's `sampled_share` of the drawn centers;
+    between those of a batch axis the gradients of each share. On JAX, the
+    backend on which `keras.distribution.ModelParallel` trains.
 
     Args:
         device_mesh: Devices with an axis for the classes, and one for the

@@ -78,10 +78,21 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
 
     Raises:
         ValueError: If the output of a classifier has another number of
-            classes than a layer that shares its labels.
+            classes than a layer that shares its labels, or scored a share of
+            the classes for a loss that does not weigh them.
     """
     scope = current_scope()
-    if scope is None or scope.sampled or not _classifies(model.loss):
+    if scope is not None and scope.sampled is not None:
+        # Another loss would take each of the drawn classes for one alone.
+        if not isinstance(model.loss, SoftTripleLoss):
+            raise ValueError(
+                "A head with sampled_share below 1 needs "
+                "`loss=keras_finegrain.losses.SoftTripleLoss()` in compile(), "
+                f"which weighs the classes that were drawn, received "
+                f"{model.loss!r}."
+            )
+        return
+    if scope is None or not _classifies(model.loss):
         return
     if len(getattr(y_pred, "shape", ())) != 2:
         return

@@ -8,12 +8,16 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Optional
 
 import keras
 from keras import ops
 
+from keras_finegrain._checks import concrete
 from keras_finegrain._typing import Tensor
+
+if TYPE_CHECKING:
+    from keras_finegrain.class_sampling import SampledClasses
 
 
 @dataclasses.dataclass
@@ -34,7 +38,7 @@ class LabelScope:
     measurements: list[tuple[keras.metrics.Metric, Tensor, Tensor]] = (
         dataclasses.field(default_factory=list)
     )
-    sampled: Any = None
+    sampled: Optional["SampledClasses"] = None
 
 
 # One scope per thread: `tf.distribute` runs each replica in its own.
@@ -156,6 +160,27 @@ def to_range(labels: Tensor, num_classes: int) -> Tensor:
 def in_range(labels: Tensor, num_classes: int) -> Tensor:
     """Which int32 labels lie in `[0, num_classes)`, as a boolean tensor."""
     return ops.logical_and(labels >= 0, labels < num_classes)
+
+
+def check_range(who: str, num_classes: int, labels: Tensor) -> None:
+    """Raises for labels outside of the classes, where they can be read.
+
+    Args:
+        who: What the labels were given to, for the message.
+        num_classes: The number of classes.
+        labels: Integer tensor.
+
+    Raises:
+        ValueError: If a label lies outside of `[0, num_classes)`. Inside a
+            compiled step, where there is nothing to read, never.
+    """
+    values = concrete(labels)
+    if values is not None and values.size:
+        error = range_error(
+            who, num_classes, int(values.min()), int(values.max())
+        )
+        if error is not None:
+            raise error
 
 
 def range_error(

@@ -118,7 +118,6 @@ def test_only_the_scored_classes_move():
 @pytest.mark.parametrize(
     "how",
     [
-        {},
         {"run_eagerly": True},
         pytest.param(
             {"jit_compile": True},
@@ -221,6 +220,13 @@ def test_a_batch_that_may_hold_more_classes_is_refused():
     x, y = data(BATCH)
     with pytest.raises(ValueError, match=r"scores 4 of 40 .* batch of 8"):
         built(0.1, run_eagerly=True).fit(x, y, batch_size=BATCH, verbose=0)
+
+
+def test_a_loss_that_does_not_weigh_the_draws_is_refused():
+    x, y = data(BATCH)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises(ValueError, match="needs `loss=keras_finegrain"):
+        built(0.4, loss=loss).fit(x, y, batch_size=BATCH, verbose=0)
 
 
 def test_training_without_labels_is_refused():

@@ -102,7 +102,8 @@ class SoftTriple(MeasuredLayer):
             of the sum over all classes. The regularizer and `center_spread`
             are those of the scored classes, and the metrics tell a sample's
             class from the scored ones. Evaluation and prediction score all
-            classes. Needs `keras_finegrain.Model` or `Sequential`.
+            classes. Needs `keras_finegrain.Model` or `Sequential`, and
+            `SoftTripleLoss`. From Partial FC (An et al., CVPR 2022).
         seed: Seed of those draws: an int, or `None` for a random one.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
@@ -236,7 +237,11 @@ class SoftTriple(MeasuredLayer):
         """Draws the classes of this step, and tells the loss of them."""
         scope = current_scope()
         labels = None if scope is None else scope.labels
-        if scope is None or labels is None or isinstance(labels, (dict, list)):
+        if (
+            scope is None
+            or labels is None
+            or isinstance(labels, (dict, list, tuple))
+        ):
             raise ValueError(
                 f"{self.who}: sampled_share={self.sampled_share:g} needs the "
                 "labels of the batch in training, as the one `y` of `fit()`: "

@@ -5,13 +5,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._checks import concrete, number
+from keras_finegrain._checks import number
 from keras_finegrain._math import at_least_float32
 from keras_finegrain._typing import Tensor
 from keras_finegrain.labels import (
+    check_range,
     current_scope,
     in_range,
-    range_error,
     to_range,
 )
 
@@ -144,13 +144,7 @@ def one_hot_target(who: str, y_true: Tensor, y_pred: Tensor) -> Tensor:
             f"{tuple(y_true.shape)}. Does num_classes of the head agree with "
             "the labels?"
         )
-    values = concrete(y_true)
-    if values is not None and values.size:
-        error = range_error(
-            who, num_classes, int(values.min()), int(values.max())
-        )
-        if error is not None:
-            raise error
+    check_range(who, num_classes, y_true)
     # Clipped while it is a float: a cast of 3e9 to int32 could land anywhere.
     labels = to_range(
         ops.cast(ops.clip(y_true, -1, num_classes), "int32"), num_classes

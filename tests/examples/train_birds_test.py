@@ -36,6 +36,17 @@ def command():
 
 
 @pytest.fixture(scope="session")
+def small_weights(tmp_path_factory, command):
+    from birds_lib.backbones import build_backbone
+
+    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    build_backbone(
+        "small", image_size=16, weights="none", arguments={}
+    ).save_weights(path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def comparison(folder, tmp_path_factory):
     """The output of one real run: two methods, one seed, one epoch."""
     output = tmp_path_factory.mktemp("run") / "output"
@@ -119,28 +130,24 @@ def test_the_saved_model_classifies_images_as_they_are_stored(comparison):
 
 
 def test_a_frozen_backbone_trains_from_its_cache_and_saves_a_whole_model(
-    folder, tmp_path, command
+    folder, tmp_path, command, small_weights
 ):
-    weights = tmp_path / "small.weights.h5"
     from birds_lib.backbones import build_backbone
 
-    build_backbone(
-        "small", image_size=16, weights="none", arguments={}
-    ).save_weights(weights)
     output = tmp_path / "output"
 
     status = command(
         [
             *("--dataset", str(folder), "--method", "mc"),
             *("--image-size", "16", "--epochs", "2", "--lr", "0.01"),
-            *("--weights", str(weights), "--freeze", "relu_2"),
+            *("--weights", str(small_weights), "--freeze", "relu_2"),
             *("--output", str(output)),
         ]
     )
 
     assert status == 0
     before = build_backbone(
-        "small", image_size=16, weights=str(weights), arguments={}
+        "small", image_size=16, weights=str(small_weights), arguments={}
     )
     after = keras.models.load_model(output / "mc.keras")
     paths = {variable.path: variable for variable in after.variables}
@@ -172,21 +179,15 @@ def test_a_frozen_backbone_trains_from_its_cache_and_saves_a_whole_model(
 
 
 def test_a_wholly_frozen_backbone_trains_the_head_alone(
-    folder, tmp_path, command
+    folder, tmp_path, command, small_weights
 ):
-    from birds_lib.backbones import build_backbone
-
-    weights = tmp_path / "small.weights.h5"
-    build_backbone(
-        "small", image_size=16, weights="none", arguments={}
-    ).save_weights(weights)
     output = tmp_path / "output"
 
     status = command(
         [
             *("--dataset", str(folder), "--method", "soft_triple"),
             *("--image-size", "16", "--epochs", "1", "--output", str(output)),
-            *("--weights", str(weights), "--freeze", "relu_4"),
+            *("--weights", str(small_weights), "--freeze", "relu_4"),
         ]
     )
 
@@ -368,17 +369,6 @@ def test_what_cannot_run_is_one_line_and_status_2(
     assert len(errors) == 1
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(errors[0])
-
-
-@pytest.fixture(scope="session")
-def small_weights(tmp_path_factory, command):
-    from birds_lib.backbones import build_backbone
-
-    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
-    build_backbone(
-        "small", image_size=16, weights="none", arguments={}
-    ).save_weights(path)
-    return path
 
 
 def test_fewer_channels_than_classes_is_found_before_training(

@@ -18,7 +18,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import keras_finegrain  # noqa: E402
-from tests.programs.compiled_steps import (  # noqa: E402
+from benchmarks.compiled_steps import (  # noqa: E402
     compiled_train_step,
     moved_shapes,
 )

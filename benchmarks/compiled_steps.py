@@ -14,10 +14,9 @@ COLLECTIVES = (
 )
 
 
-def compiled_train_step(model, x, y):
-    """Compiles one training step of a built model, as `fit` does."""
-
-    state = tuple(
+def train_state(model):
+    """What a training step of a built model on JAX starts from."""
+    return tuple(
         [variable.value for variable in variables]
         for variables in (
             model.trainable_variables,
@@ -26,8 +25,12 @@ def compiled_train_step(model, x, y):
             model.metrics_variables,
         )
     )
+
+
+def compiled_train_step(model, x, y):
+    """Compiles one training step of a built model, as `fit` does."""
     step = jax.jit(model.train_step, donate_argnums=0)
-    return step.lower(state, (x, y, None)).compile()
+    return step.lower(train_state(model), (x, y, None)).compile()
 
 
 def moved_shapes(step):
