@@ -10,6 +10,7 @@ from keras_finegrain import row_update as row_update
 from keras_finegrain._version import __version__ as __version__
 from keras_finegrain.labels import label_scope as label_scope
 from keras_finegrain.layers import CenterLoss as CenterLoss
+from keras_finegrain.layers import CosineSimilarity as CosineSimilarity
 from keras_finegrain.layers import MCLoss as MCLoss
 from keras_finegrain.layers import SoftTriple as SoftTriple
 from keras_finegrain.models import Model as Model
@@ -17,6 +18,7 @@ from keras_finegrain.models import Sequential as Sequential
 
 __all__ = [
     "CenterLoss",
+    "CosineSimilarity",
     "MCLoss",
     "Model",
     "Sequential",

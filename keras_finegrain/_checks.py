@@ -29,6 +29,7 @@ def number(
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
+    below: float | None = None,
 ) -> float:
     """Returns `value` as a float, or raises if it lies outside its range."""
     rules = []
@@ -43,6 +44,9 @@ def number(
     if at_most is not None:
         rules.append(f"at most {at_most:g}")
         valid = valid and value <= at_most
+    if below is not None:
+        rules.append(f"below {below:g}")
+        valid = valid and value < below
     if not valid:
         rule = " and ".join(rules)
         raise ValueError(

@@ -60,3 +60,44 @@ def unit_distance(cosine: Tensor) -> Tensor:
     # Before and after the root: its gradient at 0 is not finite, and 0 times
     # that would be NaN.
     return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)
+
+
+def sine(cosine: Tensor) -> Tensor:
+    """√(1 − cosine²): the sine of an angle in [0, π].
+
+    Args:
+        cosine: Tensor of any shape, in [-1, 1]; rounding may have put it
+            outside.
+
+    Returns:
+        Tensor of the same shape, in [0, 1]. Where the angle is 0 or π to the
+        dtype's precision it is 0 and so is its gradient; the root's own would
+        be infinite there.
+    """
+    dtype = keras.backend.standardize_dtype(cosine.dtype)
+    # (1 − c)(1 + c) keeps the digits that 1 − c² loses near ±1.
+    squared = (1.0 - cosine) * (1.0 + cosine)
+    apart = squared > float(np.finfo(dtype).eps)
+    return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)
+
+
+def log_one_plus_sum_exp(values: Tensor, mask: Tensor, axis: int) -> Tensor:
+    """log(1 + Σ e^v) over the values that a mask keeps.
+
+    Args:
+        values: Tensor `(rows, columns)`, finite.
+        mask: bool tensor of the same shape.
+        axis: The axis of the sum.
+
+    Returns:
+        Tensor without that axis; 0 where nothing is kept. No value overflows.
+    """
+    values = ops.where(mask, values, -float("inf"))
+    # e^0 is the 1, so that the maximum is never −∞.
+    highest = ops.stop_gradient(
+        ops.relu(ops.max(values, axis=axis, keepdims=True))
+    )
+    total = ops.sum(ops.exp(values - highest), axis=axis)
+    highest = ops.squeeze(highest, axis=axis)
+    # (log1p keeps the digits of a sum that is small beside the 1.)
+    return highest + ops.log1p(ops.expm1(-highest) + total)

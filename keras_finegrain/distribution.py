@@ -50,9 +50,62 @@ def gather(values: Tensor) -> Tensor:
         return values
     if keras.backend.standardize_dtype(values.dtype) == "bool":
         # The collectives of TensorFlow know numbers only.
-        gathered = context.all_gather(ops.cast(values, "int32"), axis=0)
+        gathered = _all_gather(context, ops.cast(values, "int32"))
         return ops.cast(gathered, "bool")
-    return context.all_gather(values, axis=0)
+    return _all_gather(context, values)
+
+
+def _all_gather(context: Any, values: Tensor) -> Tensor:
+    """TensorFlow's own, which forgets the length of the other axes."""
+    gathered = context.all_gather(values, axis=0)
+    gathered.set_shape((None, *values.shape[1:]))
+    return gathered
+
+
+def gather_with_gradient(values: Tensor) -> Tensor:
+    """Joins the replicas' shares of a batch, for use in a compiled loss.
+
+    Keras divides a compiled loss by the number of replicas R and adds up the
+    replicas' gradients. Here every replica computes the loss of the global
+    batch; each sample's gradient goes back on its own replica alone, R times:
+    the gradient of the weights is one device's.
+
+    Args:
+        values: Tensor `(replica_batch, ...)`; the replicas' batches may differ
+            in length.
+
+    Returns:
+        Tensor `(batch, ...)`, the same on every replica, in the order of the
+        replicas.
+
+    Example:
+
+    >>> values = keras_finegrain.distribution.gather_with_gradient(
+    ...     ops.ones((4, 2))
+    ... )
+    >>> tuple(values.shape)
+    (4, 2)
+    """
+    context = _replica_context()
+    if context is None:
+        return values
+    import tensorflow as tf
+
+    gathered = _all_gather(context, tf.stop_gradient(values))
+    size = tf.shape(values)[0]
+    sizes = _all_gather(context, size[None])
+    start = tf.reduce_sum(sizes[: context.replica_id_in_sync_group])
+
+    @tf.custom_gradient
+    def joined(own: Any) -> tuple[Any, Any]:
+        def gradient(upstream: Any) -> Any:
+            share = upstream[start : start + size]
+            replicas = tf.cast(context.num_replicas_in_sync, own.dtype)
+            return replicas * share
+
+        return gathered, gradient
+
+    return joined(values)
 
 
 def global_sum(values: Tensor) -> Tensor:

@@ -15,7 +15,9 @@ from keras_finegrain._checks import concrete
 from keras_finegrain._typing import Tensor
 from keras_finegrain.labels import current_scope, range_error
 from keras_finegrain.layers.labelled_loss import LabelledLossLayer
-from keras_finegrain.losses.soft_triple_loss import SoftTripleLoss
+from keras_finegrain.losses.class_similarity import ClassSimilarityLoss
+from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
+from keras_finegrain.losses.proxy_anchor_loss import ProxyAnchorLoss
 
 _CLASSIFICATION_LOSSES = (
     "sparse_categorical_crossentropy",
@@ -84,12 +86,12 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
     scope = current_scope()
     if scope is not None and scope.sampled is not None:
         # Another loss would take each of the drawn classes for one alone.
-        if not isinstance(model.loss, SoftTripleLoss):
+        if not isinstance(model.loss, MarginSoftmaxLoss):
             raise ValueError(
-                "A head with sampled_share below 1 needs "
-                "`loss=keras_finegrain.losses.SoftTripleLoss()` in compile(), "
-                f"which weighs the classes that were drawn, received "
-                f"{model.loss!r}."
+                "A head with sampled_share below 1 needs a cross-entropy of "
+                "`keras_finegrain.losses` in compile(), such as "
+                "NormFaceLoss, ArcFaceLoss or SoftTripleLoss, which weighs "
+                f"the classes that were drawn, received {model.loss!r}."
             )
         return
     if scope is None or not _classifies(model.loss):
@@ -111,7 +113,8 @@ def _classifies(loss: Any) -> bool:
     return isinstance(
         loss,
         (
-            SoftTripleLoss,
+            ClassSimilarityLoss,
+            ProxyAnchorLoss,
             keras.losses.SparseCategoricalCrossentropy,
             keras.losses.CategoricalCrossentropy,
         ),

@@ -225,7 +225,7 @@ def test_a_batch_that_may_hold_more_classes_is_refused():
 def test_a_loss_that_does_not_weigh_the_draws_is_refused():
     x, y = data(BATCH)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    with pytest.raises(ValueError, match="needs `loss=keras_finegrain"):
+    with pytest.raises(ValueError, match="needs a cross-entropy"):
         built(0.4, loss=loss).fit(x, y, batch_size=BATCH, verbose=0)
 
 

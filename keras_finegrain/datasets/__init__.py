@@ -6,6 +6,7 @@ they are loaded when data is.
 
 from typing import TYPE_CHECKING, Any
 
+from keras_finegrain.datasets.balanced_batching import balanced_batches
 from keras_finegrain.datasets.batching import batches
 from keras_finegrain.datasets.errors import DatasetError, MissingPackageError
 from keras_finegrain.datasets.loading import ImageDataset, check, load
@@ -18,6 +19,7 @@ __all__ = [
     "ImageDataset",
     "MissingPackageError",
     "SyntheticBirds",
+    "balanced_batches",
     "batches",
     "check",
     "load",

@@ -1,14 +1,21 @@
 """Single images of any size to batches for `model.fit`."""
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from keras_finegrain.datasets import transforms
+from keras_finegrain.datasets.pipeline import (
+    Augmentation,
+    augmented,
+    batched,
+    check_augment,
+    check_integer,
+    check_pairs,
+    rounded,
+)
 from keras_finegrain.datasets.requirements import import_tensorflow
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-Augmentation = Literal["flip_crop", "flip", "none"]
 
 # Resized images that wait to be drawn in random order: 154 MB at 224 pixels.
 # Data sets are stored in a random order already, so larger ones mix too.
@@ -75,105 +82,28 @@ def batches(
         [4, 4, 2]
     """
     tf = import_tensorflow()
-    _check_arguments(image_size, batch_size, augment)
-    _check_pairs(dataset)
+    check_integer("batches", "image_size", image_size)
+    check_integer("batches", "batch_size", batch_size)
+    check_augment("batches", augment)
+    check_pairs("batches", dataset)
     keep = (lambda d: d) if cache is False else _cached(cache)
     if training:
         # Shuffled after the crop: the buffer then holds images of a known,
         # small size, whatever the size of the photos.
-        dataset = _augmented(keep(dataset), image_size, augment, seed)
+        dataset = augmented(keep(dataset), image_size, augment, seed)
         dataset = dataset.shuffle(_SHUFFLE_BUFFER, seed=seed)
     else:
         dataset = keep(
             dataset.map(
                 lambda image, label: (
-                    _rounded(transforms.evaluation_crop(image, image_size)),
+                    rounded(transforms.evaluation_crop(image, image_size)),
                     label,
                 ),
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         )
-    # Several workers of `tf.distribute` take a share of each batch, and not
-    # files of their own: their batches are then one device's.
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.DATA
-    )
-    return (
-        dataset.batch(batch_size, drop_remainder=drop_remainder)
-        .map(
-            lambda images, labels: (
-                tf.cast(images, tf.float32),
-                tf.cast(labels, tf.int32),
-            )
-        )
-        .prefetch(tf.data.AUTOTUNE)
-        .with_options(options)
-    )
-
-
-def _augmented(
-    dataset: Any, image_size: int, augment: Augmentation, seed: int
-) -> Any:
-    import tensorflow as tf
-
-    # A new pair of numbers for every image and epoch, from one seed.
-    seeds = tf.data.Dataset.random(
-        seed=seed, rerandomize_each_iteration=True
-    ).batch(2, drop_remainder=True)
-
-    def augmented(pair: tuple[Any, Any], pair_seed: Any) -> tuple[Any, Any]:
-        image, label = pair
-        if augment == "flip_crop":
-            image = transforms.random_resized_crop(image, image_size, pair_seed)
-        else:
-            image = transforms.evaluation_crop(image, image_size)
-        if augment != "none":
-            # Another draw than the crop's: else the two would be coupled.
-            flip_seed = pair_seed + tf.constant([0, 1], tf.int64)
-            image = transforms.random_flip(image, flip_seed)
-        return _rounded(image), label
-
-    return tf.data.Dataset.zip((dataset, seeds)).map(
-        augmented, num_parallel_calls=tf.data.AUTOTUNE
-    )
+    return batched(dataset, batch_size, drop_remainder)
 
 
 def _cached(cache: bool | str) -> Any:
     return lambda dataset: dataset.cache("" if cache is True else cache)
-
-
-def _rounded(image: Any) -> Any:
-    import tensorflow as tf
-
-    return tf.cast(tf.clip_by_value(tf.math.round(image), 0.0, 255.0), tf.uint8)
-
-
-def _check_arguments(image_size: int, batch_size: int, augment: str) -> None:
-    for name, value in (("image_size", image_size), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"batches: {name} must be a positive integer, received "
-                f"{name}={value!r}"
-            )
-    if augment not in get_args(Augmentation):
-        raise ValueError(
-            f"batches: augment must be one of {get_args(Augmentation)}, "
-            f"received augment={augment!r}"
-        )
-
-
-def _check_pairs(dataset: Any) -> None:
-    spec = getattr(dataset, "element_spec", None)
-    if (
-        not isinstance(spec, tuple)
-        or len(spec) != 2
-        or spec[0].shape.rank not in (None, 3)
-        or spec[1].shape.rank not in (None, 0)
-    ):
-        raise ValueError(
-            "batches: dataset must hold single (image, label) pairs, image "
-            "(height, width, 3) and label a scalar, as ImageDataset.train "
-            f"and .test do; received elements {spec}. Is it batched already, "
-            "or an ImageDataset as a whole?"
-        )

@@ -1,5 +1,8 @@
 """What stands in a model."""
 
 from keras_finegrain.layers.center_loss import CenterLoss as CenterLoss
+from keras_finegrain.layers.cosine_similarity import (
+    CosineSimilarity as CosineSimilarity,
+)
 from keras_finegrain.layers.mc_loss import MCLoss as MCLoss
 from keras_finegrain.layers.soft_triple import SoftTriple as SoftTriple

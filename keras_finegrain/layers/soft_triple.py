@@ -1,67 +1,18 @@
 """SoftTriple: a classification layer with several centers for each class."""
 
-import math
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
-from keras_finegrain._checks import number, one_of, positive_integer
-from keras_finegrain._math import unit_length
+from keras_finegrain._checks import number
 from keras_finegrain._typing import InitializerLike, Tensor
-from keras_finegrain.class_sampling import sample_classes
-from keras_finegrain.distribution import gather
-from keras_finegrain.labels import current_scope, to_sparse
-from keras_finegrain.layers.measured import MeasuredLayer
+from keras_finegrain.labels import current_scope
+from keras_finegrain.layers.cosine_similarity import CosineSimilarity
 from keras_finegrain.regularizers import CenterMerging, center_spread
 
 
-def soft_similarity(similarities: Tensor, gamma: float) -> Tensor:
-    """The relaxed maximum over the last axis (Qian et al. 2019, equation 5).
-
-        S = Σ_k softmax_k(s_k / γ) · s_k
-
-    Args:
-        similarities: s `(..., centers_per_class)`.
-        gamma: γ > 0; towards 0 the result becomes the maximum.
-
-    Returns:
-        Tensor `(...)`, never above the maximum.
-    """
-    # Σ e·s / Σ e takes half the time of a softmax and a sum. The maximum is
-    # subtracted for the range of exp only: it cancels in the quotient.
-    highest = ops.stop_gradient(ops.max(similarities, axis=-1, keepdims=True))
-    weights = ops.exp((similarities - highest) / gamma)
-    return ops.sum(weights * similarities, axis=-1) / ops.sum(weights, axis=-1)
-
-
-def count_distinct(centers: np.ndarray, tolerance: float) -> np.ndarray:
-    """How many groups of centers stand further apart than a tolerance.
-
-    Args:
-        centers: Array `(num_classes, centers_per_class, dim)`.
-        tolerance: Largest distance, between centers of unit length, at which
-            two are one; chains of such centers are one too. At least 0.
-
-    Returns:
-        int array `(num_classes,)`, each in [1, centers_per_class].
-    """
-    centers = centers.astype("float64")
-    length = np.linalg.norm(centers, axis=-1, keepdims=True)
-    centers = centers / np.maximum(length, np.finfo("float64").tiny)
-    cosine = np.einsum("csd,ctd->cst", centers, centers)
-    joined = 2.0 - 2.0 * cosine <= max(tolerance**2, 1e-14)
-    # Squaring the adjacency doubles the length of the chains that it knows.
-    for _ in range(int(np.ceil(np.log2(max(centers.shape[1], 2))))):
-        joined = joined @ joined
-    # The first center of each group counts for it.
-    has_earlier = np.tril(joined, k=-1).any(axis=-1)
-    return (~has_earlier).sum(axis=-1)
-
-
 @keras.saving.register_keras_serializable(package="keras_finegrain")
-class SoftTriple(MeasuredLayer):
+class SoftTriple(CosineSimilarity):
     """Classifies embeddings by the nearest of several centers for each class.
 
     With the embedding x and the class's K centers w_ck, all scaled to unit
@@ -94,16 +45,9 @@ class SoftTriple(MeasuredLayer):
         pooling: "soft", or "max" to take the nearest center alone.
         centers_initializer: Initializer of the centers. Default `None`:
             uniform in ±1/√(C·K), as in the official code.
-        sampled_share: The share of the classes that a training step scores,
-            in (0, 1]. Default 1. Below it, a step takes the classes of the
-            global batch and others by chance, ⌈sampled_share · C⌉ in all, and
-            `SoftTripleLoss` weighs each of the others by the number of
-            classes that it stands for: its Σ e^logit is an unbiased estimate
-            of the sum over all classes. The regularizer and `center_spread`
-            are those of the scored classes, and the metrics tell a sample's
-            class from the scored ones. Evaluation and prediction score all
-            classes. Needs `keras_finegrain.Model` or `Sequential`, and
-            `SoftTripleLoss`. From Partial FC (An et al., CVPR 2022).
+        sampled_share: The share of the classes that a training step scores, as
+            in `keras_finegrain.CosineSimilarity`, in (0, 1]. Default 1. The
+            regularizer and `center_spread` are those of the scored classes.
         seed: Seed of those draws: an int, or `None` for a random one.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
@@ -145,6 +89,8 @@ class SoftTriple(MeasuredLayer):
           Sampling", ICCV 2019](https://arxiv.org/abs/1909.05235)
     """
 
+    _figures = ("center_spread",)
+
     def __init__(
         self,
         num_classes: int,
@@ -157,199 +103,38 @@ class SoftTriple(MeasuredLayer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(("center_spread",), **kwargs)
-        who = self.who
-        self.num_classes = positive_integer(who, "num_classes", num_classes)
-        self.centers_per_class = positive_integer(
-            who, "centers_per_class", centers_per_class
-        )
-        self.gamma = number(who, "gamma", gamma, above=0)
-        self.tau = number(who, "tau", tau, at_least=0)
-        self.pooling = one_of(who, "pooling", pooling, ("soft", "max"))
         if centers_initializer is None:
             # On a (C, K, dim) weight this is uniform in ±1/√(C·K).
             centers_initializer = keras.initializers.VarianceScaling(
                 scale=1 / 3, mode="fan_in", distribution="uniform"
             )
-        self.centers_initializer = keras.initializers.get(centers_initializer)
-        self.sampled_share = number(
-            who, "sampled_share", sampled_share, above=0, at_most=1
+        super().__init__(
+            num_classes,
+            centers_per_class,
+            pooling=pooling,
+            gamma=gamma,
+            centers_initializer=centers_initializer,
+            sampled_share=sampled_share,
+            seed=seed,
+            **kwargs,
         )
-        self.seed = seed
-        if self.samples:
-            self.seed_generator = keras.random.SeedGenerator(seed)
+        self.tau = number(self.who, "tau", tau, at_least=0)
 
-    @property
-    def samples(self) -> bool:
-        """Whether a training step scores a part of the classes."""
-        return self.sampled_share < 1.0
-
-    def build(self, embeddings_shape: tuple[int | None, ...]) -> None:
-        """Creates the centers.
-
-        Args:
-            embeddings_shape: `(batch, dim)`.
-        """
-        if len(embeddings_shape) != 2 or embeddings_shape[-1] is None:
-            raise ValueError(
-                f"{self.who} needs embeddings of the shape (batch, dim) with a "
-                "known dim, received the shape "
-                f"{tuple(embeddings_shape)}. Pool a feature map first, for "
-                "instance with keras.layers.GlobalAveragePooling2D()."
-            )
-        self.centers = self.add_weight(
-            name="centers",
-            shape=(
-                self.num_classes,
-                self.centers_per_class,
-                embeddings_shape[-1],
-            ),
-            dtype=self.loss_dtype,
-            initializer=self.centers_initializer,
-            # Where classes are sampled `call` adds it, of those alone.
-            regularizer=None if self.samples else CenterMerging(self.tau),
-            autocast=False,
-        )
+    def centers_regularizer(self) -> keras.regularizers.Regularizer | None:
+        """`CenterMerging`, of all classes."""
+        # Where classes are sampled `call` adds it, of those alone.
+        return None if self.samples else CenterMerging(self.tau)
 
     def call(self, embeddings: Tensor, training: bool | None = None) -> Tensor:
         """Returns the similarities `(batch, num_classes)`."""
-        if self.samples and training:
-            classes = self._sampled_classes(embeddings)
-            centers = ops.take(self.centers, classes, axis=0)
-        else:
-            centers = ops.convert_to_tensor(self.centers)
+        centers = self.scored_centers(embeddings, training)
         if training or current_scope() is not None:
             spread = center_spread(centers)
             self.measure("center_spread", spread, weight=1.0)
             if self.samples:
                 self.add_loss(self.tau * spread)
-        embeddings = unit_length(ops.cast(embeddings, self.loss_dtype))
-        centers = unit_length(centers)
-        # (`ops.matmul` would compute float64 in float32 on PyTorch.)
-        similarities = ops.einsum("bd,ckd->bck", embeddings, centers)
-        if self.centers_per_class == 1:
-            return ops.squeeze(similarities, axis=-1)
-        if self.pooling == "max":
-            return ops.max(similarities, axis=-1)
-        return soft_similarity(similarities, self.gamma)
-
-    def _sampled_classes(self, embeddings: Tensor) -> Tensor:
-        """Draws the classes of this step, and tells the loss of them."""
-        scope = current_scope()
-        labels = None if scope is None else scope.labels
-        if (
-            scope is None
-            or labels is None
-            or isinstance(labels, (dict, list, tuple))
-        ):
-            raise ValueError(
-                f"{self.who}: sampled_share={self.sampled_share:g} needs the "
-                "labels of the batch in training, as the one `y` of `fit()`: "
-                "build the model with `keras_finegrain.Model` or "
-                "`keras_finegrain.Sequential`."
-            )
-        if scope.sampled is not None:
-            raise ValueError(
-                f"{self.who}: only one head of a model may have a "
-                f"sampled_share below 1, received {self.sampled_share:g} for "
-                "a second one."
-            )
-        labels = ops.convert_to_tensor(labels)
-        batch = embeddings.shape[0]
-        try:
-            labels = to_sparse(labels, (batch,), self.num_classes)
-        except ValueError as error:
-            raise ValueError(f"{self.who}: {error}") from None
-        labels = gather(labels)
-        sampled = math.ceil(self.sampled_share * self.num_classes)
-        batch = labels.shape[0] or batch
-        if batch is not None and min(batch, self.num_classes) > sampled:
-            raise ValueError(
-                f"{self.who}: sampled_share={self.sampled_share:g} scores "
-                f"{sampled} of {self.num_classes} classes in a step, and a "
-                f"batch of {batch} may hold more. Raise sampled_share to "
-                f"{min(batch / self.num_classes, 1):.2g} or more."
-            )
-        scope.sampled = sample_classes(
-            labels, self.num_classes, sampled, self.seed_generator
-        )
-        return scope.sampled.classes
-
-    def distinct_centers(self, tolerance: float = 0.1) -> np.ndarray:
-        """How many different centers each class ended with.
-
-        The regularizer brings centers that the data does not need apart to one
-        place; this reads off how many places are left: the paper's adaptive
-        number of centers.
-
-        Args:
-            tolerance: Two centers whose distance (on the unit sphere, in
-                [0, 2]) is at most this are one, and so are chains of them. At
-                least 0. Default 0.1, an angle of 5.7 degrees.
-
-        Returns:
-            int array `(num_classes,)`, each in [1, centers_per_class].
-
-        Raises:
-            ValueError: If the layer has no centers yet or `tolerance` is
-                negative.
-
-        Example:
-
-        >>> layer = keras_finegrain.SoftTriple(
-        ...     num_classes=2, centers_per_class=3, centers_initializer="ones"
-        ... )
-        >>> layer.build((None, 4))
-        >>> layer.distinct_centers().tolist()
-        [1, 1]
-        """
-        if not self.built:
-            raise ValueError(
-                f"{self.who} has no centers yet: call or build it first."
-            )
-        tolerance = number(self.who, "tolerance", tolerance, at_least=0)
-        return count_distinct(ops.convert_to_numpy(self.centers), tolerance)
-
-    def compute_output_shape(
-        self, embeddings_shape: tuple[int | None, ...]
-    ) -> tuple[int | None, int]:
-        """`(batch, num_classes)`."""
-        return (embeddings_shape[0], self.num_classes)
-
-    def compute_output_spec(
-        self, embeddings: keras.KerasTensor, training: bool | None = None
-    ) -> keras.KerasTensor:
-        """`(batch, num_classes)`, float32 or wider."""
-        del training
-        return keras.KerasTensor(
-            self.compute_output_shape(embeddings.shape), dtype=self.loss_dtype
-        )
+        return self.similarity(embeddings, centers)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "centers_per_class": self.centers_per_class,
-            "gamma": self.gamma,
-            "tau": self.tau,
-            "pooling": self.pooling,
-            "centers_initializer": keras.initializers.serialize(
-                self.centers_initializer
-            ),
-            "sampled_share": self.sampled_share,
-            "seed": self.seed,
-        }
-
-    def save_own_variables(self, store: dict[str, Any]) -> None:
-        """Saves the centers, and where the random draws stand."""
-        super().save_own_variables(store)
-        if self.samples:
-            store["seed"] = ops.convert_to_numpy(self.seed_generator.state)
-
-    def load_own_variables(self, store: dict[str, Any]) -> None:
-        """Restores the centers, and where the random draws stand."""
-        own = {key: store[key] for key in store.keys() if key != "seed"}  # noqa: SIM118
-        super().load_own_variables(own)
-        if self.samples and "seed" in store:
-            self.seed_generator.state.assign(store["seed"][()])
+        return {**super().get_config(), "tau": self.tau}

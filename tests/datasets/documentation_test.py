@@ -14,7 +14,7 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "datasets.md"
 @pytest.mark.slow
 def test_the_code_of_the_page_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     result = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks)],
         env={**os.environ, "TFDS_DATA_DIR": str(tmp_path)},

@@ -107,7 +107,7 @@ def test_arguments_are_named_in_the_error(arguments):
 
 
 def test_config_restores_every_argument():
-    loss = SoftTripleLoss(10, 0.2, "sum", "mine")
+    loss = SoftTripleLoss(10, 0.2, reduction="sum", name="mine")
     assert SoftTripleLoss.from_config(loss.get_config()).get_config() == (
         loss.get_config()
     )

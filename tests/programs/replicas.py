@@ -75,7 +75,7 @@ def normalization():
     return keras.layers.BatchNormalization(synchronized=synchronized)
 
 
-def full(head_loss=True, normalize=True, **center):
+def full(loss=True, normalize=True, **center):
     """Two loss layers and SoftTriple, with normalisation on either side."""
     image = keras.Input((6, 6, 3))
     x = keras.layers.Conv2D(11, 3, activation="relu")(image)
@@ -87,7 +87,7 @@ def full(head_loss=True, normalize=True, **center):
     x = keras_finegrain.CenterLoss(CLASSES, loss_weight=0.1, **center)(x)
     x = normalization()(x) if normalize else x
     x = keras_finegrain.SoftTriple(CLASSES, 3)(x)
-    return keras_finegrain.Model(image, x), head_loss
+    return keras_finegrain.Model(image, x), loss
 
 
 def keras_alone():
@@ -124,6 +124,15 @@ def sampled_classes():
     return keras_finegrain.Model(image, head(x)), True
 
 
+def batch_loss(loss, *head):
+    """A loss that compares the samples of the global batch."""
+    image = keras.Input((6, 6, 3))
+    x = keras.layers.Dense(6)(keras.layers.Flatten()(image))
+    for layer in head:
+        x = layer(x)
+    return keras_finegrain.Model(image, x), loss
+
+
 # What is built, the number of images, and the precision. In float64 the order
 # of a sum is of no importance, however a network magnifies it: those scenarios
 # are held to a much smaller difference on TensorFlow. (Keras's normalisation
@@ -138,6 +147,24 @@ SCENARIOS = {
         lambda: full(update="gradient"),
         3 * BATCH,
         "float64",
+    ),
+    "triplets": (
+        lambda: batch_loss(keras_finegrain.losses.TripletAllLoss()),
+        3 * BATCH,
+        "float32",
+    ),
+    "triplets_ragged": (
+        lambda: batch_loss(keras_finegrain.losses.TripletHardLoss(soft=True)),
+        2 * BATCH + 9,
+        "float32",
+    ),
+    "proxy_anchor_ragged": (
+        lambda: batch_loss(
+            keras_finegrain.losses.ProxyAnchorLoss(),
+            keras_finegrain.CosineSimilarity(CLASSES),
+        ),
+        2 * BATCH + 9,
+        "float32",
     ),
     # Only our losses: Keras itself averages a ragged batch per replica.
     "ragged": (
@@ -163,7 +190,7 @@ SCENARIOS = {
 }
 
 
-def loss_of(model):
+def head_loss(model):
     if isinstance(model.layers[-1], keras_finegrain.SoftTriple):
         return keras_finegrain.losses.SoftTripleLoss()
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -182,7 +209,7 @@ def replica_spread(model_weights):
 
 def built(name):
     """The scenario's model, with weights that do not depend on the process."""
-    model, head_loss = SCENARIOS[name][0]()
+    model, loss = SCENARIOS[name][0]()
     generator = np.random.default_rng(5)
     for variable in model.weights:
         # Centers count by their direction alone: short ones would turn far
@@ -200,7 +227,9 @@ def built(name):
         optimizer = keras_finegrain.optimizers.LayerwiseLearningRate(
             optimizer, {"dense": 0.5, "conv2d": 2}
         )
-    model.compile(optimizer, loss_of(model) if head_loss else None)
+    if loss is True:
+        loss = head_loss(model)
+    model.compile(optimizer, loss or None)
     return model
 
 

@@ -1,0 +1,225 @@
+"""Batches with several images of each of their classes, for pair losses."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_finegrain.datasets.balanced_plan import (
+    number_of_batches,
+    plan_epoch,
+)
+from keras_finegrain.datasets.kept_images import keep_in_file, keep_in_memory
+from keras_finegrain.datasets.pipeline import (
+    Augmentation,
+    augmented,
+    batched,
+    check_augment,
+    check_integer,
+    check_pairs,
+)
+from keras_finegrain.datasets.requirements import import_tensorflow
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_WHO = "balanced_batches"
+
+
+def balanced_batches(
+    dataset: "tf.data.Dataset",
+    *,
+    image_size: int,
+    classes_per_batch: int,
+    images_per_class: int,
+    augment: Augmentation = "flip_crop",
+    seed: int = 0,
+    cache: bool | str = True,
+) -> "tf.data.Dataset":
+    """Makes training batches of P classes with M images each.
+
+    Losses over the pairs of a batch (triplet, N-pair, multi-similarity) need
+    images of the same class and of others. In a batch drawn by chance from
+    many classes most images have none of their own class beside them.
+
+    In an epoch each class shuffles its images and deals them out in groups
+    of M, and every batch takes groups of P different classes. All batches
+    are full, so some images are drawn a second time: to fill up the last
+    group of a class (images of that class; one with fewer than M images
+    repeats them), and to fill up batches where too few groups are left
+    (groups of other classes, drawn by chance). Every image is seen at least
+    once, in the least number of batches that makes this possible: with n_c
+    images in class c, an epoch has
+
+        max(max over c of ⌈n_c / M⌉, ⌈Σ_c ⌈n_c / M⌉ / P⌉)
+
+    batches. The first term counts only for a class with more than about one
+    in P of all images: it is in every batch, and the others are repeated.
+
+    Each epoch has its own groups, order, crops and flips, and the same seed
+    gives the same epochs again. The pipeline is the same under every Keras
+    backend.
+
+    Args:
+        dataset: Single `(image, label)` pairs as in `ImageDataset.train`:
+            uint8 `(height, width, 3)` of any size, integer scalar. It is
+            read once, by this call: planning an epoch takes all labels, and
+            drawing a class all images.
+        image_size: Side of the images in the batch, in pixels.
+        classes_per_batch: P, at least 2 and at most the number of classes.
+            Usually what the memory allows: more classes make harder
+            negatives.
+        images_per_class: M, at least 2. For N-pair losses 2, an anchor and
+            its positive. For triplets 4 is usual (Hermans et al. take
+            P = 18, M = 4).
+        augment: As in `batches`: `"flip_crop"` (the default), `"flip"` or
+            `"none"`.
+        seed: Seed of groups, order, crops and flips.
+        cache: Where the decoded images are kept, in their own size
+            (height · width · 3 bytes each): True for memory, a path for one
+            file there, which this call writes anew and the system reads as
+            needed. Let it be on a fast disk, and delete it afterwards.
+
+    Returns:
+        A `tf.data.Dataset` of `(images, labels)`: float32 `(P · M,
+        image_size, image_size, 3)` in [0, 255], int32 `(P · M,)`, a shape
+        that is known beforehand. The M images of a class stand together,
+        the classes in an order drawn by chance. Its cardinality is the number
+        of batches above, the same in every epoch.
+
+    Raises:
+        ValueError: If an argument is out of its range, `dataset` does not
+            hold single pairs, is empty or never ends, or has fewer than P
+            classes.
+        OSError: If the file of `cache` cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensorflow as tf
+        >>> from keras_finegrain import datasets
+        >>> pairs = tf.data.Dataset.from_tensor_slices(
+        ...     (np.zeros((12, 48, 64, 3), "uint8"), np.arange(12) % 3)
+        ... )
+        >>> train = datasets.balanced_batches(
+        ...     pairs, image_size=32, classes_per_batch=3, images_per_class=2
+        ... )
+        >>> [np.bincount(labels).tolist() for images, labels in train]
+        [[2, 2, 2], [2, 2, 2]]
+
+    Reference:
+        - [Hermans et al., "In Defense of the Triplet Loss for Person
+          Re-Identification", 2017](https://arxiv.org/abs/1703.07737),
+          section 2: batches of P classes with K images
+        - [Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss
+          Objective", NeurIPS 2016](https://papers.nips.cc/paper/6200),
+          section 3.2: two images of each class
+    """
+    tf = import_tensorflow()
+    check_integer(_WHO, "image_size", image_size)
+    check_integer(
+        _WHO,
+        "classes_per_batch",
+        classes_per_batch,
+        at_least=2,
+        why="pairs of different classes take two",
+    )
+    check_integer(
+        _WHO,
+        "images_per_class",
+        images_per_class,
+        at_least=2,
+        why="pairs of one class take two",
+    )
+    check_augment(_WHO, augment)
+    _check_cache(cache)
+    check_pairs(_WHO, dataset)
+    _check_finite(dataset)
+    if isinstance(cache, str):
+        images, labels = keep_in_file(dataset, cache)
+    else:
+        images, labels = keep_in_memory(dataset)
+    _check_classes(labels, classes_per_batch)
+    indices = _epoch_indices(labels, classes_per_batch, images_per_class, seed)
+    image_spec, _ = dataset.element_spec
+    all_labels = tf.constant(labels)
+
+    def pair(index: Any) -> tuple[Any, Any]:
+        image = tf.numpy_function(
+            lambda i: images[i], [index], image_spec.dtype, stateful=False
+        )
+        image.set_shape(image_spec.shape)
+        return image, tf.gather(all_labels, index)
+
+    pairs = indices.map(pair, num_parallel_calls=tf.data.AUTOTUNE)
+    return batched(
+        augmented(pairs, image_size, augment, seed),
+        classes_per_batch * images_per_class,
+        drop_remainder=True,  # None is left: the batch size becomes known.
+    )
+
+
+def _epoch_indices(
+    labels: npt.NDArray,
+    classes_per_batch: int,
+    images_per_class: int,
+    seed: int,
+) -> Any:
+    """Returns a `tf.data.Dataset` of the indices of an epoch, in order."""
+    import tensorflow as tf
+
+    size = number_of_batches(labels, classes_per_batch, images_per_class)
+    size *= classes_per_batch * images_per_class
+
+    def plan(epoch_seed: np.int64) -> npt.NDArray[np.int64]:
+        generator = np.random.default_rng(epoch_seed)
+        return plan_epoch(
+            labels, classes_per_batch, images_per_class, generator
+        ).ravel()
+
+    def planned(epoch_seed: Any) -> Any:
+        indices = tf.numpy_function(plan, [epoch_seed], tf.int64)
+        return tf.data.Dataset.from_tensor_slices(
+            tf.ensure_shape(indices, (size,))
+        )
+
+    # A new number for every epoch, from one seed.
+    return (
+        tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+        .take(1)
+        .flat_map(planned)
+        .apply(tf.data.experimental.assert_cardinality(size))
+    )
+
+
+def _check_cache(cache: bool | str) -> None:
+    if cache is not True and not (isinstance(cache, str) and cache):
+        raise ValueError(
+            f"{_WHO}: cache must be True (memory) or the path of a file: "
+            "images are drawn in any order and have to be kept; received "
+            f"cache={cache!r}"
+        )
+
+
+def _check_finite(dataset: Any) -> None:
+    import tensorflow as tf
+
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            f"{_WHO}: dataset must end: it is read once through, and this "
+            "one is infinite. Leave out its repeat()"
+        )
+
+
+def _check_classes(labels: npt.NDArray, classes_per_batch: int) -> None:
+    if labels.size == 0:
+        raise ValueError(
+            f"{_WHO}: dataset must hold at least one pair, and is empty"
+        )
+    num_classes = np.unique(labels).size
+    if classes_per_batch > num_classes:
+        raise ValueError(
+            f"{_WHO}: classes_per_batch must be at most the number of "
+            f"classes in dataset, {num_classes}, received "
+            f"classes_per_batch={classes_per_batch}. Take fewer classes, and "
+            "more images of each for the same batch size"
+        )

@@ -1,0 +1,116 @@
+"""The steps that all pipelines of training images share."""
+
+from typing import Any, Literal, get_args
+
+from keras_finegrain.datasets import transforms
+
+Augmentation = Literal["flip_crop", "flip", "none"]
+
+
+def augmented(
+    dataset: Any, image_size: int, augment: Augmentation, seed: int
+) -> Any:
+    """Crops and mirrors single `(image, label)` pairs, anew in every epoch.
+
+    Args:
+        dataset: A `tf.data.Dataset` of pairs, images of any size.
+        image_size: Side of the result, in pixels.
+        augment: As in `batches`.
+        seed: Seed of crops and flips.
+
+    Returns:
+        A `tf.data.Dataset` of pairs, images uint8
+        `(image_size, image_size, 3)`.
+    """
+    import tensorflow as tf
+
+    # A new pair of numbers for every image and epoch, from one seed.
+    seeds = tf.data.Dataset.random(
+        seed=seed, rerandomize_each_iteration=True
+    ).batch(2, drop_remainder=True)
+
+    def augmented_pair(
+        pair: tuple[Any, Any], pair_seed: Any
+    ) -> tuple[Any, Any]:
+        image, label = pair
+        if augment == "flip_crop":
+            image = transforms.random_resized_crop(image, image_size, pair_seed)
+        else:
+            image = transforms.evaluation_crop(image, image_size)
+        if augment != "none":
+            # Another draw than the crop's: else the two would be coupled.
+            flip_seed = pair_seed + tf.constant([0, 1], tf.int64)
+            image = transforms.random_flip(image, flip_seed)
+        return rounded(image), label
+
+    return tf.data.Dataset.zip((dataset, seeds)).map(
+        augmented_pair, num_parallel_calls=tf.data.AUTOTUNE
+    )
+
+
+def batched(dataset: Any, batch_size: int, drop_remainder: bool) -> Any:
+    """Joins pairs to batches, float32 images and int32 labels."""
+    import tensorflow as tf
+
+    # Several workers of `tf.distribute` take a share of each batch, and not
+    # files of their own: their batches are then one device's.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
+    return (
+        dataset.batch(batch_size, drop_remainder=drop_remainder)
+        .map(
+            lambda images, labels: (
+                tf.cast(images, tf.float32),
+                tf.cast(labels, tf.int32),
+            )
+        )
+        .prefetch(tf.data.AUTOTUNE)
+        .with_options(options)
+    )
+
+
+def rounded(image: Any) -> Any:
+    """Rounds pixels to whole numbers, uint8, as in an image file."""
+    import tensorflow as tf
+
+    return tf.cast(tf.clip_by_value(tf.math.round(image), 0.0, 255.0), tf.uint8)
+
+
+def check_integer(
+    who: str, name: str, value: int, at_least: int = 1, why: str = ""
+) -> None:
+    """Raises if `value` is not an integer of `at_least` or more."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if not is_integer or value < at_least:
+        raise ValueError(
+            f"{who}: {name} must be an integer of at least {at_least}"
+            f"{why and f' ({why})'}, received {name}={value!r}"
+        )
+
+
+def check_augment(who: str, augment: str) -> None:
+    """Raises if `augment` is none of `Augmentation`."""
+    if augment not in get_args(Augmentation):
+        raise ValueError(
+            f"{who}: augment must be one of {get_args(Augmentation)}, "
+            f"received augment={augment!r}"
+        )
+
+
+def check_pairs(who: str, dataset: Any) -> None:
+    """Raises if `dataset` does not hold single `(image, label)` pairs."""
+    spec = getattr(dataset, "element_spec", None)
+    if (
+        not isinstance(spec, tuple)
+        or len(spec) != 2
+        or spec[0].shape.rank not in (None, 3)
+        or spec[1].shape.rank not in (None, 0)
+    ):
+        raise ValueError(
+            f"{who}: dataset must hold single (image, label) pairs, image "
+            "(height, width, 3) and label a scalar, as ImageDataset.train "
+            f"and .test do; received elements {spec}. Is it batched already, "
+            "or an ImageDataset as a whole?"
+        )

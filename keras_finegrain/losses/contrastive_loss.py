@@ -1,0 +1,100 @@
+"""The contrastive loss, over all pairs of a batch."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_finegrain._checks import number
+from keras_finegrain._math import unit_length
+from keras_finegrain._typing import Tensor
+from keras_finegrain.losses.embedding_pairs import (
+    EmbeddingLoss,
+    masked_mean,
+    pairwise_distances,
+    same_class,
+    same_sample,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_finegrain")
+class ContrastiveLoss(EmbeddingLoss):
+    """Pulls pairs of one class together, and others apart up to a margin.
+
+    With d the distance of two embeddings of unit length, in [0, 2],
+
+        L = mean over pairs of one class of  max(0, d − m⁺)^p
+          + mean over pairs of two classes of max(0, m⁻ − d)^p
+
+    Each mean is over the pairs that are not 0, so that the many pairs that
+    are far enough apart leave the step its size.
+
+    Args:
+        margin: m⁻, above 0. Default 1. Random directions have d = √2.
+        positive_margin: m⁺, at least 0. Default 0, the paper's.
+        exponent: p, at least 1. Default 2, the paper's (which adds a factor
+            of ½); 1 is that of PyTorch Metric Learning.
+        name: Name of the loss.
+        **kwargs: `reduction` and `dtype` of `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: Integers `(batch,)` or `(batch, 1)`, or one-hot labels `(batch,
+            num_classes)`.
+        y_pred: Embeddings `(batch, dim)`. They are scaled to unit length here.
+
+    Raises:
+        ValueError: For an argument out of its range, for sample weights, and
+            for embeddings or labels of another shape.
+
+    Example:
+
+    >>> loss = keras_finegrain.losses.ContrastiveLoss()
+    >>> embeddings = np.array([[1.0, 0.0], [0.0, 1.0]], "float32")
+    >>> print(round(float(loss(np.array([0, 0]), embeddings)), 4))  # d² = 2
+    2.0
+
+    Reference:
+        - [Hadsell et al., "Dimensionality Reduction by Learning an Invariant
+          Mapping", CVPR 2006](
+          http://yann.lecun.com/exdb/publis/pdf/hadsell-chopra-lecun-06.pdf)
+    """
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        positive_margin: float = 0.0,
+        exponent: float = 2.0,
+        name: str = "contrastive_loss",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.margin = number(self.who, "margin", margin, above=0)
+        self.positive_margin = number(
+            self.who, "positive_margin", positive_margin, at_least=0
+        )
+        self.exponent = number(self.who, "exponent", exponent, at_least=1)
+
+    def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
+        """L of the global batch, a scalar."""
+        distances = pairwise_distances(unit_length(embeddings), "L2")
+        same = same_class(labels)
+        positive = ops.logical_and(same, ops.logical_not(same_sample(same)))
+        negative = ops.logical_not(same)
+        return self._mean_power(
+            distances - self.positive_margin, positive
+        ) + self._mean_power(self.margin - distances, negative)
+
+    def _mean_power(self, violation: Tensor, mask: Tensor) -> Tensor:
+        violates = ops.logical_and(mask, violation > 0.0)
+        # Before the power: its gradient at 0 may not be finite.
+        violation = ops.where(violates, violation, 1.0)
+        return masked_mean(ops.power(violation, self.exponent), violates)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "margin": self.margin,
+            "positive_margin": self.positive_margin,
+            "exponent": self.exponent,
+        }

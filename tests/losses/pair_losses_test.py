@@ -1,0 +1,357 @@
+"""The losses on pairs of embeddings: values, gradients, edges, cost."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_finegrain
+from keras_finegrain import losses
+from keras_finegrain.metrics import intra_inter_distance_ratio
+from tests.gradients import value_and_gradients
+from tests.losses.numbers import assert_same, classified, eager, mean_of
+
+PAIRS = [
+    losses.TripletSemiHardLoss(),
+    losses.TripletHardLoss(),
+    losses.TripletHardLoss(soft=True, name="triplet_soft"),
+    losses.TripletAllLoss(),
+    losses.ContrastiveLoss(),
+    losses.MultiSimilarityLoss(),
+    losses.NPairsLoss(),
+]
+every_loss = pytest.mark.parametrize("loss", PAIRS, ids=lambda loss: loss.name)
+METRICS = ("L2", "squared-L2", "angular")
+
+
+def changed(loss, **config):
+    return type(loss).from_config({**loss.get_config(), **config})
+
+
+def numpy_distances(embeddings, metric):
+    """The definition, pair by pair."""
+    if metric == "angular":
+        lengths = np.linalg.norm(embeddings, axis=1)
+        cosine = embeddings @ embeddings.T / np.outer(lengths, lengths)
+        return 1 - cosine
+    difference = embeddings[:, None] - embeddings[None]
+    squared = np.square(difference).sum(-1)
+    return squared if metric == "squared-L2" else np.sqrt(squared)
+
+
+def addons_semi_hard(distances, labels, margin):
+    """TensorFlow Addons' triplet_semihard_loss, step by step in numpy.
+
+    Each of its masked extremes is the extreme over the whole axis where the
+    mask is empty: that of 0 after a shift by the row's maximum or minimum.
+    """
+    total, pairs = 0.0, 0
+    for a in range(len(labels)):
+        others = labels != labels[a]
+        for p in range(len(labels)):
+            if p == a or labels[p] != labels[a]:
+                continue
+            further = others & (distances[a] > distances[a, p])
+            if further.any():
+                negative = distances[a][further].min()
+            elif others.any():
+                negative = distances[a][others].max()
+            else:
+                negative = distances[a].min()
+            total += max(0.0, margin + distances[a, p] - negative)
+            pairs += 1
+    return total / max(pairs, 1)
+
+
+def addons_hard(distances, labels, margin, soft):
+    """TensorFlow Addons' triplet_hard_loss, step by step in numpy."""
+    each = []
+    for a in range(len(labels)):
+        others = labels != labels[a]
+        positives = labels == labels[a]
+        positives[a] = False
+        positive = (
+            distances[a][positives].max()
+            if positives.any()
+            else distances[a].min()
+        )
+        negative = (
+            distances[a][others].min() if others.any() else distances[a].max()
+        )
+        difference = positive - negative
+        each.append(
+            np.log1p(np.exp(difference))
+            if soft
+            else max(0.0, difference + margin)
+        )
+    return np.mean(each)
+
+
+def all_triplets(distances, labels, margin):
+    """Every triplet by itself."""
+    violations = [
+        distances[a, p] - distances[a, n] + margin
+        for a in range(len(labels))
+        for p in range(len(labels))
+        for n in range(len(labels))
+        if p != a and labels[p] == labels[a] != labels[n]
+    ]
+    violations = [v for v in violations if v > 0]
+    return np.mean(violations) if violations else 0.0
+
+
+TRIPLETS = {
+    "semi_hard": (
+        lambda **kw: losses.TripletSemiHardLoss(**kw),
+        addons_semi_hard,
+    ),
+    "hard": (
+        lambda **kw: losses.TripletHardLoss(**kw),
+        lambda d, y, m: addons_hard(d, y, m, soft=False),
+    ),
+    "soft": (
+        lambda **kw: losses.TripletHardLoss(soft=True, **kw),
+        lambda d, y, m: addons_hard(d, y, m, soft=True),
+    ),
+    "all": (lambda **kw: losses.TripletAllLoss(**kw), all_triplets),
+}
+# Batches with lone labels, with one class alone, of one sample, and usual.
+BATCHES = [(1, 1), (5, 1), (3, 9), (12, 4), (24, 5)]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("kind", TRIPLETS)
+def test_triplets_equal_the_definition_and_tensorflow_addons(
+    float64, kind, metric
+):
+    make, reference = TRIPLETS[kind]
+    values = []
+    for seed, (batch, classes) in enumerate(BATCHES):
+        embeddings, _, labels = classified(batch, classes, 4, seed=seed)
+        distances = numpy_distances(embeddings, metric)
+        np.fill_diagonal(distances, 0)
+        for margin in (0.0, 1.0, 3.0):
+            loss = make(margin=margin, distance_metric=metric)
+            values.append(reference(distances, labels, margin))
+            assert eager(loss, labels, embeddings) == pytest.approx(
+                values[-1], rel=1e-9, abs=1e-7
+            ), (batch, classes, margin)
+    assert np.count_nonzero(values) > len(values) / 3
+
+
+@pytest.mark.parametrize("kind", ["semi_hard", "hard", "all"])
+def test_equal_distances_count_as_in_the_definition(kind):
+    """On a grid of whole numbers many distances are the same."""
+    make, reference = TRIPLETS[kind]
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        embeddings = generator.integers(0, 3, (10, 2)).astype("float32")
+        labels = generator.integers(0, 3, 10)
+        distances = numpy_distances(embeddings, "squared-L2")
+        loss = make(margin=1.0, distance_metric="squared-L2")
+        assert eager(loss, labels, embeddings) == pytest.approx(
+            reference(distances, labels, 1.0), rel=1e-5
+        )
+
+
+@every_loss
+@pytest.mark.parametrize("metric", [None, *METRICS])
+def test_the_gradient_is_the_slope(float64, loss, metric):
+    if metric is not None:
+        if "distance_metric" not in loss.get_config():
+            pytest.skip("has one distance only")
+        loss = changed(loss, distance_metric=metric)
+    loss = changed(loss, reduction="none", dtype="float64")
+    embeddings, _, labels = classified(10, 3, 4, seed=3)
+
+    def value(embeddings):
+        return mean_of(loss, labels, ops.convert_to_tensor(embeddings))
+
+    _, (gradient,) = value_and_gradients(value, [embeddings])
+    step = 1e-6
+    for row, column in ((0, 0), (3, 2), (7, 1), (9, 3)):
+        offset = np.zeros_like(embeddings)
+        offset[row, column] = step
+        slope = float(value(embeddings + offset)) - float(
+            value(embeddings - offset)
+        )
+        assert gradient[row, column] == pytest.approx(
+            slope / (2 * step), rel=1e-5, abs=1e-8
+        )
+    assert np.abs(gradient).max() > 0
+
+
+def test_hadsells_contrastive_loss_is_written_out(float64):
+    embeddings, _, labels = classified(16, 4, 3)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    distances = numpy_distances(unit, "L2")
+    same = labels[:, None] == labels[None]
+    positive = np.square(distances[same & ~np.eye(16, dtype=bool)])
+    negative = np.square(np.maximum(1.2 - distances[~same], 0))
+    expected = positive.mean() + negative[negative > 0].mean()
+    assert eager(
+        losses.ContrastiveLoss(margin=1.2), labels, embeddings
+    ) == pytest.approx(expected, rel=1e-9)
+
+
+@every_loss
+def test_nothing_to_compare_costs_nothing_and_is_finite(loss):
+    if loss.name == "triplet_hard_loss":
+        pytest.skip("has a value there, as in TensorFlow Addons")
+    for labels in ([0], [0, 1, 2]):
+        embeddings = np.eye(len(labels), 4, dtype="float32")
+        value, (gradient,) = value_and_gradients(
+            lambda x, labels=labels: (
+                mean_of(loss, np.array(labels), x)
+                if loss.reduction == "none"
+                else loss(ops.convert_to_tensor(labels), x)
+            ),
+            [embeddings],
+        )
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
+@every_loss
+def test_embeddings_that_coincide_have_a_finite_gradient(loss):
+    embeddings = np.ones((8, 4), "float32")
+    embeddings[4:6] = 0  # a ReLU can make these
+    labels = ops.convert_to_tensor(np.array([0, 0, 1, 1, 0, 1, 2, 2]))
+    value, (gradient,) = value_and_gradients(
+        lambda x: loss(labels, x), [embeddings]
+    )
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+@every_loss
+def test_labels_may_be_integers_a_column_or_one_hot(loss):
+    embeddings, _, labels = classified(12, 4, 5)
+    value = eager(loss, labels, embeddings)
+    one_hot = np.eye(4, dtype="float32")[labels]
+    for form in (labels[:, None], labels + 10_000_000, one_hot):
+        assert eager(loss, form, embeddings) == pytest.approx(value, rel=1e-6)
+
+
+@every_loss
+def test_the_order_of_the_batch_and_the_names_of_classes_do_not_matter(loss):
+    embeddings, _, labels = classified(12, 4, 5)
+    names = np.array([7, 2, 9, 4])[labels]
+    value = eager(loss, labels, embeddings)
+    assert eager(loss, names, embeddings) == pytest.approx(value, rel=1e-6)
+    if isinstance(loss, losses.NPairsLoss):
+        return  # takes the first two of each class
+    order = np.random.default_rng(2).permutation(12)
+    assert eager(loss, labels[order], embeddings[order]) == pytest.approx(
+        value, rel=1e-5
+    )
+
+
+@every_loss
+def test_rotating_the_space_changes_nothing(float64, loss):
+    embeddings, _, labels = classified(12, 4, 5)
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0]
+    loss = changed(loss, reduction="none", dtype="float64")
+
+    def parts(x):
+        return value_and_gradients(lambda x: mean_of(loss, labels, x), [x])
+
+    value, (gradient,) = parts(embeddings)
+    assert_same(
+        parts(embeddings @ rotation), (value, [gradient @ rotation]), "float64"
+    )
+
+
+@every_loss
+def test_weights_are_refused_and_not_ignored(loss):
+    embeddings, _, labels = classified(6, 2, 4)
+    with pytest.raises(ValueError, match=r"sample_weight.*no meaning"):
+        loss(labels, embeddings, sample_weight=np.ones(6))
+
+
+@every_loss
+def test_a_feature_map_is_told_to_pool(loss):
+    with pytest.raises(ValueError, match="GlobalAveragePooling2D"):
+        loss(np.zeros(2), np.zeros((2, 7, 7, 8), "float32"))
+    with pytest.raises(ValueError, match=r"y_true must have the shape"):
+        loss(np.zeros((2, 3, 1)), np.zeros((2, 8), "float32"))
+
+
+@pytest.mark.parametrize(
+    ("loss", "arguments"),
+    [
+        (losses.TripletSemiHardLoss, {"margin": -1}),
+        (losses.TripletHardLoss, {"distance_metric": "l2"}),
+        (losses.TripletAllLoss, {"margin": float("inf")}),
+        (losses.ContrastiveLoss, {"margin": 0}),
+        (losses.ContrastiveLoss, {"exponent": 0.5}),
+        (losses.MultiSimilarityLoss, {"beta": 0}),
+        (losses.MultiSimilarityLoss, {"epsilon": "none"}),
+    ],
+    ids=str,
+)
+def test_arguments_are_named_in_the_error(loss, arguments):
+    (name,) = arguments
+    with pytest.raises(
+        ValueError, match=f"{loss.__name__}.*{name}.*must be.*received"
+    ):
+        loss(**arguments)
+
+
+@every_loss
+def test_a_saved_loss_is_restored_with_every_argument(loss):
+    config = {
+        key: value * 1.5 if isinstance(value, float) else value
+        for key, value in loss.get_config().items()
+    }
+    loss = type(loss).from_config(config)
+    copy = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert type(copy) is type(loss)
+    assert copy.get_config() == loss.get_config()
+
+
+@every_loss
+def test_fit_brings_the_classes_apart(loss):
+    generator = np.random.default_rng(0)
+    labels = np.tile(np.repeat(np.arange(4), 2), 12)
+    centers = generator.normal(size=(4, 16))
+    features = centers[labels] + generator.normal(size=(96, 16))
+    model = keras_finegrain.Sequential(
+        [keras.Input((16,)), keras.layers.Dense(3)]
+    )
+    model.compile(keras.optimizers.Adam(0.02), changed(loss))
+
+    def ratio():
+        return intra_inter_distance_ratio(
+            model.predict(features, verbose=0), labels
+        )
+
+    before = ratio()
+    # The last batch is smaller than the others.
+    model.fit(
+        features, labels, epochs=15, batch_size=20, shuffle=False, verbose=0
+    )
+    assert ratio() < 0.8 * before
+
+
+@pytest.mark.slow
+def test_a_batch_of_4096_fits_in_memory_of_pairs():
+    """A tensor over triplets would hold 275 GB."""
+    # (XLA sorts three times as slowly on a CPU.)
+    batch = 2048 if keras.backend.backend() == "jax" else 4096
+    configs = [keras.losses.serialize(loss) for loss in PAIRS]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.programs.pair_memory", str(batch)],
+        input=json.dumps(configs),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    megabytes = json.loads(done.stdout.splitlines()[-1])
+    # (Peaks: what one loss took counts for the next.)
+    assert max(megabytes.values()) < 50 * 4 * batch**2 / 2**20, megabytes
