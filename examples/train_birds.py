@@ -43,20 +43,23 @@ def train_and_compare(
     import keras
     from birds_lib.backbones import build_backbone, split_backbone
     from birds_lib.distribution import check_last_batches, prepare_devices
-    from birds_lib.methods import check_channels
+    from birds_lib.methods import check_channels, check_losses
     from birds_lib.pictures import draw_embeddings, draw_learning_curves
     from birds_lib.results import Results, plain
     from birds_lib.training import Trainer
 
     from keras_finegrain import datasets
 
-    # TensorFlow Datasets warns of its own deprecated names at every use.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # TensorFlow Datasets warns of its own deprecated names at every use, and
+    # TensorFlow of a step that is traced anew for every method.
+    for name in ("absl", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if options.freeze and options.weights == "none":
         raise RunError(
             "--freeze: a backbone with --weights none has learned nothing to "
             "keep; pass weights or leave --freeze out"
         )
+    check_losses(options.method, options)
     if options.mixed_precision != "none":
         keras.config.set_dtype_policy(f"mixed_{options.mixed_precision}")
     devices = prepare_devices(

@@ -7,7 +7,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-METHODS = ("softmax", "center", "mc", "soft_triple")
+DEFAULT_METHODS = ("softmax", "center", "mc", "soft_triple")
+# By the family that `methods.py` builds them in.
+METHODS = (
+    *DEFAULT_METHODS,
+    *("hard_triple", "cosine"),
+    *("normface", "cosface", "arcface", "subcenter_arcface", "sphereface"),
+    *("combined_margin", "center_contrastive"),
+    *("proxy_nca", "proxy_nca_plus_plus", "proxy_anchor"),
+    *("triplet", "triplet_hard", "triplet_soft", "triplet_all"),
+    *("contrastive", "multi_similarity", "n_pairs"),
+)
 BUILT_IN = "small"
 
 
@@ -148,9 +158,10 @@ def _add_training(group: Any) -> None:
         "--method",
         nargs="+",
         choices=METHODS,
-        default=list(METHODS),
+        default=list(DEFAULT_METHODS),
         metavar="METHOD",
-        help=f"one or several of {', '.join(METHODS)}; all by default",
+        help=f"one or several of {', '.join(METHODS)}; by default "
+        f"{', '.join(DEFAULT_METHODS)}",
     )
     group.add_argument(
         "--epochs", type=_integer(1), help=f"12 for {BUILT_IN}, else 30"
@@ -222,6 +233,28 @@ def _add_training(group: Any) -> None:
 
 
 def _add_methods(group: Any) -> None:
+    group.add_argument(
+        "--loss-args",
+        nargs="+",
+        type=_key_value,
+        default=[],
+        metavar="KEY=VALUE",
+        help="arguments of the compiled loss, e.g. scale=16 margin=0.3",
+    )
+    group.add_argument(
+        "--images-per-class",
+        type=_integer(2),
+        default=4,
+        metavar="M",
+        help="images of each class in a batch of the methods on pairs",
+    )
+    group.add_argument(
+        "--sub-centers",
+        type=_integer(1),
+        default=3,
+        metavar="K",
+        help="centers of each class of subcenter_arcface",
+    )
     group.add_argument(
         "--center-weight",
         type=_not_negative,

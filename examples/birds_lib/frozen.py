@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_finegrain.datasets.balanced_plan import plan_epoch
+
 
 class FeatureBatches(keras.utils.PyDataset):
     """Batches of features that a frozen backbone gave.
@@ -17,6 +19,9 @@ class FeatureBatches(keras.utils.PyDataset):
         batch_size: Samples in a batch.
         seed: Seed of order and views; None for testing: the first view, in
             order.
+        images_per_class: None, or M: every batch then has M samples of each
+            of its classes, and an epoch shows some samples twice. Needs a
+            seed.
     """
 
     def __init__(
@@ -25,8 +30,15 @@ class FeatureBatches(keras.utils.PyDataset):
         labels: np.ndarray,
         batch_size: int,
         seed: int | None = None,
+        images_per_class: int | None = None,
     ) -> None:
         super().__init__()
+        self._images_per_class = images_per_class
+        if images_per_class is not None:
+            self._classes_per_batch = min(
+                batch_size // images_per_class, len(np.unique(labels))
+            )
+            batch_size = self._classes_per_batch * images_per_class
         self._views = views
         self._labels = labels
         self._batch_size = batch_size
@@ -36,7 +48,7 @@ class FeatureBatches(keras.utils.PyDataset):
         self.on_epoch_end()
 
     def __len__(self) -> int:
-        return math.ceil(len(self._labels) / self._batch_size)
+        return math.ceil(len(self._samples) / self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         start = index * self._batch_size
@@ -45,11 +57,20 @@ class FeatureBatches(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         """Draws the order and the views of the next epoch."""
-        if self._rng is not None:
+        if self._rng is None:
+            return
+        if self._images_per_class is None:
             self._samples = self._rng.permutation(len(self._labels))
-            self._view = self._rng.integers(
-                len(self._views), size=len(self._labels)
-            )
+        else:
+            self._samples = plan_epoch(
+                self._labels,
+                self._classes_per_batch,
+                self._images_per_class,
+                self._rng,
+            ).ravel()
+        self._view = self._rng.integers(
+            len(self._views), size=len(self._labels)
+        )
 
 
 def compute_features(

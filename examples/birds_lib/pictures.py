@@ -15,20 +15,29 @@ from keras_finegrain.visualization import (
 )
 
 matplotlib.use("Agg")
+_PANELS_IN_A_ROW = 4
 
 
 def draw_learning_curves(results: Results, path: pathlib.Path) -> None:
-    """Accuracy over the epochs, training beside test."""
+    """Accuracy over the epochs, training beside test.
+
+    A method on pairs has no scores while it trains: the loss, where there is
+    none but those.
+    """
     from matplotlib import pyplot
 
+    metric, label = "loss", "loss"
+    if any("accuracy" in runs[0] for runs in results.histories.values()):
+        metric, label = "accuracy", "top-1 accuracy"
     figure, axes = pyplot.subplots(
         1, 2, figsize=(10, 4), sharey=True, layout="constrained"
     )
-    panels = (("accuracy", "training"), ("val_accuracy", "test"))
-    for axis, (metric, title) in zip(axes, panels, strict=True):
-        learning_curves(results.histories, metric, ax=axis)
+    for axis, prefix, title in zip(
+        axes, ("", "val_"), ("training", "test"), strict=True
+    ):
+        learning_curves(results.histories, prefix + metric, ax=axis)
         axis.set_title(title)
-        axis.set_ylabel("top-1 accuracy")
+        axis.set_ylabel(label)
     axes[1].set_ylabel("")
     axes[1].get_legend().remove()
     figure.savefig(path, dpi=150)
@@ -44,15 +53,19 @@ def draw_embeddings(
     """The test set in two dimensions by t-SNE, a panel a method."""
     from matplotlib import pyplot
 
+    columns = min(len(runs), _PANELS_IN_A_ROW)
+    rows = -(-len(runs) // columns)
     figure, axes = pyplot.subplots(
-        1,
-        len(runs),
-        figsize=(4.2 * len(runs), 4.5),
+        rows,
+        columns,
+        figsize=(4.2 * columns, 4.5 * rows),
         layout="constrained",
         squeeze=False,
     )
     names = [name.replace("_", " ") for name in class_names]
-    for axis, (method, run) in zip(axes[0], runs.items(), strict=True):
+    for axis in axes.flat[len(runs) :]:
+        axis.set_axis_off()
+    for axis, (method, run) in zip(axes.flat, runs.items(), strict=False):
         # Of unit length, as Recall@1 and the distance ratio compare them.
         lengths = np.linalg.norm(run.embeddings, axis=1, keepdims=True)
         embedding_scatter(
@@ -68,6 +81,6 @@ def draw_embeddings(
             f"intra/inter {run.figures['intra_inter_distance_ratio']:.2f}",
             fontsize=10,
         )
-    class_legend(figure, axes[0, -1])
+    class_legend(figure, axes[0, 0])
     figure.savefig(path, dpi=150, bbox_inches="tight")
     pyplot.close(figure)

@@ -14,7 +14,7 @@ import keras_finegrain
 from birds_lib.backbones import build_backbone, split_backbone
 from birds_lib.errors import RunError
 from birds_lib.frozen import FeatureBatches, compute_features
-from birds_lib.methods import HEAD_WEIGHTS, build_head
+from birds_lib.methods import HEAD_WEIGHTS, ON_PAIRS, build_head
 from birds_lib.progress import Progress
 from keras_finegrain import datasets
 from keras_finegrain.metrics import intra_inter_distance_ratio, recall_at_k
@@ -90,7 +90,7 @@ class Trainer:
             RunError: If the training diverges.
         """
         model, with_embedding, frozen = self.build(method, seed)
-        train, test = self._batches(frozen, seed)
+        train, test = self._batches(method, frozen, seed)
         started = time.perf_counter()
         history = model.fit(
             train,
@@ -109,19 +109,24 @@ class Trainer:
                 f"{method}, seed {seed}: the loss became NaN or infinite in "
                 f"epoch {len(history['loss'])}; lower --lr"
             )
+        if method in ON_PAIRS:
+            self._set_class_means(with_embedding, frozen)
         embeddings, scores = with_embedding.predict(test, verbose=0)
         labels = np.concatenate([np.asarray(y) for _, y in test])
         figures = test_figures(embeddings, scores, labels)
         figures["seconds"] = seconds
-        if method == "soft_triple":
+        head = with_embedding.get_layer("head")
+        if getattr(head, "centers_per_class", 1) > 1:
             # 0.1 is 6 degrees between two centers of unit length.
-            distinct = model.get_layer("head").distinct_centers(tolerance=0.1)
+            distinct = head.distinct_centers(tolerance=0.1)
             figures["distinct_centers"] = float(np.mean(distinct))
         # The frozen part and the tail share the backbone's layers: put on the
         # images, the trained ones make a model that needs neither cache.
         whole = model
+        if method in ON_PAIRS:
+            whole = keras.Model(with_embedding.input, with_embedding.outputs[1])
         if frozen is not None:
-            whole = keras_finegrain.Model(frozen.input, model(frozen.output))
+            whole = keras_finegrain.Model(frozen.input, whole(frozen.output))
         return Run(figures, history, whole, embeddings, labels)
 
     def build(self, method: str, seed: int) -> Models:
@@ -139,11 +144,13 @@ class Trainer:
             head = build_head(
                 method, tail.output, self._data.num_classes, options
             )
-            model = keras_finegrain.Model(tail.input, head.scores)
+            model = keras_finegrain.Model(tail.input, head.trained)
             with_embedding = keras.Model(
                 tail.input, [head.embedding, head.scores]
             )
-            self._compile(model, head.loss)
+            self._compile(
+                model, head.loss, classifies=head.trained is head.scores
+            )
         return Models(model, with_embedding, frozen)
 
     def _backbone(self) -> keras.Model:
@@ -155,7 +162,38 @@ class Trainer:
             arguments=dict(options.backbone_args),
         )
 
-    def _compile(self, model: keras.Model, loss: keras.losses.Loss) -> None:
+    def _set_class_means(
+        self, with_embedding: keras.Model, frozen: keras.Model | None
+    ) -> None:
+        """Classifies by the nearest mean of the training embeddings."""
+        if frozen is None:
+            train = datasets.batches(
+                self._data.train,
+                image_size=self._options.image_size,
+                batch_size=self._options.batch_size,
+                training=False,
+            )
+        else:
+            train = FeatureBatches(
+                *self._features["train"], self._options.batch_size
+            )
+        embeddings, _ = with_embedding.predict(train, verbose=0)
+        labels = np.concatenate(
+            [np.asarray(train[i][1]) for i in range(len(train))]
+            if isinstance(train, FeatureBatches)
+            else [np.asarray(y) for _, y in train]
+        )
+        length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        directions = embeddings / np.maximum(length, 1e-12)
+        means = [
+            directions[labels == label].mean(axis=0, keepdims=True)
+            for label in range(self._data.num_classes)
+        ]
+        with_embedding.get_layer("head").centers.assign(np.stack(means))
+
+    def _compile(
+        self, model: keras.Model, loss: keras.losses.Loss, *, classifies: bool
+    ) -> None:
         options = self._options
         steps = math.ceil(self._data.train_size / options.batch_size)
         optimizer = keras.optimizers.AdamW(
@@ -173,33 +211,52 @@ class Trainer:
         model.compile(
             optimizer,
             loss,
-            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+            if classifies
+            else None,
             jit_compile=compiled,
         )
 
-    def _batches(self, frozen: keras.Model | None, seed: int) -> Any:
+    def _batches(
+        self, method: str, frozen: keras.Model | None, seed: int
+    ) -> tuple[Any, Any]:
+        """What a method trains on, and is tested on."""
         options = self._options
-        if frozen is None:
+        per_class = options.images_per_class if method in ON_PAIRS else None
+        if frozen is not None:
+            if not self._features:
+                self._features = self._compute_features(frozen)
             return (
-                datasets.batches(
-                    self._data.train,
-                    image_size=options.image_size,
-                    batch_size=options.batch_size,
-                    training=True,
-                    augment=options.augment,
+                FeatureBatches(
+                    *self._features["train"],
+                    options.batch_size,
                     seed=seed,
-                    cache=True,
+                    images_per_class=per_class,
                 ),
-                self._test_images,
+                FeatureBatches(*self._features["test"], options.batch_size),
             )
-        if not self._features:
-            self._features = self._compute_features(frozen)
-        return (
-            FeatureBatches(
-                *self._features["train"], options.batch_size, seed=seed
-            ),
-            FeatureBatches(*self._features["test"], options.batch_size),
-        )
+        if per_class is None:
+            train = datasets.batches(
+                self._data.train,
+                image_size=options.image_size,
+                batch_size=options.batch_size,
+                training=True,
+                augment=options.augment,
+                seed=seed,
+                cache=True,
+            )
+        else:
+            train = datasets.balanced_batches(
+                self._data.train,
+                image_size=options.image_size,
+                classes_per_batch=min(
+                    options.batch_size // per_class, self._data.num_classes
+                ),
+                images_per_class=per_class,
+                augment=options.augment,
+                seed=seed,
+            )
+        return train, self._test_images
 
     def _compute_features(
         self, frozen: keras.Model

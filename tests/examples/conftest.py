@@ -1,7 +1,13 @@
 """Images that every example can train on."""
 
+import importlib.util
+import pathlib
+import sys
+
 import numpy as np
 import pytest
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "train_birds.py"
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +26,25 @@ def folder(tmp_path_factory):
                 root / name / f"{number}.png"
             )
     return root
+
+
+@pytest.fixture(scope="session")
+def command():
+    """`main` of the script, imported as the script imports its parts."""
+    sys.path.insert(0, str(SCRIPT.parent))
+    spec = importlib.util.spec_from_file_location("train_birds", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module.main
+    sys.path.remove(str(SCRIPT.parent))
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory, command):
+    from birds_lib.backbones import build_backbone
+
+    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    build_backbone(
+        "small", image_size=16, weights="none", arguments={}
+    ).save_weights(path)
+    return path

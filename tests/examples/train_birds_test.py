@@ -1,7 +1,6 @@
 """The example as a user runs it, and what it says when it cannot run."""
 
 import csv
-import importlib.util
 import json
 import math
 import os
@@ -22,28 +21,6 @@ PHOTOS = os.environ.get("KERAS_FINEGRAIN_DATA")
 
 for package in ("tensorflow_datasets", "matplotlib", "sklearn", "tqdm", "PIL"):
     pytest.importorskip(package)
-
-
-@pytest.fixture(scope="session")
-def command():
-    """`main` of the script, imported as the script imports its parts."""
-    sys.path.insert(0, str(SCRIPT.parent))
-    spec = importlib.util.spec_from_file_location("train_birds", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module.main
-    sys.path.remove(str(SCRIPT.parent))
-
-
-@pytest.fixture(scope="session")
-def small_weights(tmp_path_factory, command):
-    from birds_lib.backbones import build_backbone
-
-    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
-    build_backbone(
-        "small", image_size=16, weights="none", arguments={}
-    ).save_weights(path)
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -302,7 +279,19 @@ def test_a_last_batch_that_devices_cannot_share_is_found_first(command):
         (["--seeds", "two"], "--seeds: must be an integer"),
         (["--center-alpha", "2"], "--center-alpha: must be at most 1"),
         (["--mc-weight", "-1"], "--mc-weight: must be at least 0"),
-        (["--method", "triplet"], "--method: invalid choice: 'triplet'"),
+        (["--method", "tripel"], "--method: invalid choice: 'tripel'"),
+        (
+            ["--method", "arcface", "--loss-args", "gamma=2"],
+            "--loss-args gamma: .* arcface takes scale, margin",
+        ),
+        (
+            ["--method", "arcface", "--loss-args", "margin=28.6"],
+            "--loss-args: ArcFaceLoss: margin must be .* received 28.6",
+        ),
+        (
+            ["--method", "triplet", "--batch-size", "7"],
+            "--batch-size 7: --method triplet needs two classes",
+        ),
         (["--backbone-args", "0.75"], "--backbone-args: must be KEY=VALUE"),
         (["--epoch", "3"], "unrecognized arguments: --epoch"),
         (["--output", __file__], "--output .*: cannot be written to"),

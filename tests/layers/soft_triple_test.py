@@ -5,10 +5,7 @@ from keras import ops
 
 import keras_finegrain
 from keras_finegrain._math import mean
-from keras_finegrain.layers.cosine_similarity import (
-    count_distinct,
-    soft_similarity,
-)
+from keras_finegrain.layers.cosine_similarity import count_distinct
 from tests.gradients import layer_losses, value_and_gradients
 
 
@@ -104,23 +101,6 @@ def test_float32_keeps_five_digits(golden, case):
         data["crossentropy"],
         rtol=1e-5,
         atol=1e-5,
-    )
-
-
-def test_hard_pooling_is_the_limit_of_soft_pooling():
-    similarities = ops.array(np.random.default_rng(0).uniform(-1, 1, (9, 4)))
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(soft_similarity(similarities, gamma=1e-4)),
-        ops.convert_to_numpy(ops.max(similarities, axis=-1)),
-        atol=1e-6,
-    )
-
-
-def test_small_gamma_does_not_overflow():
-    similarities = ops.array([[1.0, -1.0], [-1.0, -1.0]])
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(soft_similarity(similarities, gamma=1e-30)),
-        [1.0, -1.0],
     )
 
 
