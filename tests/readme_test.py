@@ -6,6 +6,8 @@ import re
 import keras
 import pytest
 
+import keras_finegrain
+
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -23,6 +25,22 @@ def test_code_blocks_run_one_after_the_other(monkeypatch, tmp_path):
     model = names["model"]
     assert isinstance(model, keras.Model)
     assert model.output_shape == (None, 200)
+
+
+def test_code_of_the_page_on_losses_runs():
+    page = (ROOT / "docs" / "losses.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(block, "losses.md", "exec"), names)
+    assert names["classifier"].output_shape == (None, 200)
+    assert names["embedder"].output_shape == (None, 64)
+
+
+def test_every_loss_stands_on_the_page():
+    page = (ROOT / "docs" / "losses.md").read_text()
+    for name in dir(keras_finegrain.losses):
+        if name.endswith("Loss") and name != "MarginSoftmaxLoss":
+            assert f"`{name}`" in page, name
 
 
 def test_links_lead_to_files():
