@@ -39,6 +39,9 @@ LAYERS = (
     "CenterLoss, trained centers",
     "MCLoss",
     "SoftTriple",
+    "CosineSimilarity, ArcFaceLoss",
+    "CosineSimilarity, ProxyAnchorLoss",
+    "TripletAllLoss",
     "Keras alone",
 )
 MODES = {
@@ -67,6 +70,14 @@ def build(layer: str, normalize: bool, synchronized: bool):
     if layer == "SoftTriple":
         x = keras_finegrain.SoftTriple(CLASSES, 3)(x)
         loss = keras_finegrain.losses.SoftTripleLoss()
+        return keras_finegrain.Model(image, x), loss
+    if layer == "TripletAllLoss":
+        return keras_finegrain.Model(
+            image, keras.layers.UnitNormalization()(x)
+        ), keras_finegrain.losses.TripletAllLoss()
+    if layer.startswith("CosineSimilarity"):
+        x = keras_finegrain.CosineSimilarity(CLASSES)(x)
+        loss = getattr(keras_finegrain.losses, layer.split(", ")[1])()
         return keras_finegrain.Model(image, x), loss
     if layer == "Keras alone":
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

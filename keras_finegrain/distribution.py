@@ -139,6 +139,42 @@ def global_sum(values: Tensor) -> Tensor:
     return ops.stop_gradient(total - share) + share
 
 
+def on_several_replicas() -> bool:
+    """Whether this code runs once for each of several replicas.
+
+    Example:
+
+    >>> keras_finegrain.distribution.on_several_replicas()
+    False
+    """
+    return _replica_context() is not None
+
+
+def compiled_mean(values: Tensor) -> Tensor:
+    """The mean over the global batch, for use in a compiled loss.
+
+    Keras takes the mean of each replica's share and then of those means, which
+    weighs the samples of a short share more. This is the mean of all samples:
+    in value on every replica, and in the sum of the replicas' gradients.
+
+    Args:
+        values: Tensor `(replica_batch,)`: the losses of this replica's samples.
+
+    Returns:
+        Scalar, divided by the number of replicas as Keras's own reduction is.
+
+    Example:
+
+    >>> float(keras_finegrain.distribution.compiled_mean(ops.array([1.0, 3.0])))
+    2.0
+    """
+    count = ops.cast(ops.shape(values)[0], values.dtype)
+    sums = global_sum(ops.stack([ops.sum(values), count]))
+    mean = sums[0] / ops.stop_gradient(sums[1])
+    context = _replica_context()
+    return mean if context is None else mean / context.num_replicas_in_sync
+
+
 def first_share(batch: Any) -> Any:
     """What the first replica of this process got of a distributed batch.
 

@@ -17,7 +17,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run(replicas, output):
+# What two replicas run; four and two workers run all scenarios.
+ON_TWO = (
+    ("all_layers", "two_center_losses", "soft_triple_ragged", "triplets_ragged")
+    if BACKEND == "tensorflow"
+    else ("all_layers", "triplets")
+)
+
+
+def run(replicas, output, scenarios=()):
     """Runs the program; one strategy a process is all that Keras bears."""
     environment = {**os.environ, "KERAS_BACKEND": BACKEND}
     process = subprocess.run(
@@ -27,6 +35,7 @@ def run(replicas, output):
             "tests.programs.replicas",
             str(replicas),
             str(output),
+            *scenarios,
         ],
         env=environment,
         capture_output=True,
@@ -63,8 +72,15 @@ def assert_equal(results, one_device):
 def test_four_replicas_equal_one_device(one_device, tmp_path):
     results = run(4, tmp_path / "results.npz")
     scenarios = {key.split("/")[0] for key in results}
-    assert len(scenarios) == (13 if BACKEND == "tensorflow" else 7)
+    assert len(scenarios) == (14 if BACKEND == "tensorflow" else 7)
     assert results.keys() == one_device.keys()
+    assert_equal(results, one_device)
+
+
+@pytest.mark.slow
+def test_two_replicas_equal_one_device(one_device, tmp_path):
+    results = run(2, tmp_path / "results.npz", ON_TWO)
+    assert {key.split("/")[0] for key in results} == set(ON_TWO)
     assert_equal(results, one_device)
 
 

@@ -1,5 +1,6 @@
 """What the losses on the similarities of a head have in common."""
 
+import copy
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ from keras import ops
 
 from keras_finegrain._math import at_least_float32
 from keras_finegrain._typing import Tensor
+from keras_finegrain.distribution import compiled_mean, on_several_replicas
 from keras_finegrain.labels import check_range, in_range, to_range
 
 
@@ -14,7 +16,8 @@ class ClassSimilarityLoss(keras.losses.Loss):
     """Base of the losses that compare samples with classes.
 
     Labels come as integers or one-hot, are checked where they can be read, and
-    stay exact under every dtype policy.
+    stay exact under every dtype policy. On replicas of `tf.distribute` a mean
+    is that of the global batch, however unequal the replicas' shares are.
 
     Args:
         reduction: As in `keras.losses.Loss`.
@@ -38,6 +41,17 @@ class ClassSimilarityLoss(keras.losses.Loss):
     def who(self) -> str:
         """How error messages call this loss."""
         return type(self).__name__
+
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None
+    ) -> Tensor:
+        """The loss of a batch: of the global one, where replicas share it."""
+        averages = self.reduction in ("sum_over_batch_size", "mean")
+        if not (averages and on_several_replicas()):
+            return super().__call__(y_true, y_pred, sample_weight)
+        each = copy.copy(self)
+        each.reduction = "none"
+        return compiled_mean(each(y_true, y_pred, sample_weight))
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of each sample `(batch,)`."""

@@ -1,6 +1,6 @@
 """Trains each scenario on a number of replicas and saves what came out.
 
-python -m tests.programs.replicas REPLICAS OUTPUT.npz
+python -m tests.programs.replicas REPLICAS OUTPUT.npz [SCENARIO ...]
 
 With TensorFlow the replicas are logical CPUs under MirroredStrategy, with JAX
 host devices under keras.distribution.DataParallel. One replica is a plain
@@ -158,6 +158,11 @@ SCENARIOS = {
         2 * BATCH + 9,
         "float32",
     ),
+    "soft_triple_ragged": (
+        lambda: full(True, normalize=False),
+        2 * BATCH + 9,
+        "float32",
+    ),
     "proxy_anchor_ragged": (
         lambda: batch_loss(
             keras_finegrain.losses.ProxyAnchorLoss(),
@@ -166,7 +171,8 @@ SCENARIOS = {
         2 * BATCH + 9,
         "float32",
     ),
-    # Only our losses: Keras itself averages a ragged batch per replica.
+    # With no compiled loss of Keras's own: it averages a ragged batch per
+    # replica.
     "ragged": (
         lambda: full(False, normalize=False),
         2 * BATCH + 9,
@@ -269,10 +275,13 @@ def run(model, count):
 def main():
     results = {}
     scope = scope_maker()
-    for name, (_, count, floatx) in SCENARIOS.items():
+    for name in sys.argv[3:] or SCENARIOS:
+        _, count, floatx = SCENARIOS[name]
         # Keras shards no ragged batch on JAX, with or without our layers.
         if keras.backend.backend() == "jax" and count % BATCH:
             continue
+        # Names of layers are counted from the start for every scenario.
+        keras.utils.clear_session()
         keras.utils.set_random_seed(1)
         keras.config.set_floatx(floatx)
         keras.config.set_dtype_policy(floatx)
