@@ -59,7 +59,6 @@ def train_and_compare(
             "--freeze: a backbone with --weights none has learned nothing to "
             "keep; pass weights or leave --freeze out"
         )
-    check_losses(options.method, options)
     if options.mixed_precision != "none":
         keras.config.set_dtype_policy(f"mixed_{options.mixed_precision}")
     devices = prepare_devices(
@@ -84,6 +83,7 @@ def train_and_compare(
     except datasets.DatasetError as error:
         raise RunError(f"--dataset {options.dataset}: {error}") from error
     check_last_batches(devices.replicas, options.batch_size, data)
+    check_losses(options.method, options, data.num_classes, devices.replicas)
     check_channels(
         options.method,
         backbone.output.shape[-1],

@@ -139,15 +139,16 @@ def global_sum(values: Tensor) -> Tensor:
     return ops.stop_gradient(total - share) + share
 
 
-def on_several_replicas() -> bool:
-    """Whether this code runs once for each of several replicas.
+def num_replicas() -> int:
+    """How often this code runs for one global batch.
 
     Example:
 
-    >>> keras_finegrain.distribution.on_several_replicas()
-    False
+    >>> keras_finegrain.distribution.num_replicas()
+    1
     """
-    return _replica_context() is not None
+    context = _replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
 
 
 def compiled_mean(values: Tensor) -> Tensor:
@@ -170,9 +171,7 @@ def compiled_mean(values: Tensor) -> Tensor:
     """
     count = ops.cast(ops.shape(values)[0], values.dtype)
     sums = global_sum(ops.stack([ops.sum(values), count]))
-    mean = sums[0] / ops.stop_gradient(sums[1])
-    context = _replica_context()
-    return mean if context is None else mean / context.num_replicas_in_sync
+    return sums[0] / ops.stop_gradient(sums[1]) / num_replicas()
 
 
 def first_share(batch: Any) -> Any:

@@ -86,7 +86,7 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
     scope = current_scope()
     if scope is not None and scope.sampled is not None:
         # Another loss would take each of the drawn classes for one alone.
-        if not isinstance(model.loss, MarginSoftmaxLoss):
+        if not isinstance(_single(model.loss), MarginSoftmaxLoss):
             raise ValueError(
                 "A head with sampled_share below 1 needs a cross-entropy of "
                 "`keras_finegrain.losses` in compile(), such as "
@@ -94,7 +94,7 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
                 f"the classes that were drawn, received {model.loss!r}."
             )
         return
-    if scope is None or not _classifies(model.loss):
+    if scope is None or not _classifies(_single(model.loss)):
         return
     if len(getattr(y_pred, "shape", ())) != 2:
         return
@@ -105,6 +105,15 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
                 f"model's head gives {y_pred.shape[-1]} classes for the same "
                 "labels. Make them agree."
             )
+
+
+def _single(loss: Any) -> Any:
+    """The loss of a model with one output, which may stand in a list."""
+    if isinstance(loss, (list, tuple)) and len(loss) == 1:
+        return loss[0]
+    if isinstance(loss, dict) and len(loss) == 1:
+        return next(iter(loss.values()))
+    return loss
 
 
 def _classifies(loss: Any) -> bool:

@@ -15,15 +15,18 @@ from keras_finegrain import losses
 # Weights that start at random learn at their own rate.
 HEAD_WEIGHTS = "^(head|embedding)/"
 
-# The loss of each method on the similarities of a cosine head. All take the
-# losses' own defaults, which are the papers'.
+# The papers' scale of 64 is made for thousands of classes. Ours.
+_SCALE = 32.0
+# The loss of each method on the similarities of a cosine head.
 ON_SIMILARITIES: dict[str, Callable[..., keras.losses.Loss]] = {
     "normface": losses.NormFaceLoss,
-    "cosface": losses.CosFaceLoss,
-    "arcface": losses.ArcFaceLoss,
-    "subcenter_arcface": losses.ArcFaceLoss,
+    "cosface": functools.partial(losses.CosFaceLoss, scale=_SCALE),
+    "arcface": functools.partial(losses.ArcFaceLoss, scale=_SCALE),
+    "subcenter_arcface": functools.partial(losses.ArcFaceLoss, scale=_SCALE),
     "sphereface": losses.SphereFaceLoss,
-    "combined_margin": losses.CombinedMarginLoss,
+    "combined_margin": functools.partial(
+        losses.CombinedMarginLoss, scale=_SCALE
+    ),
     "center_contrastive": losses.CenterContrastiveLoss,
     "proxy_nca": losses.ProxyNCALoss,
     "proxy_nca_plus_plus": losses.ProxyNCAPlusPlusLoss,
@@ -42,7 +45,7 @@ ON_PAIRS: dict[str, Callable[..., keras.losses.Loss]] = {
     "n_pairs": losses.NPairsLoss,
 }
 _SOFT_TRIPLE = ("soft_triple", "hard_triple")
-# The weight of the embedding's squared length, that of the N-pair paper.
+# The weight of the embedding's squared length, which keeps it finite. Ours.
 _N_PAIRS_LENGTH = 0.02
 
 
@@ -193,14 +196,37 @@ def check_channels(
         )
 
 
-def check_losses(methods: list[str], options: argparse.Namespace) -> None:
+def images_per_class(method: str, options: argparse.Namespace) -> int | None:
+    """How many images of a class a batch holds; None for any number."""
+    if method not in ON_PAIRS:
+        return None
+    # An N-pair is an anchor and its positive: more would not be used.
+    return 2 if method == "n_pairs" else options.images_per_class
+
+
+def check_losses(
+    methods: list[str],
+    options: argparse.Namespace,
+    num_classes: int,
+    replicas: int,
+) -> None:
     """Raises `RunError` for what a method cannot be trained with."""
     for method in methods:
         build_loss(method, options)
-        in_batch = options.batch_size // options.images_per_class
-        if method in ON_PAIRS and in_batch < 2:
+        per_class = images_per_class(method, options)
+        if per_class is None:
+            continue
+        in_batch = min(options.batch_size // per_class, num_classes)
+        if in_batch < 2:
             raise RunError(
                 f"--batch-size {options.batch_size}: --method {method} needs "
-                f"two classes with --images-per-class "
-                f"{options.images_per_class} in a batch"
+                f"two classes with {per_class} images in a batch; take a "
+                "larger one or fewer --images-per-class"
+            )
+        size = in_batch * per_class
+        if size % replicas and keras.backend.backend() == "jax":
+            raise RunError(
+                f"--method {method}: {in_batch} classes with {per_class} "
+                f"images make a batch of {size}, which must divide by the "
+                f"{replicas} devices on JAX"
             )

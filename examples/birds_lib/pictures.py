@@ -21,25 +21,30 @@ _PANELS_IN_A_ROW = 4
 def draw_learning_curves(results: Results, path: pathlib.Path) -> None:
     """Accuracy over the epochs, training beside test.
 
-    A method on pairs has no scores while it trains: the loss, where there is
-    none but those.
+    A method on pairs has no scores while it trains: where there are none but
+    those, their loss.
     """
     from matplotlib import pyplot
 
-    metric, label = "loss", "loss"
-    if any("accuracy" in runs[0] for runs in results.histories.values()):
-        metric, label = "accuracy", "top-1 accuracy"
+    panels = [("accuracy", "training"), ("val_accuracy", "test")]
+    label = "top-1 accuracy"
+    if not any("accuracy" in runs[0] for runs in results.histories.values()):
+        panels, label = [("loss", "training")], "loss"
     figure, axes = pyplot.subplots(
-        1, 2, figsize=(10, 4), sharey=True, layout="constrained"
+        1,
+        len(panels),
+        figsize=(5 * len(panels), 4),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
     )
-    for axis, prefix, title in zip(
-        axes, ("", "val_"), ("training", "test"), strict=True
-    ):
-        learning_curves(results.histories, prefix + metric, ax=axis)
+    for axis, (metric, title) in zip(axes[0], panels, strict=True):
+        learning_curves(results.histories, metric, ax=axis)
         axis.set_title(title)
-        axis.set_ylabel(label)
-    axes[1].set_ylabel("")
-    axes[1].get_legend().remove()
+        axis.set_ylabel("")
+    axes[0, 0].set_ylabel(label)
+    for axis in axes[0, 1:]:
+        axis.get_legend().remove()
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 

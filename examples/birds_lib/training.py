@@ -1,7 +1,6 @@
 """One method, one seed: from the first weights to the figures."""
 
 import argparse
-import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,7 +13,12 @@ import keras_finegrain
 from birds_lib.backbones import build_backbone, split_backbone
 from birds_lib.errors import RunError
 from birds_lib.frozen import FeatureBatches, compute_features
-from birds_lib.methods import HEAD_WEIGHTS, ON_PAIRS, build_head
+from birds_lib.methods import (
+    HEAD_WEIGHTS,
+    ON_PAIRS,
+    build_head,
+    images_per_class,
+)
 from birds_lib.progress import Progress
 from keras_finegrain import datasets
 from keras_finegrain.metrics import intra_inter_distance_ratio, recall_at_k
@@ -42,22 +46,24 @@ class Models(NamedTuple):
     """What one run trains; the layers are the same objects in all of them.
 
     Attributes:
-        model: To scores, compiled; from images, or from features where a part
-            of the backbone is frozen.
+        model: What is trained, to scores or, on pairs, to embeddings; from
+            images, or from features where a part of the backbone is frozen.
         with_embedding: The same to embeddings and scores.
         frozen: From images to features, or None.
+        loss: What `model` is trained with.
     """
 
     model: keras.Model
     with_embedding: keras.Model
     frozen: keras.Model | None
+    loss: keras.losses.Loss
 
 
 class Trainer:
     """Trains methods on one data set under the same conditions.
 
-    For one seed all methods have the same first weights of the backbone, the
-    same order of images and the same augmentation.
+    For one seed all methods have the same first weights of the backbone and
+    the same augmentation and, but for those on pairs, the same order of images.
 
     Args:
         options: The command line.
@@ -89,12 +95,17 @@ class Trainer:
         Raises:
             RunError: If the training diverges.
         """
-        model, with_embedding, frozen = self.build(method, seed)
+        model, with_embedding, frozen, loss = self.build(method, seed)
         train, test = self._batches(method, frozen, seed)
+        on_pairs = method in ON_PAIRS
+        with self._scope():
+            self._compile(model, loss, len(train), classifies=not on_pairs)
         started = time.perf_counter()
         history = model.fit(
             train,
-            validation_data=test,
+            # Test batches have no pairs to speak of: a loss on them would be
+            # noise.
+            validation_data=None if on_pairs else test,
             epochs=self._options.epochs,
             shuffle=False,  # The batches are shuffled already.
             verbose=0,
@@ -109,7 +120,7 @@ class Trainer:
                 f"{method}, seed {seed}: the loss became NaN or infinite in "
                 f"epoch {len(history['loss'])}; lower --lr"
             )
-        if method in ON_PAIRS:
+        if on_pairs:
             self._set_class_means(with_embedding, frozen)
         embeddings, scores = with_embedding.predict(test, verbose=0)
         labels = np.concatenate([np.asarray(y) for _, y in test])
@@ -123,14 +134,14 @@ class Trainer:
         # The frozen part and the tail share the backbone's layers: put on the
         # images, the trained ones make a model that needs neither cache.
         whole = model
-        if method in ON_PAIRS:
+        if on_pairs:
             whole = keras.Model(with_embedding.input, with_embedding.outputs[1])
         if frozen is not None:
             whole = keras_finegrain.Model(frozen.input, whole(frozen.output))
         return Run(figures, history, whole, embeddings, labels)
 
     def build(self, method: str, seed: int) -> Models:
-        """Builds and compiles the models of one run."""
+        """Builds the models of one run."""
         options = self._options
         with self._scope():
             keras.utils.set_random_seed(seed)
@@ -148,10 +159,7 @@ class Trainer:
             with_embedding = keras.Model(
                 tail.input, [head.embedding, head.scores]
             )
-            self._compile(
-                model, head.loss, classifies=head.trained is head.scores
-            )
-        return Models(model, with_embedding, frozen)
+        return Models(model, with_embedding, frozen, head.loss)
 
     def _backbone(self) -> keras.Model:
         options = self._options
@@ -177,12 +185,13 @@ class Trainer:
             train = FeatureBatches(
                 *self._features["train"], self._options.batch_size
             )
-        embeddings, _ = with_embedding.predict(train, verbose=0)
-        labels = np.concatenate(
-            [np.asarray(train[i][1]) for i in range(len(train))]
-            if isinstance(train, FeatureBatches)
-            else [np.asarray(y) for _, y in train]
-        )
+        batches, batch_labels = [], []
+        for inputs, labels in train:
+            inputs = np.asarray(inputs)
+            batches.append(with_embedding.predict_on_batch(inputs)[0])
+            batch_labels.append(np.asarray(labels))
+        embeddings = np.concatenate(batches)
+        labels = np.concatenate(batch_labels)
         length = np.linalg.norm(embeddings, axis=1, keepdims=True)
         directions = embeddings / np.maximum(length, 1e-12)
         means = [
@@ -192,10 +201,15 @@ class Trainer:
         with_embedding.get_layer("head").centers.assign(np.stack(means))
 
     def _compile(
-        self, model: keras.Model, loss: keras.losses.Loss, *, classifies: bool
+        self,
+        model: keras.Model,
+        loss: keras.losses.Loss,
+        steps: int,
+        *,
+        classifies: bool,
     ) -> None:
+        """Compiles it for epochs of so many steps."""
         options = self._options
-        steps = math.ceil(self._data.train_size / options.batch_size)
         optimizer = keras.optimizers.AdamW(
             keras.optimizers.schedules.CosineDecay(
                 options.lr, steps * options.epochs
@@ -222,7 +236,7 @@ class Trainer:
     ) -> tuple[Any, Any]:
         """What a method trains on, and is tested on."""
         options = self._options
-        per_class = options.images_per_class if method in ON_PAIRS else None
+        per_class = images_per_class(method, options)
         if frozen is not None:
             if not self._features:
                 self._features = self._compute_features(frozen)

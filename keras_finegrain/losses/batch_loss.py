@@ -2,14 +2,18 @@
 
 from typing import Any
 
-import keras
+from keras import ops
 
-from keras_finegrain._math import at_least_float32
 from keras_finegrain._typing import Tensor
-from keras_finegrain.distribution import gather, gather_with_gradient
+from keras_finegrain.distribution import (
+    gather,
+    gather_with_gradient,
+    num_replicas,
+)
+from keras_finegrain.losses.labelled_loss import LabelledLoss
 
 
-class BatchLoss(keras.losses.Loss):
+class BatchLoss(LabelledLoss):
     """Base of the losses that are not a mean over single samples.
 
     Such a loss compares the samples of a batch with one another. On replicas
@@ -19,47 +23,34 @@ class BatchLoss(keras.losses.Loss):
 
     Args:
         name: Name of the loss.
-        reduction: As in `keras.losses.Loss`; the loss is one number already,
-            and `"none"` leaves it `(1,)`.
-        dtype: As in `keras.losses.Loss`; never below float32, in which labels
-            up to 2²⁴ are exact.
+        **kwargs: `dtype` of `keras.losses.Loss`, and `reduction`: the loss is
+            one number already, which `"none"` leaves on an axis, `(1,)`.
     """
-
-    def __init__(
-        self,
-        name: str,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
-    ) -> None:
-        if dtype is None or isinstance(dtype, str):
-            # Keras casts `y_true` to the dtype of the loss.
-            dtype = at_least_float32(dtype or keras.config.floatx())
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-
-    @property
-    def who(self) -> str:
-        """How error messages call this loss."""
-        return type(self).__name__
 
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None
     ) -> Tensor:
-        """The loss of a batch, a scalar."""
+        """The loss of the global batch, a scalar."""
         if sample_weight is not None:
             raise ValueError(
                 f"{self.who}: sample_weight and class_weight have no meaning "
                 "for a loss that compares the samples of a batch with one "
                 "another, received weights. Leave them out, or draw the "
-                "samples as often as they should count."
+                "samples as often as they should count; for a model with "
+                "several outputs pass None for this one, as in "
+                "`sample_weight={'embedding': None, ...}`."
             )
-        return super().__call__(y_true, y_pred)
+        y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
+        # Not in the dtype of the loss, as Keras has it: two labels above 2²⁴
+        # would be one in float32.
+        loss = self.call(ops.convert_to_tensor(y_true), y_pred)
+        # Each replica holds the whole loss, and Keras adds them up.
+        loss = loss / num_replicas()
+        return loss[None] if self.reduction in (None, "none") else loss
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """The loss of the global batch `(1,)`."""
-        loss = self.loss_of_batch(gather(y_true), gather_with_gradient(y_pred))
-        # One number on an axis: of a scalar Keras would not take the share of
-        # each replica.
-        return loss[None]
+        """The loss of the global batch, a scalar."""
+        return self.loss_of_batch(gather(y_true), gather_with_gradient(y_pred))
 
     def loss_of_batch(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of the global batch.

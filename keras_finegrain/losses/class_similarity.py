@@ -3,16 +3,15 @@
 import copy
 from typing import Any
 
-import keras
 from keras import ops
 
-from keras_finegrain._math import at_least_float32
 from keras_finegrain._typing import Tensor
-from keras_finegrain.distribution import compiled_mean, on_several_replicas
+from keras_finegrain.distribution import compiled_mean, num_replicas
 from keras_finegrain.labels import check_range, in_range, to_range
+from keras_finegrain.losses.labelled_loss import LabelledLoss
 
 
-class ClassSimilarityLoss(keras.losses.Loss):
+class ClassSimilarityLoss(LabelledLoss):
     """Base of the losses that compare samples with classes.
 
     Labels come as integers or one-hot, are checked where they can be read, and
@@ -20,34 +19,16 @@ class ClassSimilarityLoss(keras.losses.Loss):
     is that of the global batch, however unequal the replicas' shares are.
 
     Args:
-        reduction: As in `keras.losses.Loss`.
         name: Name of the loss.
-        dtype: As in `keras.losses.Loss`; never below float32, in which labels
-            up to 2²⁴ are exact.
+        **kwargs: `reduction` and `dtype` of `keras.losses.Loss`.
     """
-
-    def __init__(
-        self,
-        name: str,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = None,
-    ) -> None:
-        if dtype is None or isinstance(dtype, str):
-            # Keras casts `y_true` to the dtype of the loss.
-            dtype = at_least_float32(dtype or keras.config.floatx())
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-
-    @property
-    def who(self) -> str:
-        """How error messages call this loss."""
-        return type(self).__name__
 
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None
     ) -> Tensor:
         """The loss of a batch: of the global one, where replicas share it."""
         averages = self.reduction in ("sum_over_batch_size", "mean")
-        if not (averages and on_several_replicas()):
+        if not averages or num_replicas() == 1:
             return super().__call__(y_true, y_pred, sample_weight)
         each = copy.copy(self)
         each.reduction = "none"

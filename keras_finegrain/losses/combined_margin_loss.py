@@ -51,7 +51,8 @@ class CombinedMarginLoss(MarginSoftmaxLoss):
 
     Args:
         scale: s > 0. Default 64, that of the ArcFace paper.
-        angle_factor: m₁, at least 1 or a little below, above 0. Default 1.
+        angle_factor: m₁, above 0. Default 1. Below 1 it is no margin: it takes
+            an m₂ or m₃ that outweighs it.
         angle_margin: m₂ in radians, in [0, π/2]. Default 0.3.
         cosine_margin: m₃ in [0, 2). Default 0.2. The three defaults are the
             ArcFace paper's first combination, CM1; its other one is

@@ -37,8 +37,9 @@ def pairwise_distances(embeddings: Tensor, metric: str) -> Tensor:
             1 − cos(a, b).
 
     Returns:
-        Tensor `(batch, batch)`, 0 on the diagonal. Where two embeddings
-        coincide to the dtype's precision the gradient of their distance is 0.
+        Tensor `(batch, batch)`, 0 on the diagonal. Where it comes out as 0 so
+        does its gradient. Of embeddings nearer than about √ε times their
+        length, ε the dtype's precision, "L2" is rounding.
     """
     if metric == "angular":
         distances = 1.0 - pairwise_cosines(embeddings)
@@ -50,11 +51,12 @@ def pairwise_distances(embeddings: Tensor, metric: str) -> Tensor:
     distances = ops.where(same_sample(distances), 0.0, distances)
     if metric == "angular":
         return distances
-    apart = distances > 0.0
+    # (This way round NaN stays NaN.)
+    coincide = distances <= 0.0
     if metric == "L2":
         # Before and after the root: its gradient at 0 is not finite.
-        distances = ops.sqrt(ops.where(apart, distances, 1.0))
-    return ops.where(apart, distances, 0.0)
+        distances = ops.sqrt(ops.where(coincide, 1.0, distances))
+    return ops.where(coincide, 0.0, distances)
 
 
 def same_sample(pairs: Tensor) -> Tensor:
@@ -79,7 +81,7 @@ class EmbeddingLoss(BatchLoss):
     """Base of the losses that compare the embeddings of a batch in pairs.
 
     The model's output is the embedding. On several replicas the batch is the
-    global one. Time and memory O(batch²).
+    global one. Memory O(batch²).
 
     Args:
         name: Name of the loss.
@@ -95,7 +97,10 @@ class EmbeddingLoss(BatchLoss):
                 "feature map first, for instance with "
                 "keras.layers.GlobalAveragePooling2D()."
             )
-        return self.loss_of_pairs(self._integers(y_true, y_pred), y_pred)
+        loss = self.loss_of_pairs(self._integers(y_true, y_pred), y_pred)
+        # A mask may have left them out: divergence has to show.
+        finite = ops.all(ops.isfinite(y_pred))
+        return ops.where(finite, loss, float("nan"))
 
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """The loss of the global batch.
@@ -105,7 +110,7 @@ class EmbeddingLoss(BatchLoss):
             embeddings: `(batch, dim)`.
 
         Returns:
-            Scalar; 0 for a batch that has nothing to compare.
+            Scalar.
         """
         raise NotImplementedError
 

@@ -86,7 +86,7 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
         self.scale = number(self.who, "scale", scale, above=0)
 
     def with_margin(self, cosine: Tensor) -> Tensor:
-        """ψ(S_y), never above S_y.
+        """ψ(S_y).
 
         Args:
             cosine: S_y `(batch,)`.

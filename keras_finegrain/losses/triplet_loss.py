@@ -162,8 +162,8 @@ class TripletSemiHardLoss(_TripletLoss):
         L = mean of max(0, d_ap − d_an + m)
 
     where n is the nearest sample of another class that is further from a than
-    p is, or the furthest one if none is. `TensorFlow Addons`' loss of this
-    name, with its numbers.
+    p is, or the furthest one if none is. TensorFlow Addons' loss of this name,
+    with its numbers: in a batch of one class d_an is 0.
 
     Args:
         margin: m, at least 0. Default 1, that of TensorFlow Addons; FaceNet
@@ -221,8 +221,9 @@ class TripletHardLoss(_TripletLoss):
         L = mean of max(0, d_ap − d_an + m)
 
     or, with `soft`, of log(1 + e^{d_ap − d_an}), which goes on to pull where
-    the margin is met. `TensorFlow Addons`' loss of this name, with its
-    numbers.
+    the margin is met. TensorFlow Addons' loss of this name, with its numbers:
+    a sample without another of its class counts with d_ap = 0, and in a batch
+    of one class d_an is the greatest distance.
 
     Args:
         margin: m, at least 0. Default 1, that of TensorFlow Addons. Not used
@@ -265,7 +266,11 @@ class TripletHardLoss(_TripletLoss):
         **kwargs: Any,
     ) -> None:
         super().__init__(margin, distance_metric, name, **kwargs)
-        self.soft = bool(soft)
+        if not isinstance(soft, bool):
+            raise ValueError(
+                f"{self.who}: soft must be True or False, received {soft!r}."
+            )
+        self.soft = soft
 
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """L of the global batch, a scalar."""

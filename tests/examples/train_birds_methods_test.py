@@ -39,6 +39,7 @@ def test_every_name_builds_a_head_whose_loss_takes_what_it_is_given(options):
     assert built["arcface"] is built["subcenter_arcface"]
     assert built["soft_triple"] is built["hard_triple"]
     assert built["triplet_hard"] is built["triplet_soft"]
+    # (As softmax, center and mc share Keras's cross-entropy.)
     assert len(set(built.values())) == len(METHODS) - 5
 
 
@@ -109,6 +110,50 @@ def test_the_saved_model_classifies_by_the_nearest_class_mean(run, folder):
     means = np.stack([embeddings[labels == c].mean(0) for c in range(3)])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     np.testing.assert_allclose(scores, embeddings @ means.T, atol=1e-5)
+
+
+def test_the_learning_rate_falls_over_the_steps_that_there_are(
+    folder, command, small_weights
+):
+    import contextlib
+
+    from birds_lib.arguments import parse_arguments
+    from birds_lib.training import Trainer
+
+    from keras_finegrain import datasets
+
+    # Six images of each of three classes in fives are two groups each, and
+    # three batches of two groups; without balance they would be two of ten.
+    options = parse_arguments(
+        [
+            *("--dataset", str(folder), "--image-size", "16"),
+            *("--epochs", "2", "--batch-size", "10", "--lr", "0.01"),
+            *("--images-per-class", "5", "--output", "unused"),
+        ]
+    )
+    data = datasets.load(folder)
+    trainer = Trainer(options, data, contextlib.nullcontext)
+    rates = {}
+
+    class LastRate(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            rates[batch] = float(self.model.optimizer.learning_rate)
+
+    build = trainer.build
+
+    def observed(method, seed):
+        models = build(method, seed)
+        fit = models.model.fit
+        models.model.fit = lambda *args, callbacks, **kwargs: fit(
+            *args, callbacks=[*callbacks, LastRate()], **kwargs
+        )
+        return models
+
+    trainer.build = observed
+    trainer.train("triplet", 0)
+    assert max(rates) == 2
+    last = rates[2]
+    assert 0 < last < 0.01 * 0.1
 
 
 def test_a_frozen_backbone_feeds_balanced_batches_from_its_cache(

@@ -154,6 +154,8 @@ def test_labels_above_2048_are_exact_in_low_precision(loss, dtype):
     similarity = np.full((2, 5000), -1.0, "float32")
     similarity[[0, 1], [2049, 4097]] = 1.0
     low = changed(loss, dtype=dtype)
+    policy = changed(loss, dtype=keras.DTypePolicy("mixed_float16"))
+    assert low.dtype == policy.dtype == "float32"
     similarity = ops.cast(similarity, dtype or "float16")
     right = eager(low, np.array([2049, 4097]), similarity)
     wrong = eager(low, np.array([2048, 4096]), similarity)
@@ -329,7 +331,12 @@ def test_fit_learns_under_it(loss):
     assert accuracy > 0.9
 
 
-def test_the_head_and_a_layer_that_disagree_are_found():
+@pytest.mark.parametrize(
+    "loss",
+    [losses.ProxyAnchorLoss(), [losses.ArcFaceLoss()]],
+    ids=["alone", "in_a_list"],
+)
+def test_the_head_and_a_layer_that_disagree_are_found(loss):
     model = keras_finegrain.Sequential(
         [
             keras.Input((8,)),
@@ -337,6 +344,6 @@ def test_the_head_and_a_layer_that_disagree_are_found():
             keras_finegrain.CosineSimilarity(3),
         ]
     )
-    model.compile("sgd", losses.ProxyAnchorLoss())
+    model.compile("sgd", loss)
     with pytest.raises(ValueError, match="Make them agree"):
         model.fit(np.ones((4, 8)), np.array([0, 1, 2, 0]), verbose=0)

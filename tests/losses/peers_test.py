@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from keras import ops
 from pytorch_metric_learning import distances as peer_distances
 from pytorch_metric_learning import losses as peers
 from pytorch_metric_learning import miners
@@ -270,21 +269,13 @@ def test_over_pairs_it_equals_the_peers_loss(name, batch, classes, dim, dtype):
         {**ours.get_config(), "reduction": "none", "dtype": dtype}
     )
     embeddings, _, labels = classified(batch, classes, dim, seed=batch)
+    expected = peer_value_and_gradients(make_peer(), None, embeddings, labels)
+    # A grid over batches whose losses are all 0 would show nothing.
+    assert expected[0] > 0
     assert_same(
         value_and_gradients(
             lambda x: mean_of(ours, labels, x), [embeddings.astype(dtype)]
         ),
-        peer_value_and_gradients(make_peer(), None, embeddings, labels),
+        expected,
         dtype,
     )
-
-
-def test_a_case_of_the_grid_is_not_trivial():
-    """A grid over batches whose losses are all 0 would show nothing."""
-    for name, (_, make_peer) in PAIRS.items():
-        embeddings, _, labels = classified(12, 3, 4, seed=12)
-        value, (gradient,) = peer_value_and_gradients(
-            make_peer(), None, embeddings, labels
-        )
-        assert value > 0, name
-        assert ops.any(gradient != 0), name

@@ -1,0 +1,37 @@
+"""What all losses of this package have in common."""
+
+from typing import Any
+
+import keras
+
+from keras_finegrain._math import at_least_float32
+
+
+class LabelledLoss(keras.losses.Loss):
+    """Base of the losses: one that computes in float32 or wider.
+
+    Args:
+        name: Name of the loss.
+        reduction: As in `keras.losses.Loss`.
+        dtype: As in `keras.losses.Loss`, a dtype policy included; never below
+            float32. (Keras casts labels to the dtype of the loss, and float16
+            holds none above 2,048.)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        policy = keras.dtype_policies.get(dtype or keras.config.floatx())
+        super().__init__(
+            name=name,
+            reduction=reduction,
+            dtype=at_least_float32(policy.compute_dtype),
+        )
+
+    @property
+    def who(self) -> str:
+        """How error messages call this loss."""
+        return type(self).__name__
