@@ -154,7 +154,9 @@ SCENARIOS = {
         "float32",
     ),
     "triplets_ragged": (
-        lambda: batch_loss(keras_finegrain.losses.TripletHardLoss(soft=True)),
+        lambda: batch_loss(
+            keras_finegrain.losses.TripletHardLoss(soft=True, reduction="sum")
+        ),
         2 * BATCH + 9,
         "float32",
     ),
