@@ -1,10 +1,16 @@
-"""Recall@k against a brute-force count and at its corners."""
+"""The figures of retrieval against their peers and at their corners."""
+
+import warnings
 
 import keras
 import numpy as np
 import pytest
+import torch
+from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+from pytorch_metric_learning.utils.inference import CustomKNN
 
-from keras_finegrain.metrics import recall_at_k
+from keras_finegrain.metrics import map_at_r, r_precision, recall_at_k
 
 
 def brute_force_recall(embeddings, labels, k):
@@ -33,6 +39,58 @@ def test_equals_a_count_by_sorting_for_every_chunk_size(k, chunk_size):
 
     assert recall == pytest.approx(brute_force_recall(embeddings, labels, k))
     assert 0.0 < recall < 1.0
+
+
+class WholeRanking(CustomKNN):
+    """The peer's own search, in float64."""
+
+    def __init__(self):
+        super().__init__(LpDistance(normalize_embeddings=False))
+
+
+@pytest.mark.parametrize("classes", [3, 12, 80])
+@pytest.mark.parametrize("chunk_size", [7, 1000])
+def test_equals_the_peers_figures_lone_samples_included(classes, chunk_size):
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, classes, 90)
+    embeddings = rng.normal(size=(90, 5)) + 0.5 * labels[:, None]
+    peer = AccuracyCalculator(
+        include=(
+            "precision_at_1",
+            "r_precision",
+            "mean_average_precision_at_r",
+        ),
+        k="max_bin_count",
+        knn_func=WholeRanking(),
+        kmeans_func=None,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = peer.get_accuracy(
+            torch.tensor(embeddings), torch.tensor(labels)
+        )
+
+    arguments = {"distance": "euclidean", "chunk_size": chunk_size}
+    ours = {
+        "precision_at_1": recall_at_k(embeddings, labels, **arguments),
+        "r_precision": r_precision(embeddings, labels, **arguments),
+        "mean_average_precision_at_r": map_at_r(
+            embeddings, labels, **arguments
+        ),
+    }
+    assert ours == pytest.approx(expected, rel=1e-12)
+    assert 0 < ours["mean_average_precision_at_r"] < ours["r_precision"] < 1
+
+
+def test_perfect_and_useless_embeddings_score_one_and_zero():
+    labels = np.repeat(np.arange(4), 5)
+    for figure in (r_precision, map_at_r):
+        assert figure(np.eye(4)[labels], labels) == 1.0
+        assert figure(np.ones((20, 3)), labels) == 0.0
+        with pytest.raises(ValueError, match=f"{figure.__name__}: .*two samp"):
+            figure(np.ones((4, 2)), np.arange(4))
+        with pytest.raises(ValueError, match="received 'manhattan'"):
+            figure(np.ones((20, 3)), labels, distance="manhattan")
 
 
 def test_cosine_ignores_the_length_of_an_embedding():
