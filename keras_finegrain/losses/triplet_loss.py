@@ -163,7 +163,8 @@ class TripletSemiHardLoss(_TripletLoss):
 
     where n is the nearest sample of another class that is further from a than
     p is, or the furthest one if none is. TensorFlow Addons' loss of this name,
-    with its numbers: in a batch of one class d_an is 0.
+    with its numbers: in a batch of one class d_an is 0. (Without any pair it
+    is 0 here, and NaN there.)
 
     Args:
         margin: m, at least 0. Default 1, that of TensorFlow Addons; FaceNet

@@ -48,6 +48,7 @@ def addons_semi_hard(distances, labels, margin):
 
     Each of its masked extremes is the extreme over the whole axis where the
     mask is empty: that of 0 after a shift by the row's maximum or minimum.
+    (Without any pair it divides 0 by 0; ours is 0 there.)
     """
     total, pairs = 0.0, 0
     for a in range(len(labels)):
