@@ -46,10 +46,7 @@ def scope_maker():
     if REPLICAS * WORKERS == 1:
         return contextlib.nullcontext
     if keras.backend.backend() == "jax":
-        keras.distribution.set_distribution(
-            keras.distribution.DataParallel(auto_shard_dataset=False)
-        )
-        return contextlib.nullcontext
+        return data_parallel
     import tensorflow as tf
 
     if WORKERS > 1:
@@ -61,6 +58,14 @@ def scope_maker():
     return tf.distribute.MirroredStrategy(
         [f"CPU:{index}" for index in range(REPLICAS)]
     ).scope
+
+
+def data_parallel():
+    """Sets the distribution, which Keras forgets with the session."""
+    keras.distribution.set_distribution(
+        keras.distribution.DataParallel(auto_shard_dataset=False)
+    )
+    return contextlib.nullcontext()
 
 
 def data(count):
@@ -246,6 +251,8 @@ def run(model, count):
     images, labels = data(count)
     batch = BATCH
     if keras.backend.backend() == "jax":
+        distributed = keras.distribution.distribution() is not None
+        assert distributed == (REPLICAS * WORKERS > 1)
         # Each process is given its own share of a batch. (TensorFlow shares
         # out a data set by itself.)
         images, labels = images[WORKER::WORKERS], labels[WORKER::WORKERS]
