@@ -6,14 +6,11 @@ import keras
 
 from keras_finegrain._checks import number
 from keras_finegrain._typing import Tensor
-from keras_finegrain.losses.margin_softmax import (
-    MarginSoftmaxLoss,
-    true_similarity,
-)
+from keras_finegrain.losses.cos_face_loss import CosFaceLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
-class CenterContrastiveLoss(MarginSoftmaxLoss):
+class CenterContrastiveLoss(CosFaceLoss):
     """Contrast with all class centers, and the distance to the own one.
 
     With the similarities S of `keras_finegrain.CosineSimilarity`, whose
@@ -63,26 +60,15 @@ class CenterContrastiveLoss(MarginSoftmaxLoss):
         name: str = "center_contrastive_loss",
         **kwargs: Any,
     ) -> None:
-        super().__init__(scale, name, **kwargs)
-        self.margin = number(self.who, "margin", margin, at_least=0, below=2)
+        super().__init__(scale, margin, name, **kwargs)
         self.center_weight = number(
             self.who, "center_weight", center_weight, at_least=0
         )
 
-    def with_margin(self, cosine: Tensor) -> Tensor:
-        """S_y − m."""
-        return cosine - self.margin
-
-    def loss_of(self, target: Tensor, similarities: Tensor) -> Tensor:
-        """The loss of each sample `(batch,)`."""
-        squared_distance = 2.0 - 2.0 * true_similarity(similarities, target)
-        contrast = super().loss_of(target, similarities)
-        return contrast + self.center_weight * squared_distance
+    def beside(self, cosine: Tensor) -> Tensor:
+        """λ ‖x − w_y‖² = λ (2 − 2 S_y)."""
+        return self.center_weight * (2.0 - 2.0 * cosine)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "margin": self.margin,
-            "center_weight": self.center_weight,
-        }
+        return {**super().get_config(), "center_weight": self.center_weight}

@@ -13,6 +13,7 @@ from keras_finegrain.losses.class_similarity import ClassSimilarityLoss
 def margin_crossentropy(
     similarities: Tensor,
     target: Tensor,
+    is_true: Tensor,
     target_similarity: Tensor,
     scale: float,
     log_weights: Tensor | float = 0.0,
@@ -24,7 +25,9 @@ def margin_crossentropy(
     Args:
         similarities: S `(batch, num_classes)`.
         target: One-hot labels `(batch, num_classes)`, same dtype. Soft labels
-            are mixed, with the margin on the largest class.
+            are mixed.
+        is_true: Where the true class's similarity stands, bool `(batch,
+            num_classes)`.
         target_similarity: ψ(S_y) `(batch,)`.
         scale: s.
         log_weights: The logarithm of how many classes each stands for
@@ -33,9 +36,7 @@ def margin_crossentropy(
     Returns:
         Tensor `(batch,)`.
     """
-    replaced = ops.where(
-        is_true_class(target), target_similarity[:, None], similarities
-    )
+    replaced = ops.where(is_true, target_similarity[:, None], similarities)
     logits = scale * replaced + log_weights
     return ops.logsumexp(logits, axis=-1) * ops.sum(target, axis=-1) - ops.sum(
         target * logits, axis=-1
@@ -43,26 +44,34 @@ def margin_crossentropy(
 
 
 def is_true_class(target: Tensor) -> Tensor:
-    """Which class each row of one-hot labels names, bool of their shape."""
+    """Which class each row of labels names, bool of their shape.
+
+    Args:
+        target: One-hot labels `(batch, num_classes)`; soft ones name their
+            largest class.
+
+    Returns:
+        bool tensor `(batch, num_classes)`, true once in each row.
+    """
     classes = ops.arange(target.shape[-1], dtype="int32")
     return ops.equal(
         ops.cast(ops.argmax(target, axis=-1), "int32")[:, None], classes
     )
 
 
-def true_similarity(similarities: Tensor, target: Tensor) -> Tensor:
+def true_similarity(similarities: Tensor, is_true: Tensor) -> Tensor:
     """S_y, each row's similarity to its own class.
 
     (A masked sum: where the classes are sharded, as nothing is gathered.)
 
     Args:
         similarities: S `(batch, num_classes)`.
-        target: One-hot labels `(batch, num_classes)`.
+        is_true: Where it stands, bool `(batch, num_classes)`.
 
     Returns:
         Tensor `(batch,)`.
     """
-    return ops.sum(ops.where(is_true_class(target), similarities, 0.0), axis=-1)
+    return ops.sum(ops.where(is_true, similarities, 0.0), axis=-1)
 
 
 class MarginSoftmaxLoss(ClassSimilarityLoss):
@@ -98,19 +107,35 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
 
     def loss_of(self, target: Tensor, similarities: Tensor) -> Tensor:
         """The loss of each sample `(batch,)`."""
+        is_true = is_true_class(target)
+        cosine = true_similarity(similarities, is_true)
         scope = current_scope()
         log_weights: Tensor | float = 0.0
         if scope is not None and scope.sampled is not None:
             log_weights = ops.cast(
                 scope.sampled.log_weights, similarities.dtype
             )
-        return margin_crossentropy(
+        crossentropy = margin_crossentropy(
             similarities,
             target,
-            self.with_margin(true_similarity(similarities, target)),
+            is_true,
+            self.with_margin(cosine),
             self.scale,
             log_weights,
         )
+        return crossentropy + self.beside(cosine)
+
+    def beside(self, cosine: Tensor) -> Tensor | float:
+        """What is added to the cross-entropy: nothing here.
+
+        Args:
+            cosine: S_y `(batch,)`.
+
+        Returns:
+            Tensor `(batch,)`, or 0.
+        """
+        del cosine
+        return 0.0
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

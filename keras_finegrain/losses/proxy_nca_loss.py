@@ -8,10 +8,8 @@ from keras import ops
 from keras_finegrain._checks import number
 from keras_finegrain._typing import Tensor
 from keras_finegrain.losses.class_similarity import ClassSimilarityLoss
-from keras_finegrain.losses.margin_softmax import (
-    MarginSoftmaxLoss,
-    is_true_class,
-)
+from keras_finegrain.losses.margin_softmax import is_true_class
+from keras_finegrain.losses.norm_face_loss import NormFaceLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -76,7 +74,7 @@ class ProxyNCALoss(ClassSimilarityLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
-class ProxyNCAPlusPlusLoss(MarginSoftmaxLoss):
+class ProxyNCAPlusPlusLoss(NormFaceLoss):
     """Proxy-NCA++: the probability of the own proxy, at a low temperature.
 
     With the similarities S of `keras_finegrain.CosineSimilarity`, whose
@@ -128,10 +126,6 @@ class ProxyNCAPlusPlusLoss(MarginSoftmaxLoss):
             type(self).__name__, "temperature", temperature, above=0
         )
         super().__init__(2.0 / self.temperature, name, **kwargs)
-
-    def with_margin(self, cosine: Tensor) -> Tensor:
-        """S_y itself."""
-        return cosine
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
