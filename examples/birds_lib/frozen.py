@@ -19,9 +19,8 @@ class FeatureBatches(keras.utils.PyDataset):
         batch_size: Samples in a batch.
         seed: Seed of order and views; None for testing: the first view, in
             order.
-        images_per_class: None, or M: every batch then has M samples of each
-            of its classes, and an epoch shows some samples twice. Needs a
-            seed.
+        balanced: None, or the classes of a batch and the samples of each: an
+            epoch then shows some samples twice. Needs a seed.
     """
 
     def __init__(
@@ -30,15 +29,12 @@ class FeatureBatches(keras.utils.PyDataset):
         labels: np.ndarray,
         batch_size: int,
         seed: int | None = None,
-        images_per_class: int | None = None,
+        balanced: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self._images_per_class = images_per_class
-        if images_per_class is not None:
-            self._classes_per_batch = min(
-                batch_size // images_per_class, len(np.unique(labels))
-            )
-            batch_size = self._classes_per_batch * images_per_class
+        self._balanced = balanced
+        if balanced is not None:
+            batch_size = math.prod(balanced)
         self._views = views
         self._labels = labels
         self._batch_size = batch_size
@@ -59,14 +55,11 @@ class FeatureBatches(keras.utils.PyDataset):
         """Draws the order and the views of the next epoch."""
         if self._rng is None:
             return
-        if self._images_per_class is None:
+        if self._balanced is None:
             self._samples = self._rng.permutation(len(self._labels))
         else:
             self._samples = plan_epoch(
-                self._labels,
-                self._classes_per_batch,
-                self._images_per_class,
-                self._rng,
+                self._labels, *self._balanced, self._rng
             ).ravel()
         self._view = self._rng.integers(
             len(self._views), size=len(self._labels)

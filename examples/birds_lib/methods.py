@@ -196,12 +196,15 @@ def check_channels(
         )
 
 
-def images_per_class(method: str, options: argparse.Namespace) -> int | None:
-    """How many images of a class a batch holds; None for any number."""
+def balanced_batch(
+    method: str, options: argparse.Namespace, num_classes: int
+) -> tuple[int, int] | None:
+    """How many classes a batch holds, and images of each; None for any."""
     if method not in ON_PAIRS:
         return None
     # An N-pair is an anchor and its positive: more would not be used.
-    return 2 if method == "n_pairs" else options.images_per_class
+    images = 2 if method == "n_pairs" else options.images_per_class
+    return min(options.batch_size // images, num_classes), images
 
 
 def check_losses(
@@ -213,10 +216,10 @@ def check_losses(
     """Raises `RunError` for what a method cannot be trained with."""
     for method in methods:
         build_loss(method, options)
-        per_class = images_per_class(method, options)
-        if per_class is None:
+        balanced = balanced_batch(method, options, num_classes)
+        if balanced is None:
             continue
-        in_batch = min(options.batch_size // per_class, num_classes)
+        in_batch, per_class = balanced
         if in_batch < 2:
             raise RunError(
                 f"--batch-size {options.batch_size}: --method {method} needs "

@@ -16,8 +16,8 @@ from birds_lib.frozen import FeatureBatches, compute_features
 from birds_lib.methods import (
     HEAD_WEIGHTS,
     ON_PAIRS,
+    balanced_batch,
     build_head,
-    images_per_class,
 )
 from birds_lib.progress import Progress
 from keras_finegrain import datasets
@@ -236,7 +236,7 @@ class Trainer:
     ) -> tuple[Any, Any]:
         """What a method trains on, and is tested on."""
         options = self._options
-        per_class = images_per_class(method, options)
+        balanced = balanced_batch(method, options, self._data.num_classes)
         if frozen is not None:
             if not self._features:
                 self._features = self._compute_features(frozen)
@@ -245,11 +245,11 @@ class Trainer:
                     *self._features["train"],
                     options.batch_size,
                     seed=seed,
-                    images_per_class=per_class,
+                    balanced=balanced,
                 ),
                 FeatureBatches(*self._features["test"], options.batch_size),
             )
-        if per_class is None:
+        if balanced is None:
             train = datasets.batches(
                 self._data.train,
                 image_size=options.image_size,
@@ -263,10 +263,8 @@ class Trainer:
             train = datasets.balanced_batches(
                 self._data.train,
                 image_size=options.image_size,
-                classes_per_batch=min(
-                    options.batch_size // per_class, self._data.num_classes
-                ),
-                images_per_class=per_class,
+                classes_per_batch=balanced[0],
+                images_per_class=balanced[1],
                 augment=options.augment,
                 seed=seed,
             )

@@ -178,7 +178,7 @@ def test_balanced_features_hold_every_sample_and_the_classes_asked_for(command):
     labels = np.array([0] * 7 + [1] * 5 + [2] * 4)
     views = np.arange(2 * 16).reshape(2, 16, 1)
     batches = FeatureBatches(
-        views, labels, batch_size=5, seed=0, images_per_class=2
+        views, labels, batch_size=5, seed=0, balanced=(2, 2)
     )
     epochs = []
     for _ in range(2):
