@@ -1,13 +1,48 @@
 """What every figure over a set of embeddings asks of its input."""
 
+import dataclasses
 from typing import Any
 
 import keras
 import numpy as np
 
-# Rows compared with the whole set at a time. 1024 rows against 100,000
-# samples are 800 MB of float64 distances: the most a laptop should be asked.
-CHUNK_SIZE = 1024
+# Rows compared with the whole set at a time. 256 rows against 100,000
+# samples are 200 MB of float64 distances.
+CHUNK_SIZE = 256
+DISTANCES = ("cosine", "euclidean")
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalSet:
+    """Queries, and the gallery in which their neighbours are looked up.
+
+    Attributes:
+        queries: Floats `(queries, dim)`.
+        query_labels: Integers `(queries,)`.
+        gallery: Floats `(gallery, dim)`; the queries where there is no other.
+        gallery_labels: Integers `(gallery,)`, numbered as `query_labels`.
+        classes: The caller's label of each number.
+        own: Whether the gallery is the queries, so that none is its own
+            neighbour.
+    """
+
+    queries: np.ndarray
+    query_labels: np.ndarray
+    gallery: np.ndarray
+    gallery_labels: np.ndarray
+    classes: np.ndarray
+    own: bool
+
+    @property
+    def matches(self) -> np.ndarray:
+        """How many samples of a query's class it can find, `(queries,)`."""
+        counts = np.bincount(self.gallery_labels, minlength=len(self.classes))
+        return counts[self.query_labels] - int(self.own)
+
+    @property
+    def neighbours(self) -> int:
+        """How many neighbours a query has."""
+        return len(self.gallery) - int(self.own)
 
 
 def embedding_set(
@@ -29,36 +64,147 @@ def embedding_set(
         ValueError: If the shapes disagree, a label is not an integer, or an
             embedding is NaN or infinite.
     """
-    embeddings = to_numpy(embeddings)
-    labels = to_numpy(labels)
+    vectors = _checked_embeddings(caller, "embeddings", embeddings)
+    numbers = _checked_labels(caller, "labels", labels, len(vectors))
+    return vectors, np.unique(numbers, return_inverse=True)[1]
+
+
+def retrieval_set(
+    caller: str,
+    embeddings: Any,
+    labels: Any,
+    gallery_embeddings: Any,
+    gallery_labels: Any,
+    distance: str,
+) -> RetrievalSet:
+    """Checks queries and gallery.
+
+    Args:
+        caller: Name of the public function, with which errors begin.
+        embeddings: As in `embedding_set`.
+        labels: As in `embedding_set`.
+        gallery_embeddings: Likewise `(gallery, dim)`, or `None` to look the
+            queries up among themselves.
+        gallery_labels: Likewise `(gallery,)`, or `None`.
+        distance: `"cosine"`, for which all vectors are scaled to length 1, or
+            `"euclidean"`.
+
+    Raises:
+        ValueError: If anything is wrong with an argument, or no query has a
+            sample of its class in the gallery.
+    """
+    check_distance(caller, distance)
+    if (gallery_embeddings is None) != (gallery_labels is None):
+        missing = "embeddings" if gallery_embeddings is None else "labels"
+        raise ValueError(
+            f"{caller}: gallery_embeddings and gallery_labels belong together, "
+            f"received no gallery_{missing}. Pass both, or neither to search "
+            "among the queries."
+        )
+    queries = _checked_embeddings(caller, "embeddings", embeddings)
+    own_labels = _checked_labels(caller, "labels", labels, len(queries))
+    gallery, all_labels = queries, own_labels
+    own = gallery_embeddings is None
+    if not own:
+        gallery = _checked_embeddings(
+            caller, "gallery_embeddings", gallery_embeddings
+        )
+        if gallery.shape[1] != queries.shape[1]:
+            raise ValueError(
+                f"{caller}: gallery_embeddings must have the queries' dim of "
+                f"{queries.shape[1]}, received {gallery.shape[1]}. Embed both "
+                "with one model."
+            )
+        all_labels = np.concatenate(
+            [
+                own_labels,
+                _checked_labels(
+                    caller, "gallery_labels", gallery_labels, len(gallery)
+                ),
+            ]
+        )
+    classes, numbers = np.unique(all_labels, return_inverse=True)
+    if distance == "cosine":
+        # |a - b|² = 2 - 2 cos(a, b) on unit vectors: the same order.
+        queries = unit_rows(queries)
+        gallery = queries if own else unit_rows(gallery)
+    found = RetrievalSet(
+        queries,
+        numbers[: len(queries)],
+        gallery,
+        numbers[0 if own else len(queries) :],
+        classes,
+        own,
+    )
+    if not found.matches.any():
+        rule = (
+            "at least one class must have two samples"
+            if own
+            else "the gallery must have a sample of some query's class"
+        )
+        raise ValueError(
+            f"{caller}: {rule}, received {len(queries)} samples that are each "
+            "alone in their class."
+        )
+    return found
+
+
+def _checked_embeddings(caller: str, name: str, values: Any) -> np.ndarray:
+    """Finite float64 `(samples, dim)`."""
+    embeddings = to_numpy(values)
     if embeddings.ndim != 2 or embeddings.size == 0:
         raise ValueError(
-            f"{caller}: embeddings must have the shape (samples, dim) with at "
+            f"{caller}: {name} must have the shape (samples, dim) with at "
             f"least one sample, received {embeddings.shape}. Pool a feature "
             "map and flatten a batch axis first."
-        )
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.shape != (len(embeddings),):
-        raise ValueError(
-            f"{caller}: labels must have the shape ({len(embeddings)},), one "
-            f"integer an embedding, received {labels.shape}. Turn one-hot "
-            "labels into integers with labels.argmax(axis=-1)."
-        )
-    if labels.dtype.kind not in "iub":
-        raise ValueError(
-            f"{caller}: labels must be integers, received the dtype "
-            f"{labels.dtype}."
         )
     embeddings = embeddings.astype(np.float64)
     finite = np.isfinite(embeddings).all(axis=1)
     if not finite.all():
         raise ValueError(
-            f"{caller}: embeddings must be finite, received NaN or infinity "
+            f"{caller}: {name} must be finite, received NaN or infinity "
             f"in {np.sum(~finite)} of {len(finite)} rows, first in row "
             f"{np.argmin(finite)}."
         )
-    return embeddings, np.unique(labels, return_inverse=True)[1]
+    return embeddings
+
+
+def _checked_labels(
+    caller: str, name: str, values: Any, samples: int
+) -> np.ndarray:
+    """Integers `(samples,)`."""
+    labels = to_numpy(values)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != (samples,):
+        raise ValueError(
+            f"{caller}: {name} must have the shape ({samples},), one "
+            f"integer an embedding, received {labels.shape}. Turn one-hot "
+            "labels into integers with labels.argmax(axis=-1)."
+        )
+    if labels.dtype.kind not in "iub":
+        raise ValueError(
+            f"{caller}: {name} must be integers, received the dtype "
+            f"{labels.dtype}."
+        )
+    return labels
+
+
+def check_distance(caller: str, distance: str) -> None:
+    """Raises for a distance that is neither cosine nor Euclidean."""
+    if distance not in DISTANCES:
+        raise ValueError(
+            f"{caller}: distance must be 'cosine' or 'euclidean', received "
+            f"{distance!r}."
+        )
+
+
+def check_chunk_size(caller: str, chunk_size: int) -> None:
+    """Raises for a chunk of no rows."""
+    if chunk_size < 1:
+        raise ValueError(
+            f"{caller}: chunk_size must be at least 1, received {chunk_size}."
+        )
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
@@ -71,11 +217,11 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 
 def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances `(len(left), len(right))`, never negative."""
-    squared = (
-        np.einsum("id,id->i", left, left)[:, None]
-        + np.einsum("jd,jd->j", right, right)[None, :]
-        - 2.0 * (left @ right.T)
-    )
+    # In place: there is one array of this size, not three.
+    squared = left @ right.T
+    squared *= -2.0
+    squared += np.einsum("id,id->i", left, left)[:, None]
+    squared += np.einsum("jd,jd->j", right, right)[None, :]
     return np.maximum(squared, 0.0, out=squared)
 
 

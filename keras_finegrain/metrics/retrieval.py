@@ -1,16 +1,18 @@
 """How well the nearest neighbours of an embedding share its class."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from keras_finegrain._checks import positive_integer
 from keras_finegrain.metrics.embedding_set import (
     CHUNK_SIZE,
-    embedding_set,
-    squared_distances,
-    unit_rows,
+    RetrievalSet,
+    check_chunk_size,
+    retrieval_set,
 )
+from keras_finegrain.metrics.neighbourhood import Neighbourhood, neighbourhoods
 
 
 def recall_at_k(
@@ -18,6 +20,8 @@ def recall_at_k(
     labels: Any,
     k: int = 1,
     *,
+    gallery_embeddings: Any = None,
+    gallery_labels: Any = None,
     distance: str = "cosine",
     chunk_size: int = CHUNK_SIZE,
 ) -> float:
@@ -40,18 +44,21 @@ def recall_at_k(
         labels: Integers `(samples,)`.
         k: Number of neighbours that are looked at, at least 1. Defaults to 1,
             the figure that papers on fine-grained retrieval report first.
+        gallery_embeddings: Where the neighbours are looked up, `(gallery,
+            dim)`. Defaults to the samples themselves.
+        gallery_labels: Labels of the gallery, `(gallery,)`.
         distance: `"cosine"` or `"euclidean"`. Defaults to `"cosine"`, which
             compares directions and so treats a softmax classifier, whose
             embedding lengths mean little, and a normalised one alike.
         chunk_size: Queries compared at a time; memory is
-            O(chunk_size · samples). Defaults to 1024.
+            O(chunk_size · gallery). Defaults to 256.
 
     Returns:
         The recall, in [0, 1].
 
     Raises:
         ValueError: If an argument is out of its range, the shapes disagree,
-            an embedding is not finite, or every sample is alone in its class.
+            an embedding is not finite, or no sample has a match.
 
     Example:
     >>> import numpy as np
@@ -68,26 +75,82 @@ def recall_at_k(
       the test set as in [Song et al., CVPR
       2016](https://arxiv.org/abs/1511.06452).
     """
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(
-            f"recall_at_k: k must be an integer of at least 1, received {k!r}."
-        )
-    _check("recall_at_k", distance, chunk_size)
-    ranks = first_match_ranks(
-        *embedding_set("recall_at_k", embeddings, labels),
-        distance=distance,
-        chunk_size=chunk_size,
+    k = positive_integer("recall_at_k", "k", k)
+    found = retrieval_set(
+        "recall_at_k",
+        embeddings,
+        labels,
+        gallery_embeddings,
+        gallery_labels,
+        distance,
     )
-    ranks = ranks[ranks > 0]
-    if not len(ranks):
-        raise _all_alone("recall_at_k", len(embeddings))
-    return float(np.mean(ranks <= k))
+    return _mean("recall_at_k", found, lambda n: n.hit(k), k, chunk_size)
+
+
+def precision_at_k(
+    embeddings: Any,
+    labels: Any,
+    k: int = 1,
+    *,
+    gallery_embeddings: Any = None,
+    gallery_labels: Any = None,
+    distance: str = "cosine",
+    chunk_size: int = CHUNK_SIZE,
+) -> float:
+    """Share of a sample's own class among its k nearest neighbours.
+
+    ```
+    Precision@k = mean_i |{j : y_j = y_i, rank_i(j) <= k}| / k
+    ```
+
+    Precision@1 is Recall@1. In a class of fewer than k + 1 samples no query
+    can reach 1: `r_precision` asks for as many neighbours as there are. Which
+    samples count, and how ties do, is as in `recall_at_k`.
+
+    Args:
+        embeddings: Array or tensor of any backend, `(samples, dim)`.
+        labels: Integers `(samples,)`.
+        k: Number of neighbours that are looked at, at least 1 and at most as
+            many as there are. Defaults to 1.
+        gallery_embeddings: As in `recall_at_k`.
+        gallery_labels: As in `recall_at_k`.
+        distance: As in `recall_at_k`.
+        chunk_size: As in `recall_at_k`.
+
+    Returns:
+        The precision, in [0, 1].
+
+    Raises:
+        ValueError: As in `recall_at_k`, and for a k above the number of
+            neighbours.
+
+    Example:
+    >>> import numpy as np
+    >>> embeddings = np.array([[0.0], [1.0], [2.5], [3.0]])
+    >>> labels = np.array([0, 0, 0, 1])
+    >>> precision_at_k(embeddings, labels, k=2, distance="euclidean")
+    0.8333333333333334
+    """
+    found = retrieval_set(
+        "precision_at_k",
+        embeddings,
+        labels,
+        gallery_embeddings,
+        gallery_labels,
+        distance,
+    )
+    k = number_of_neighbours("precision_at_k", k, found)
+    return _mean(
+        "precision_at_k", found, lambda n: n.precision(k), k, chunk_size
+    )
 
 
 def r_precision(
     embeddings: Any,
     labels: Any,
     *,
+    gallery_embeddings: Any = None,
+    gallery_labels: Any = None,
     distance: str = "cosine",
     chunk_size: int = CHUNK_SIZE,
 ) -> float:
@@ -99,22 +162,21 @@ def r_precision(
 
     with R_i the number of other samples of the class of i: 1 where each sees
     all of its own before any other. Unlike Recall@1 it looks at the whole
-    class. Samples alone in their class are left out, and equally near
-    neighbours of another class count as nearer, as in `recall_at_k`.
+    class. Which samples count, and how ties do, is as in `recall_at_k`.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
         labels: Integers `(samples,)`.
-        distance: `"cosine"` or `"euclidean"`. Defaults to `"cosine"`.
-        chunk_size: Queries compared at a time; memory is
-            O(chunk_size · samples). Defaults to 1024.
+        gallery_embeddings: As in `recall_at_k`.
+        gallery_labels: As in `recall_at_k`.
+        distance: As in `recall_at_k`.
+        chunk_size: As in `recall_at_k`.
 
     Returns:
         The R-precision, in [0, 1].
 
     Raises:
-        ValueError: If an argument is out of its range, the shapes disagree,
-            an embedding is not finite, or every sample is alone in its class.
+        ValueError: As in `recall_at_k`.
 
     Example:
     >>> import numpy as np
@@ -128,20 +190,23 @@ def r_precision(
     - [Musgrave et al., A Metric Learning Reality Check, ECCV
       2020](https://arxiv.org/abs/2003.08505), section 3.2.
     """
-    _check("r_precision", distance, chunk_size)
-    figures = [
-        np.mean(ranks <= len(ranks))
-        for ranks in _match_ranks(
-            "r_precision", embeddings, labels, distance, chunk_size
-        )
-    ]
-    return float(np.mean(figures))
+    found = retrieval_set(
+        "r_precision",
+        embeddings,
+        labels,
+        gallery_embeddings,
+        gallery_labels,
+        distance,
+    )
+    return _mean("r_precision", found, Neighbourhood.r_precision, 1, chunk_size)
 
 
 def map_at_r(
     embeddings: Any,
     labels: Any,
     *,
+    gallery_embeddings: Any = None,
+    gallery_labels: Any = None,
     distance: str = "cosine",
     chunk_size: int = CHUNK_SIZE,
 ) -> float:
@@ -153,23 +218,22 @@ def map_at_r(
 
     with R_i the number of other samples of the class of i, (r) its r-th
     nearest neighbour and P_i(r) the precision among the first r. It is
-    R-precision that also asks in which order. Samples alone in their class are
-    left out, and equally near neighbours of another class count as nearer, as
-    in `recall_at_k`.
+    R-precision that also asks in which order. Which samples count, and how
+    ties do, is as in `recall_at_k`.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
         labels: Integers `(samples,)`.
-        distance: `"cosine"` or `"euclidean"`. Defaults to `"cosine"`.
-        chunk_size: Queries compared at a time; memory is
-            O(chunk_size · samples). Defaults to 1024.
+        gallery_embeddings: As in `recall_at_k`.
+        gallery_labels: As in `recall_at_k`.
+        distance: As in `recall_at_k`.
+        chunk_size: As in `recall_at_k`.
 
     Returns:
         MAP@R, in [0, 1]; never above `r_precision`.
 
     Raises:
-        ValueError: If an argument is out of its range, the shapes disagree,
-            an embedding is not finite, or every sample is alone in its class.
+        ValueError: As in `recall_at_k`.
 
     Example:
     >>> import numpy as np
@@ -183,115 +247,99 @@ def map_at_r(
     - [Musgrave et al., A Metric Learning Reality Check, ECCV
       2020](https://arxiv.org/abs/2003.08505), section 3.2.
     """
-    _check("map_at_r", distance, chunk_size)
-    figures = []
-    for ranks in _match_ranks(
-        "map_at_r", embeddings, labels, distance, chunk_size
-    ):
-        # At the rank of the m-th match m of the neighbours were matches.
-        precision = np.arange(1, len(ranks) + 1) / ranks
-        figures.append(np.mean(np.where(ranks <= len(ranks), precision, 0.0)))
-    return float(np.mean(figures))
-
-
-def _match_ranks(
-    caller: str,
-    embeddings: Any,
-    labels: Any,
-    distance: str,
-    chunk_size: int,
-) -> Iterator[np.ndarray]:
-    """The ranks of each sample's own class among its neighbours.
-
-    Args:
-        caller: The public function, for messages.
-        embeddings: As there.
-        labels: As there.
-        distance: As there.
-        chunk_size: As there.
-
-    Yields:
-        For every sample that is not alone in its class, the ranks `(R,)` of
-        the R others of its class, from 1 and rising. Those above R are only
-        known to be so.
-    """
-    embeddings, labels = embedding_set(caller, embeddings, labels)
-    matches = np.bincount(labels) - 1
-    if not matches.any():
-        raise _all_alone(caller, len(labels))
-    if distance == "cosine":
-        embeddings = unit_rows(embeddings)
-    for start in range(0, len(embeddings), chunk_size):
-        chunk = slice(start, start + chunk_size)
-        distances = squared_distances(embeddings[chunk], embeddings)
-        for offset, row in enumerate(distances):
-            query = start + offset
-            count = matches[labels[query]]
-            if count == 0:
-                continue
-            same_class = labels == labels[query]
-            others = row[~same_class]
-            same_class[query] = False
-            own = np.sort(row[same_class])
-            # More than R nearer strangers put a match beyond R, however many.
-            if len(others) > count:
-                others = np.partition(others, count - 1)[:count]
-            nearer = np.searchsorted(np.sort(others), own, side="right")
-            yield np.arange(1, count + 1) + nearer
-
-
-def _check(caller: str, distance: str, chunk_size: int) -> None:
-    if distance not in ("cosine", "euclidean"):
-        raise ValueError(
-            f"{caller}: distance must be 'cosine' or 'euclidean', received "
-            f"{distance!r}."
-        )
-    if chunk_size < 1:
-        raise ValueError(
-            f"{caller}: chunk_size must be at least 1, received {chunk_size}."
-        )
-
-
-def _all_alone(caller: str, samples: int) -> ValueError:
-    return ValueError(
-        f"{caller}: at least one class must have two samples, received "
-        f"{samples} samples that are each alone in their class."
+    found = retrieval_set(
+        "map_at_r",
+        embeddings,
+        labels,
+        gallery_embeddings,
+        gallery_labels,
+        distance,
+    )
+    return _mean(
+        "map_at_r", found, Neighbourhood.average_precision, 1, chunk_size
     )
 
 
-def first_match_ranks(
-    embeddings: np.ndarray,
-    labels: np.ndarray,
+def knn_accuracy(
+    embeddings: Any,
+    labels: Any,
+    k: int = 5,
     *,
-    distance: str,
-    chunk_size: int,
-) -> np.ndarray:
-    """Rank of each sample's nearest neighbour of its own class.
+    gallery_embeddings: Any = None,
+    gallery_labels: Any = None,
+    distance: str = "cosine",
+    chunk_size: int = CHUNK_SIZE,
+) -> float:
+    """Share of samples that their k nearest neighbours classify rightly.
 
-    The rank is one more than the number of samples of other classes that are
-    at least as near. Counting needs no sort, and holds for every k at once.
+    The class with the most votes among the k nearest wins; of several with as
+    many the one with the nearest sample. Which samples count, and how equal
+    distances do, is as in `recall_at_k`.
+
+    With the training set as the gallery this is the k-NN accuracy by which
+    embeddings are probed where there is no classifier.
 
     Args:
-        embeddings: Floats `(samples, dim)`.
+        embeddings: Array or tensor of any backend, `(samples, dim)`.
         labels: Integers `(samples,)`.
-        distance: `"cosine"` or `"euclidean"`.
-        chunk_size: Queries compared at a time.
+        k: Number of voters, at least 1 and at most as many as there are.
+            Defaults to 5: classes of fine-grained data sets have tens of
+            samples.
+        gallery_embeddings: As in `recall_at_k`.
+        gallery_labels: As in `recall_at_k`.
+        distance: As in `recall_at_k`.
+        chunk_size: As in `recall_at_k`.
 
     Returns:
-        Integers `(samples,)` from 1, and 0 for a sample alone in its class.
+        The accuracy, in [0, 1].
+
+    Raises:
+        ValueError: As in `recall_at_k`, and for a k above the number of
+            neighbours.
+
+    Example:
+    >>> import numpy as np
+    >>> embeddings = np.array([[0.0], [1.0], [2.5], [3.0], [9.0]])
+    >>> labels = np.array([0, 0, 0, 1, 1])
+    >>> knn_accuracy(embeddings, labels, k=3, distance="euclidean")
+    0.6
+
+    Reference:
+
+    - [Wu et al., Unsupervised Feature Learning via Non-Parametric Instance
+      Discrimination, CVPR 2018](https://arxiv.org/abs/1805.01978), section
+      3.4, without its weights.
     """
-    if distance == "cosine":
-        # |a - b|² = 2 - 2 cos(a, b) on unit vectors: the same order.
-        embeddings = unit_rows(embeddings)
-    ranks = np.zeros(len(embeddings), dtype=np.int64)
-    for start in range(0, len(embeddings), chunk_size):
-        queries = np.arange(start, min(start + chunk_size, len(embeddings)))
-        distances = squared_distances(embeddings[queries], embeddings)
-        same_class = labels[queries][:, None] == labels[None, :]
-        distances[queries - start, queries] = np.inf
-        nearest = np.where(same_class, distances, np.inf).min(axis=1)
-        nearer = (distances <= nearest[:, None]) & ~same_class
-        ranks[queries] = np.where(
-            np.isfinite(nearest), 1 + nearer.sum(axis=1), 0
+    found = retrieval_set(
+        "knn_accuracy",
+        embeddings,
+        labels,
+        gallery_embeddings,
+        gallery_labels,
+        distance,
+    )
+    k = number_of_neighbours("knn_accuracy", k, found)
+    return _mean("knn_accuracy", found, lambda n: n.vote(k), k, chunk_size)
+
+
+def number_of_neighbours(caller: str, k: int, found: RetrievalSet) -> int:
+    """Returns `k`, or raises if a query has fewer neighbours."""
+    k = positive_integer(caller, "k", k)
+    if k > found.neighbours:
+        raise ValueError(
+            f"{caller}: k must be at most the number of neighbours, "
+            f"{found.neighbours}, received {k}."
         )
-    return ranks
+    return k
+
+
+def _mean(
+    caller: str,
+    found: RetrievalSet,
+    value: Callable[[Neighbourhood], float],
+    depth: int,
+    chunk_size: int,
+) -> float:
+    check_chunk_size(caller, chunk_size)
+    around = neighbourhoods(found, depth, chunk_size)
+    return float(np.mean([value(neighbourhood) for neighbourhood in around]))

@@ -1,7 +1,8 @@
 """The packages that only pictures need."""
 
-import importlib
 from typing import Any
+
+from keras_finegrain._optional import import_optional
 
 
 def import_for_pictures(module: str) -> Any:
@@ -20,11 +21,4 @@ def import_for_pictures(module: str) -> Any:
     >>> import_for_pictures("matplotlib.colors").to_hex("red")
     '#ff0000'
     """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"keras_finegrain.visualization needs {module.partition('.')[0]}, "
-            'which is not installed. Run: pip install "keras-finegrain'
-            '[examples]"'
-        ) from error
+    return import_optional(module, "keras_finegrain.visualization")

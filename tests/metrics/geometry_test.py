@@ -26,7 +26,7 @@ def test_equals_the_mean_over_all_pairs_for_every_chunk_size(chunk_size):
     embeddings = rng.normal(size=(40, 5)) + labels[:, None] + 1e3
 
     ratio = intra_inter_distance_ratio(
-        embeddings, labels, normalize=False, chunk_size=chunk_size
+        embeddings, labels, distance="euclidean", chunk_size=chunk_size
     )
 
     assert ratio == pytest.approx(ratio_over_pairs(embeddings, labels))

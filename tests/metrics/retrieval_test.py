@@ -1,5 +1,6 @@
 """The figures of retrieval against their peers and at their corners."""
 
+import tracemalloc
 import warnings
 
 import keras
@@ -9,8 +10,15 @@ import torch
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
+from sklearn import datasets
 
-from keras_finegrain.metrics import map_at_r, r_precision, recall_at_k
+from keras_finegrain.metrics import (
+    knn_accuracy,
+    map_at_r,
+    precision_at_k,
+    r_precision,
+    recall_at_k,
+)
 
 
 def brute_force_recall(embeddings, labels, k):
@@ -42,10 +50,38 @@ def test_equals_a_count_by_sorting_for_every_chunk_size(k, chunk_size):
 
 
 class WholeRanking(CustomKNN):
-    """The peer's own search, in float64."""
+    """The peer's own search, without FAISS."""
 
     def __init__(self):
         super().__init__(LpDistance(normalize_embeddings=False))
+
+
+def peers_figures(queries, labels, gallery=None, gallery_labels=None):
+    peer = AccuracyCalculator(
+        include=(
+            "precision_at_1",
+            "r_precision",
+            "mean_average_precision_at_r",
+        ),
+        k="max_bin_count" if gallery is None else None,
+        knn_func=WholeRanking(),
+        kmeans_func=None,
+    )
+    arrays = [queries, labels]
+    if gallery is not None:
+        arrays += [gallery, gallery_labels]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return peer.get_accuracy(*map(torch.tensor, arrays))
+
+
+def our_figures(queries, labels, **arguments):
+    arguments["distance"] = "euclidean"
+    return {
+        "precision_at_1": recall_at_k(queries, labels, **arguments),
+        "r_precision": r_precision(queries, labels, **arguments),
+        "mean_average_precision_at_r": map_at_r(queries, labels, **arguments),
+    }
 
 
 @pytest.mark.parametrize("classes", [3, 12, 80])
@@ -54,32 +90,114 @@ def test_equals_the_peers_figures_lone_samples_included(classes, chunk_size):
     rng = np.random.default_rng(1)
     labels = rng.integers(0, classes, 90)
     embeddings = rng.normal(size=(90, 5)) + 0.5 * labels[:, None]
-    peer = AccuracyCalculator(
-        include=(
-            "precision_at_1",
-            "r_precision",
-            "mean_average_precision_at_r",
-        ),
-        k="max_bin_count",
-        knn_func=WholeRanking(),
-        kmeans_func=None,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = peer.get_accuracy(
-            torch.tensor(embeddings), torch.tensor(labels)
-        )
 
-    arguments = {"distance": "euclidean", "chunk_size": chunk_size}
-    ours = {
-        "precision_at_1": recall_at_k(embeddings, labels, **arguments),
-        "r_precision": r_precision(embeddings, labels, **arguments),
-        "mean_average_precision_at_r": map_at_r(
-            embeddings, labels, **arguments
-        ),
-    }
+    ours = our_figures(embeddings, labels, chunk_size=chunk_size)
+
+    assert ours == pytest.approx(peers_figures(embeddings, labels), rel=1e-12)
+    assert 0 < ours["mean_average_precision_at_r"] < ours["r_precision"] < 1
+
+
+@pytest.mark.parametrize("classes", [3, 12, 80])
+def test_equals_the_peers_figures_over_a_gallery(classes):
+    rng = np.random.default_rng(2)
+    labels, gallery_labels = np.split(rng.integers(0, classes, 150), [60])
+    queries = rng.normal(size=(60, 5)) + 0.5 * labels[:, None]
+    gallery = rng.normal(size=(90, 5)) + 0.5 * gallery_labels[:, None]
+
+    ours = our_figures(
+        queries,
+        # Any integers will do, as long as they mean the same in both.
+        10 * labels - 7,
+        gallery_embeddings=gallery,
+        gallery_labels=10 * gallery_labels - 7,
+        chunk_size=11,
+    )
+
+    expected = peers_figures(queries, labels, gallery, gallery_labels)
     assert ours == pytest.approx(expected, rel=1e-12)
     assert 0 < ours["mean_average_precision_at_r"] < ours["r_precision"] < 1
+
+
+def test_equals_the_peers_figures_on_real_images():
+    digits = datasets.load_digits()
+    # (Whole numbers of pixels tie; the peer breaks ties by chance.)
+    turn = np.random.default_rng(0).normal(size=(64, 20))
+    embeddings, labels = (digits.data @ turn)[:900], digits.target[:900]
+
+    ours = our_figures(embeddings, labels)
+
+    assert ours == pytest.approx(peers_figures(embeddings, labels), rel=1e-12)
+    assert ours["precision_at_1"] > 0.9
+
+
+def test_a_gallery_that_is_the_queries_finds_each_query_itself():
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 5, 40)
+    embeddings = rng.normal(size=(40, 3))
+    gallery = {"gallery_embeddings": embeddings, "gallery_labels": labels}
+
+    assert recall_at_k(embeddings, labels, **gallery) == 1.0
+    assert recall_at_k(embeddings, labels) < 0.5
+
+
+def test_precision_counts_the_matches_among_k():
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 6, 80)
+    embeddings = rng.normal(size=(80, 4)) + 0.4 * labels[:, None]
+    distances = np.linalg.norm(embeddings[:, None] - embeddings, axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.argsort(distances, axis=1)
+
+    for k in (1, 3, 79):
+        expected = np.mean(labels[nearest[:, :k]] == labels[:, None])
+        ours = precision_at_k(embeddings, labels, k, distance="euclidean")
+        assert ours == pytest.approx(expected)
+        assert 0 < ours < 1
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 20])
+def test_equals_a_vote_counted_by_hand(k):
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 6, 80)
+    embeddings = rng.normal(size=(80, 4)) + 0.4 * labels[:, None]
+    right = []
+    for query in range(80):
+        distances = np.linalg.norm(embeddings - embeddings[query], axis=1)
+        order = [i for i in np.argsort(distances) if i != query][:k]
+        votes = np.bincount(labels[order], minlength=6)
+        tied = np.flatnonzero(votes == votes.max())
+        winner = next(labels[i] for i in order if labels[i] in tied)
+        right.append(winner == labels[query])
+
+    ours = knn_accuracy(
+        embeddings, labels, k, distance="euclidean", chunk_size=9
+    )
+
+    assert ours == pytest.approx(np.mean(right))
+    assert 0.2 < ours < 0.9
+
+
+def test_one_neighbour_votes_as_recall_counts():
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 6, 80)
+    embeddings = rng.normal(size=(80, 4))
+
+    assert knn_accuracy(embeddings, labels, 1) == recall_at_k(
+        embeddings, labels
+    )
+
+
+def test_memory_grows_with_the_chunk_and_not_with_the_square():
+    rng = np.random.default_rng(7)
+    labels = np.arange(4000) % 100
+    embeddings = rng.normal(size=(4000, 16))
+    tracemalloc.start()
+    map_at_r(embeddings, labels, chunk_size=16)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    # All distances at once are 128 MB.
+    assert peak < 8e6
 
 
 def test_perfect_and_useless_embeddings_score_one_and_zero():
@@ -154,3 +272,42 @@ def test_bad_input_is_named(arguments, message):
 def test_an_unknown_distance_is_named():
     with pytest.raises(ValueError, match="received 'manhattan'"):
         recall_at_k(np.ones((4, 2)), np.zeros(4, int), distance="manhattan")
+
+
+@pytest.mark.parametrize("figure", [precision_at_k, knn_accuracy])
+def test_more_neighbours_than_there_are_is_an_error(figure):
+    with pytest.raises(ValueError, match=r"at most .* 3, received 4"):
+        figure(np.ones((4, 2)), np.zeros(4, int), 4)
+
+
+@pytest.mark.parametrize(
+    ("gallery", "message"),
+    [
+        ({"gallery_embeddings": np.ones((3, 2))}, "no gallery_labels"),
+        ({"gallery_labels": np.zeros(3, int)}, "no gallery_embeddings"),
+        (
+            {
+                "gallery_embeddings": np.ones((3, 5)),
+                "gallery_labels": np.zeros(3, int),
+            },
+            "dim of 2, received 5",
+        ),
+        (
+            {
+                "gallery_embeddings": np.ones((3, 2)),
+                "gallery_labels": np.ones(3, int),
+            },
+            "some query's class",
+        ),
+        (
+            {
+                "gallery_embeddings": np.full((3, 2), np.inf),
+                "gallery_labels": np.zeros(3, int),
+            },
+            "gallery_embeddings must be finite",
+        ),
+    ],
+)
+def test_a_gallery_that_does_not_fit_is_named(gallery, message):
+    with pytest.raises(ValueError, match=message):
+        recall_at_k(np.ones((4, 2)), np.zeros(4, int), **gallery)

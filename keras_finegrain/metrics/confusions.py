@@ -1,0 +1,128 @@
+"""Which classes an embedding takes for one another."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from keras_finegrain.metrics.embedding_set import (
+    CHUNK_SIZE,
+    check_chunk_size,
+    retrieval_set,
+)
+from keras_finegrain.metrics.neighbourhood import (
+    Neighbourhood,
+    neighbourhoods,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConfusedPair:
+    """A class and one that it is taken for.
+
+    Attributes:
+        label: The true class.
+        taken_for: The other one.
+        count: How many of its samples are.
+        share: The same as a share of its samples.
+    """
+
+    label: int
+    taken_for: int
+    count: int
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Confusions:
+    """Counts of true classes against those found.
+
+    Attributes:
+        classes: The labels, rising, `(classes,)`.
+        counts: Samples of the class of a row that were taken for the class of
+            a column, `(classes, classes)`.
+    """
+
+    classes: np.ndarray
+    counts: np.ndarray
+
+    def worst(self, most: int = 10) -> list[ConfusedPair]:
+        """The pairs of classes with the most errors, worst first.
+
+        Args:
+            most: How many pairs at most. Defaults to 10.
+
+        Example:
+        >>> counts = np.array([[4, 1], [0, 5]])
+        >>> Confusions(np.array([3, 8]), counts).worst()
+        [ConfusedPair(label=3, taken_for=8, count=1, share=0.2)]
+        """
+        errors = self.counts.copy()
+        np.fill_diagonal(errors, 0)
+        order = np.argsort(-errors, axis=None, kind="stable")[:most]
+        rows, columns = np.unravel_index(order, errors.shape)
+        sizes = self.counts.sum(axis=1)
+        return [
+            ConfusedPair(
+                int(self.classes[row]),
+                int(self.classes[column]),
+                int(errors[row, column]),
+                float(errors[row, column] / sizes[row]),
+            )
+            for row, column in zip(rows, columns, strict=True)
+            if errors[row, column]
+        ]
+
+
+def nearest_class_confusions(
+    embeddings: Any,
+    labels: Any,
+    *,
+    gallery_embeddings: Any = None,
+    gallery_labels: Any = None,
+    distance: str = "cosine",
+    chunk_size: int = CHUNK_SIZE,
+) -> Confusions:
+    """Counts of which class the nearest neighbour of a sample belongs to.
+
+    The diagonal counts the hits of `recall_at_k(k=1)`. Which samples count,
+    and how ties do, is as there.
+
+    Args:
+        embeddings: Array or tensor of any backend, `(samples, dim)`.
+        labels: Integers `(samples,)`.
+        gallery_embeddings: As in `recall_at_k`.
+        gallery_labels: As in `recall_at_k`.
+        distance: As in `recall_at_k`.
+        chunk_size: As in `recall_at_k`.
+
+    Returns:
+        `Confusions`: the labels, the counts, and `worst()`.
+
+    Raises:
+        ValueError: As in `recall_at_k`.
+
+    Example:
+    >>> import numpy as np
+    >>> embeddings = np.array([[0.0], [1.0], [2.5], [3.0], [9.0]])
+    >>> confusions = nearest_class_confusions(
+    ...     embeddings, np.array([0, 0, 0, 1, 1]), distance="euclidean"
+    ... )
+    >>> confusions.counts.tolist()
+    [[2, 1], [1, 1]]
+    """
+    caller = "nearest_class_confusions"
+    check_chunk_size(caller, chunk_size)
+    found = retrieval_set(
+        caller, embeddings, labels, gallery_embeddings, gallery_labels, distance
+    )
+    counts = np.zeros((len(found.classes),) * 2, np.int64)
+    for around in neighbourhoods(found, 1, chunk_size):
+        own = found.query_labels[around.query]
+        counts[own, nearest_class(around, int(own))] += 1
+    return Confusions(found.classes, counts)
+
+
+def nearest_class(around: Neighbourhood, own: int) -> int:
+    """The class of the nearest neighbour of a sample of the class `own`."""
+    return own if around.hit(1) else int(around.other_labels[0])

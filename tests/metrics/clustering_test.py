@@ -1,0 +1,118 @@
+"""Clusterings against the peer's calculator and against the definitions."""
+
+import numpy as np
+import pytest
+import torch
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+from sklearn import datasets
+
+from keras_finegrain.metrics import ami, nmi, silhouette
+from keras_finegrain.metrics.clustering import RESTARTS, k_means
+from keras_finegrain.metrics.embedding_set import unit_rows
+
+
+def noisy(classes=6, samples=120, dim=5):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, samples)
+    return rng.normal(size=(samples, dim)) + 3 * np.eye(classes, dim)[
+        labels
+    ], labels
+
+
+def digits():
+    images = datasets.load_digits()
+    return images.data[:600], images.target[:600]
+
+
+@pytest.mark.parametrize("data", [noisy, digits])
+def test_equals_the_peers_figures_on_the_same_clusters(data):
+    embeddings, labels = data()
+    figures = {"NMI": [], "AMI": []}
+    for seed in range(RESTARTS):
+        peer = AccuracyCalculator(
+            include=tuple(figures),
+            knn_func=0,
+            kmeans_func=lambda x, count, seed=seed: torch.tensor(
+                k_means(unit_rows(embeddings), count, seed)
+            ),
+        )
+        runs = peer.get_accuracy(torch.tensor(embeddings), torch.tensor(labels))
+        for name, values in figures.items():
+            values.append(runs[name])
+
+    assert nmi(embeddings, labels) == pytest.approx(np.mean(figures["NMI"]))
+    assert ami(embeddings, labels) == pytest.approx(np.mean(figures["AMI"]))
+    assert 0.1 < ami(embeddings, labels) < nmi(embeddings, labels) < 1
+
+
+def test_only_ami_gives_nothing_to_chance():
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 40
+    noise = rng.normal(size=(200, 8))
+
+    assert nmi(noise, labels) > 0.5
+    assert abs(ami(noise, labels)) < 0.05
+
+
+def test_labels_need_not_be_consecutive_and_the_same_seed_gives_the_same():
+    embeddings, labels = noisy()
+
+    assert ami(embeddings, 7 * labels - 3) == ami(embeddings, labels)
+    assert ami(embeddings, labels, seed=9, restarts=1) != ami(
+        embeddings, labels, seed=10, restarts=1
+    )
+
+
+def test_a_collapsed_embedding_has_no_clusters():
+    assert nmi(np.ones((20, 3)), np.arange(20) % 4) == 0.0
+
+
+def test_silhouette_equals_its_definition_lone_samples_included():
+    embeddings, labels = noisy(samples=60)
+    labels[0] = 99
+    expected = []
+    for i in range(60):
+        distances = np.linalg.norm(embeddings - embeddings[i], axis=1)
+        means = {
+            label: distances[(labels == label) & (np.arange(60) != i)]
+            for label in np.unique(labels)
+        }
+        own = means.pop(labels[i])
+        if not len(own):
+            expected.append(0.0)
+            continue
+        a, b = own.mean(), min(values.mean() for values in means.values())
+        expected.append((b - a) / max(a, b))
+
+    ours = silhouette(embeddings, labels, distance="euclidean")
+
+    assert ours == pytest.approx(np.mean(expected))
+    assert 0 < ours < 1
+
+
+def test_cosine_ignores_the_length_of_an_embedding():
+    embeddings, labels = noisy()
+    stretched = embeddings * np.random.default_rng(1).uniform(
+        0.1, 50.0, size=(len(labels), 1)
+    )
+
+    for figure in (nmi, ami, silhouette):
+        assert figure(stretched, labels) == pytest.approx(
+            figure(embeddings, labels)
+        )
+
+
+@pytest.mark.parametrize("labels", [np.zeros(4, int), np.arange(4)])
+def test_a_silhouette_that_does_not_exist_is_an_error(labels):
+    with pytest.raises(ValueError, match=r"silhouette: .* of 4 samples"):
+        silhouette(np.eye(4), labels)
+
+
+@pytest.mark.parametrize("figure", [nmi, ami, silhouette])
+def test_bad_arguments_are_named(figure):
+    with pytest.raises(
+        ValueError, match=f"{figure.__name__}: .*received 'manhattan'"
+    ):
+        figure(np.eye(4), np.arange(4) % 2, distance="manhattan")
+    with pytest.raises(ValueError, match=f"{figure.__name__}: .*finite"):
+        figure(np.full((4, 2), np.nan), np.arange(4) % 2)

@@ -1,0 +1,141 @@
+"""One call gives what the single functions give, and intervals that hold."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from keras_finegrain import metrics
+from keras_finegrain.metrics import FIGURES, embedding_figures
+from keras_finegrain.metrics.geometry import distance_sums
+
+
+def noisy(samples=120, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 6, samples)
+    return rng.normal(size=(samples, 5)) + 1.5 * np.eye(6, 5)[labels], labels
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_every_figure_equals_the_function_of_its_name(distance):
+    data = noisy()
+
+    figures = embedding_figures(
+        *data, (*FIGURES, "precision@3"), distance=distance
+    )
+
+    alone = {"distance": distance}
+    assert {name: figure.value for name, figure in figures.items()} == {
+        "recall@1": metrics.recall_at_k(*data, 1, **alone),
+        "recall@2": metrics.recall_at_k(*data, 2, **alone),
+        "recall@4": metrics.recall_at_k(*data, 4, **alone),
+        "recall@8": metrics.recall_at_k(*data, 8, **alone),
+        "precision@1": metrics.precision_at_k(*data, 1, **alone),
+        "precision@3": metrics.precision_at_k(*data, 3, **alone),
+        "r_precision": metrics.r_precision(*data, **alone),
+        "map@r": metrics.map_at_r(*data, **alone),
+        "knn_accuracy@5": metrics.knn_accuracy(*data, 5, **alone),
+        "nmi": metrics.nmi(*data, **alone),
+        "ami": metrics.ami(*data, **alone),
+        "silhouette": metrics.silhouette(*data, **alone),
+        "intra_inter_distance_ratio": metrics.intra_inter_distance_ratio(
+            *data, **alone
+        ),
+    }
+    assert all(f.low < f.value < f.high for f in figures.values())
+
+
+def test_a_gallery_is_searched():
+    queries, labels = noisy()
+    gallery, gallery_labels = noisy(seed=1)
+    arguments = {
+        "gallery_embeddings": gallery,
+        "gallery_labels": gallery_labels,
+    }
+
+    figures = embedding_figures(
+        queries, labels, ("map@r", "silhouette"), **arguments
+    )
+
+    assert figures["map@r"].value == metrics.map_at_r(
+        queries, labels, **arguments
+    )
+    assert figures["silhouette"].value == metrics.silhouette(queries, labels)
+
+
+def test_shares_have_wilsons_interval():
+    figure = embedding_figures(*noisy(), ("recall@1",))["recall@1"]
+
+    expected = stats.binomtest(round(120 * figure.value), 120).proportion_ci(
+        method="wilson"
+    )
+    assert figure[1:] == pytest.approx((expected.low, expected.high))
+
+
+def test_all_right_is_no_certainty():
+    labels = np.repeat(np.arange(4), 5)
+
+    figure = embedding_figures(np.eye(4)[labels], labels, ("recall@1",))
+
+    assert figure["recall@1"].low < 0.9
+    assert figure["recall@1"].high == 1.0
+
+
+def test_means_have_the_normal_interval():
+    figure = embedding_figures(*noisy(), ("silhouette",))["silhouette"]
+    values = metrics.clustering.silhouettes("test", *noisy(), "cosine")
+
+    expected = stats.norm.interval(0.95, values.mean(), stats.sem(values))
+    assert figure[1:] == pytest.approx(expected)
+
+
+def test_the_ratios_interval_is_that_of_a_jackknife_done_by_hand():
+    embeddings, labels = noisy(40)
+    without = [
+        metrics.intra_inter_distance_ratio(
+            np.delete(embeddings, i, axis=0), np.delete(labels, i)
+        )
+        for i in range(40)
+    ]
+
+    sums = distance_sums("test", embeddings, labels, "cosine", 7)
+
+    assert sums.deviation() == pytest.approx(
+        np.sqrt(39 / 40 * np.sum((without - np.mean(without)) ** 2))
+    )
+
+
+def test_nine_of_ten_draws_lie_within_the_ratios_interval():
+    name = "intra_inter_distance_ratio"
+    truth = embedding_figures(*noisy(3000), (name,))[name].value
+    intervals = [
+        embedding_figures(*noisy(seed=seed), (name,), confidence=0.9)[name]
+        for seed in range(1, 201)
+    ]
+
+    covered = np.mean([f.low <= truth <= f.high for f in intervals])
+
+    # Three standard deviations of a share of 200 draws.
+    assert 0.83 < covered < 0.97
+
+
+def test_more_confidence_is_a_wider_interval():
+    for name in FIGURES:
+        narrow = embedding_figures(*noisy(), (name,), confidence=0.5)[name]
+        wide = embedding_figures(*noisy(), (name,), confidence=0.99)[name]
+        assert wide.low < narrow.low < narrow.high < wide.high
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"figures": ("recall@0",)}, "received 'recall@0'"),
+        ({"figures": ("f1",)}, "received 'f1'"),
+        ({"figures": ("precision@200",)}, "precision@200: k must be at most"),
+        ({"confidence": 1.0}, "confidence must be .* received 1.0"),
+        ({"distance": "dot"}, "received 'dot'"),
+        ({"chunk_size": 0}, "received 0"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        embedding_figures(*noisy(), **arguments)
