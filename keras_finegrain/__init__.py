@@ -1,13 +1,17 @@
 """Keras 3 layers and losses for telling look-alike classes apart."""
 
+from keras_finegrain import callbacks as callbacks
 from keras_finegrain import distribution as distribution
 from keras_finegrain import labels as labels
 from keras_finegrain import layers as layers
 from keras_finegrain import losses as losses
+from keras_finegrain import metrics as metrics
 from keras_finegrain import optimizers as optimizers
 from keras_finegrain import regularizers as regularizers
 from keras_finegrain import row_update as row_update
+from keras_finegrain import visualization as visualization
 from keras_finegrain._version import __version__ as __version__
+from keras_finegrain.embedding import embedding_model as embedding_model
 from keras_finegrain.labels import label_scope as label_scope
 from keras_finegrain.layers import CenterLoss as CenterLoss
 from keras_finegrain.layers import CosineSimilarity as CosineSimilarity
@@ -24,12 +28,16 @@ __all__ = [
     "Sequential",
     "SoftTriple",
     "__version__",
+    "callbacks",
     "distribution",
+    "embedding_model",
     "label_scope",
     "labels",
     "layers",
     "losses",
+    "metrics",
     "optimizers",
     "regularizers",
     "row_update",
+    "visualization",
 ]

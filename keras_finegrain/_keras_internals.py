@@ -4,8 +4,36 @@ Each was there from the lowest Keras that this package supports to the newest
 that it was tested with.
 """
 
+from typing import NamedTuple
+
+import keras
 from keras.src.backend import in_stateless_scope as in_stateless_scope
 from keras.src.backend.common.symbolic_scope import (
     in_symbolic_scope as in_symbolic_scope,
 )
 from keras.src.models.functional import Functional as Functional
+
+
+class Call(NamedTuple):
+    """One call of a layer in the graph of a model.
+
+    Attributes:
+        layer: The layer.
+        inputs: The symbolic tensors that it was given.
+        outputs: Those that it gave.
+    """
+
+    layer: keras.layers.Layer
+    inputs: list[keras.KerasTensor]
+    outputs: list[keras.KerasTensor]
+
+
+def call_behind(tensor: keras.KerasTensor) -> Call:
+    """The call that a symbolic tensor came out of.
+
+    A layer that several models share has a call in each; `layer.input` is that
+    of the first one.
+    """
+    layer, node_index, _ = tensor._keras_history
+    node = layer._inbound_nodes[node_index]
+    return Call(layer, node.input_tensors, node.outputs)

@@ -7,6 +7,7 @@ and PyTorch and a single device have one replica: there these functions return
 what they were given.
 """
 
+import contextlib
 import threading
 from typing import Any
 
@@ -206,6 +207,22 @@ def runs_on_several_workers(strategy: Any) -> bool:
     extended = getattr(strategy, "extended", None)
     in_multi_worker_mode = getattr(extended, "_in_multi_worker_mode", None)
     return in_multi_worker_mode is not None and in_multi_worker_mode()
+
+
+def scope_of(model: keras.Model) -> contextlib.AbstractContextManager[Any]:
+    """The scope in which a model was built, to build another that shares it.
+
+    Args:
+        model: A Keras model.
+
+    Example:
+
+    >>> with keras_finegrain.distribution.scope_of(keras.Sequential()):
+    ...     model = keras.Sequential()
+    """
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    return model.distribute_strategy.scope()
 
 
 def class_layout_map(

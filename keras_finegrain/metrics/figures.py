@@ -126,7 +126,7 @@ def embedding_figures(
     """
     caller = "embedding_figures"
     names = tuple(figures)
-    parsed = {name: _parsed(caller, name) for name in names}
+    parsed = {name: figure_kind(caller, name) for name in names}
     check_distance(caller, distance)
     check_chunk_size(caller, chunk_size)
     confidence = number(caller, "confidence", confidence, above=0, below=1)
@@ -191,7 +191,7 @@ _OF_A_QUERY: dict[str, Callable[..., float]] = {
 }
 
 
-def _parsed(caller: str, name: str) -> tuple[str, int]:
+def figure_kind(caller: str, name: str) -> tuple[str, int]:
     """The kind of a figure and its K, which is 1 where it has none."""
     if name in ("r_precision", *_OF_ALL_SAMPLES):
         return name, 1

@@ -1,0 +1,84 @@
+"""The embedding of each epoch, kept for pictures."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finegrain.callbacks.embedding_callback import EmbeddingCallback
+
+
+class EmbeddingRecorder(EmbeddingCallback):
+    """Keeps the embeddings of a data set before training and after each epoch.
+
+    For `visualization.embedding_animation`. Memory is
+    epochs · samples · dim numbers: a few hundred samples show what happens.
+
+    Args:
+        data: As in `EmbeddingFigures`.
+        layer: As in `EmbeddingFigures`.
+        frequency: Every how many epochs. Defaults to 1.
+        batch_size: Samples in a batch, for arrays. Defaults to 32.
+
+    Attributes:
+        epochs: The epochs that were recorded, from 0 for before training.
+        frames: The embeddings at each, `(samples, dim)`.
+        labels: The labels `(samples,)`.
+
+    Raises:
+        ValueError: For an argument out of its range; when training begins, if
+            the data has no labels or comes in another order each time.
+
+    Example:
+
+    >>> model = keras.Sequential([
+    ...     keras.Input((8,)),
+    ...     keras.layers.Dense(2),
+    ...     keras.layers.Dense(3),
+    ... ])
+    >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+    >>> x, y = np.ones((6, 8)), np.arange(6) % 3
+    >>> recorder = EmbeddingRecorder((x, y))
+    >>> history = model.fit(x, y, epochs=2, verbose=0, callbacks=[recorder])
+    >>> recorder.epochs, recorder.frames[0].shape
+    ([0, 1, 2], (6, 2))
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        layer: str | keras.layers.Layer | None = None,
+        *,
+        frequency: int = 1,
+        batch_size: int = 32,
+    ) -> None:
+        super().__init__(data, layer, frequency, batch_size)
+        self.epochs: list[int] = []
+        self.frames: list[np.ndarray] = []
+        self.labels: np.ndarray | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Records the embedding that training starts from."""
+        del logs
+        self.epochs, self.frames, self.labels = [], [], None
+        self._record(0)
+
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Records the embedding of this epoch."""
+        del logs
+        if self.is_due(epoch):
+            self._record(epoch + 1)
+
+    def _record(self, epoch: int) -> None:
+        embeddings, labels = self.embeddings(self.data)
+        if self.labels is not None and not np.array_equal(self.labels, labels):
+            raise ValueError(
+                "EmbeddingRecorder: data must come in the same order each "
+                "time, received labels in another order than before. Leave "
+                "out its shuffling."
+            )
+        self.labels = labels
+        self.frames.append(embeddings)
+        self.epochs.append(epoch)

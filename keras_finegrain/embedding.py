@@ -1,0 +1,221 @@
+"""The embeddings of a data set, by any Keras model."""
+
+import operator
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finegrain._keras_internals import call_behind
+from keras_finegrain.distribution import scope_of
+from keras_finegrain.layers.cosine_similarity import CosineSimilarity
+from keras_finegrain.losses.embedding_pairs import EmbeddingLoss
+
+
+def embedding_model(
+    model: keras.Model, layer: str | keras.layers.Layer | None = None
+) -> keras.Model:
+    """The part of a model that makes the embedding.
+
+    Args:
+        model: A functional or sequential model that is built.
+        layer: The layer whose output is the embedding, or its name. Defaults
+            to what goes into the head, the last layer that has weights; for a
+            model that is compiled with a loss on pairs, its output.
+
+    Returns:
+        A model from the same inputs to the embedding `(batch, dim)`. It
+        shares its layers with `model`, and its distribution.
+
+    Raises:
+        ValueError: If the model is no graph of layers, has no such layer, or
+            the embedding is no vector.
+
+    Example:
+
+    >>> model = keras.Sequential([
+    ...     keras.Input((8,)),
+    ...     keras.layers.Dense(5),
+    ...     keras_finegrain.SoftTriple(num_classes=3),
+    ... ])
+    >>> embedding_model(model).output_shape
+    (None, 5)
+    """
+    if not (model.built and getattr(model, "inputs", None)):
+        raise ValueError(
+            "embedding_model: model must be functional or sequential, and "
+            f"built, received {type(model).__name__} '{model.name}'. Pass a "
+            "functional model of your own from images to embeddings."
+        )
+    if layer is not None:
+        embedding = _output_of(model, layer)
+    elif isinstance(getattr(model, "loss", None), EmbeddingLoss):
+        embedding = model.outputs[0]
+    else:
+        embedding = _input_of_head(model)
+    if len(embedding.shape) != 2:
+        raise ValueError(
+            f"embedding_model: layer must give vectors (batch, dim), received "
+            f"{layer!r} with {tuple(embedding.shape)}. Name a layer behind the "
+            "pooling."
+        )
+    with scope_of(model):
+        return keras.Model(
+            model.inputs, embedding, name=f"{model.name}_embedding"
+        )
+
+
+def _output_of(
+    model: keras.Model, layer: str | keras.layers.Layer
+) -> keras.KerasTensor:
+    """What a layer gives in the graph of the model."""
+    to_visit = list(model.outputs)
+    visited: set[int] = set()
+    while to_visit:
+        call = call_behind(to_visit.pop())
+        if layer in (call.layer, call.layer.name):
+            return call.outputs[0]
+        unseen = [tensor for tensor in call.inputs if id(tensor) not in visited]
+        visited.update(map(id, unseen))
+        to_visit.extend(unseen)
+    name = layer if isinstance(layer, str) else layer.name
+    raise ValueError(
+        f"embedding_model: layer must be a layer of the model, received "
+        f"{name!r}. Its layers are {[layer.name for layer in model.layers]}."
+    )
+
+
+def _input_of_head(model: keras.Model) -> keras.KerasTensor:
+    """What goes into the last layer that has weights."""
+    call = call_behind(model.outputs[0])
+    while call.inputs and not call.layer.weights:
+        call = call_behind(call.inputs[0])
+    if not call.inputs:
+        return model.outputs[0]
+    if not isinstance(call.layer, keras.layers.Dense | CosineSimilarity):
+        raise ValueError(
+            "embedding_model: layer must be given where the last layer with "
+            "weights is no Dense or cosine head, received None and "
+            f"{type(call.layer).__name__} '{call.layer.name}'. Name the layer "
+            "whose output is the embedding."
+        )
+    # Labels may come beside the embedding, behind it.
+    return call.inputs[0]
+
+
+def embed(
+    model: keras.Model, data: Any, batch_size: int = 32
+) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the outputs of a model for data with labels, in its order.
+
+    Args:
+        model: From inputs to embeddings, or to any output with a batch axis.
+        data: Arrays `(x, y)`, or anything that gives batches `(x, y)` each
+            time it is iterated: a `tf.data.Dataset`, a
+            `keras.utils.PyDataset`, a torch `DataLoader`. It is read once
+            from its start to its end.
+        batch_size: Samples in a batch, for arrays. Defaults to 32.
+
+    Returns:
+        The outputs `(samples, ...)` and the labels as integers `(samples,)`.
+
+    Raises:
+        ValueError: If the data has no labels, no batch, or can be read but
+            once.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(5)])
+    >>> embeddings, labels = embed(model, (np.ones((7, 8)), np.arange(7)))
+    >>> embeddings.shape, labels.tolist()
+    ((7, 5), [0, 1, 2, 3, 4, 5, 6])
+    """
+    counts: list[int] = []
+    labels: list[np.ndarray] = []
+
+    def inputs() -> Iterator[tuple[Any]]:
+        """Batches of one size, so that replicas share them and jit is once."""
+        size = 0
+        for x, y in labelled_batches(data, batch_size):
+            labels.append(y)
+            counts.append(len(y))
+            size = size or len(y)
+            yield (_padded(x, size),)
+
+    with warnings.catch_warnings():
+        # Keras says so of every generator that comes to its end.
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        outputs = np.asarray(model.predict(inputs(), verbose=0))
+    size = counts[0]
+    real = np.concatenate([np.arange(max(size, n)) < n for n in counts])
+    return outputs[real], np.concatenate(labels)
+
+
+def labelled_batches(
+    data: Any, batch_size: int = 32
+) -> Iterator[tuple[Any, np.ndarray]]:
+    """Batches of inputs and labels as NumPy arrays.
+
+    Args:
+        data: As in `embed`.
+        batch_size: As in `embed`.
+
+    Yields:
+        The inputs, in the structure that they had, and integer labels.
+
+    Raises:
+        ValueError: As in `embed`.
+    """
+    found = False
+    for batch in _batches(data, batch_size):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if y is None:
+            raise ValueError(
+                "embed: data must give pairs (x, y), received a batch without "
+                "labels."
+            )
+        found = True
+        x = keras.tree.map_structure(keras.ops.convert_to_numpy, x)
+        yield x, _integer_labels(keras.ops.convert_to_numpy(y))
+    if not found:
+        raise ValueError("embed: data must have a batch, received none.")
+
+
+def _batches(data: Any, batch_size: int) -> Iterable[Any]:
+    if isinstance(data, tuple):
+        return _slices(data, batch_size)
+    if isinstance(data, keras.utils.PyDataset):
+        return (data[index] for index in range(len(data)))
+    if isinstance(data, Iterator):
+        raise ValueError(
+            "embed: data must give its batches each time that it is iterated, "
+            f"received a {type(data).__name__}, which can be read but once. "
+            "Pass a tf.data.Dataset, a PyDataset, or arrays."
+        )
+    return data
+
+
+def _slices(data: tuple[Any, ...], batch_size: int) -> Iterator[Any]:
+    samples = len(keras.tree.flatten(data)[0])
+    for start in range(0, samples, batch_size):
+        rows = slice(start, start + batch_size)
+        yield keras.tree.map_structure(operator.itemgetter(rows), data)
+
+
+def _integer_labels(labels: np.ndarray) -> np.ndarray:
+    if labels.ndim == 2:
+        one_hot = labels.shape[1] > 1
+        return labels.argmax(axis=1) if one_hot else labels[:, 0]
+    return labels
+
+
+def _padded(x: Any, size: int) -> Any:
+    """The batch, with its last sample again up to a size."""
+
+    def padded(array: np.ndarray) -> np.ndarray:
+        missing = max(0, size - len(array))
+        return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+
+    return keras.tree.map_structure(padded, x)
