@@ -1,0 +1,189 @@
+"""What each channel of a class looks at, side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_finegrain.layers.mc_loss import group_sizes
+from keras_finegrain.metrics.embedding_set import to_numpy
+from keras_finegrain.visualization.heat_map import heat_map_overlay
+from keras_finegrain.visualization.parts import draw_parts
+from keras_finegrain.visualization.photo import as_photo, show_photo
+from keras_finegrain.visualization.requirements import import_for_pictures
+
+# As many as stay legible across a page: the mutual-channel loss gives 200
+# classes 10 or 11 of 2048 channels each.
+MAX_MAPS = 12
+
+
+def channel_strip(
+    image: Any,
+    feature_map: Any,
+    channels: Sequence[int],
+    class_name: str | None = None,
+    parts: Mapping[str, Any] | None = None,
+    ax: Any = None,
+) -> Any:
+    """Draws an image and beside it one heat map for each channel of a class.
+
+    Each map is scaled by its own maximum, so that the place of a weak channel
+    is seen too; the maximum itself stands below the map, for a channel that
+    answers to nothing is worth knowing. What lies below 0 counts as 0.
+
+    Args:
+        image: Array or tensor `(height, width, 3)`, uint8 or floats in
+            [0, 255] or [0, 1].
+        feature_map: Array or tensor `(rows, columns, channels)`: the output of
+            `MCLoss` for this image, of any size.
+        channels: Indices of the channels to show, such as `class_channels`
+            gives. Of more than 12 the 12 with the highest maximum are shown,
+            and it is said below the image.
+        class_name: Heading of the image. Defaults to none.
+        parts: True places of parts to mark: for each name `(x, y)` in [0, 1],
+            from the left and from the top, or an object with these and with
+            `visible`, such as `datasets.synthetic_birds.PartPoint`. The names
+            stand beside the image, the marks in every map too. Defaults to
+            none.
+        ax: matplotlib axis whose place the row takes. Defaults to one in a
+            figure of its own.
+
+    Returns:
+        The matplotlib axis; its `child_axes` are the image and the maps.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+        ValueError: If a shape, a channel or a part does not fit.
+
+    Example:
+
+    >>> import matplotlib
+    >>> matplotlib.use("Agg")
+    >>> image = np.zeros((8, 8, 3), "uint8")
+    >>> channels = class_channels(num_channels=6, num_classes=2, label=1)
+    >>> axis = channel_strip(image, np.ones((2, 2, 6)), channels)
+    >>> [tile.get_title() for tile in axis.child_axes]
+    ['', 'channel 3', 'channel 4', 'channel 5']
+
+    Reference:
+    - [Chang et al., The Devil is in the Channels: Mutual-channel loss for
+      fine-grained image classification, IEEE TIP
+      2020](https://arxiv.org/abs/2002.04264)
+    """
+    photo = as_photo("channel_strip", image)
+    height, width = photo.shape[:2]
+    maps = channel_maps("channel_strip", feature_map, channels)
+    shown = strongest(maps, MAX_MAPS)
+
+    # In widths of a tile: the names of the parts stand on both sides.
+    margin = 0.0 if parts is None else 0.6
+    total = 2 * margin + len(shown) + 1 + 0.06 * len(shown)
+    if ax is None:
+        pyplot = import_for_pictures("matplotlib.pyplot")
+        tile_inches = min(1.8, 16.0 / total)
+        size = (tile_inches * total, tile_inches + 0.6)
+        ax = pyplot.subplots(figsize=size)[1]
+        ax.set_position((0.0, 0.3 / size[1], 1.0, tile_inches / size[1]))
+    ax.axis("off")
+    tile = ax.inset_axes((margin / total, 0.0, 1.0 / total, 1.0))
+    show_photo(tile, photo)
+    tile.set_title(class_name or "", fontsize=9)
+    if len(shown) < len(maps):
+        tile.set_xlabel(f"{len(shown)} strongest of {len(maps)}", fontsize=8)
+    if parts is not None:
+        draw_parts("channel_strip", tile, parts, height, width)
+    for position, channel in enumerate(shown):
+        left = 2 * margin + 1.06 * (position + 1)
+        tile = ax.inset_axes((left / total, 0.0, 1.0 / total, 1.0))
+        heat_map_overlay(photo, maps[channel], ax=tile)
+        tile.set_title(f"channel {channel}", fontsize=9)
+        tile.set_xlabel(f"max {maps[channel].max():.3g}", fontsize=8)
+        if parts is not None:
+            draw_parts(
+                "channel_strip", tile, parts, height, width, labels=False
+            )
+    return ax
+
+
+def class_channels(
+    num_channels: int,
+    num_classes: int,
+    label: int,
+    channels_per_class: int | Sequence[int] | None = None,
+) -> range:
+    """The channels that the mutual-channel loss gives to one class.
+
+    Args:
+        num_channels: N, the channels of the feature map.
+        num_classes: C.
+        label: The class, in [0, C).
+        channels_per_class: As in `MCLoss`. Defaults to `None`, an even share.
+
+    Returns:
+        The indices of its channels.
+
+    Raises:
+        ValueError: If the sizes do not fit the channels or there is no such
+            class.
+
+    Example:
+
+    >>> class_channels(num_channels=13, num_classes=5, label=2)
+    range(4, 7)
+    """
+    sizes = group_sizes(num_channels, num_classes, channels_per_class)
+    if not 0 <= label < num_classes:
+        raise ValueError(
+            f"class_channels: label must lie in [0, {num_classes}), received "
+            f"{label!r}."
+        )
+    start = sum(sizes[:label])
+    return range(start, start + sizes[label])
+
+
+def channel_maps(
+    caller: str, feature_map: Any, channels: Sequence[int]
+) -> dict[int, np.ndarray]:
+    """The map `(rows, columns)` of each channel, what lies below 0 as 0.
+
+    Args:
+        caller: Name of the public function, with which errors begin.
+        feature_map: Array or tensor `(rows, columns, channels)`.
+        channels: Indices of channels, at least one.
+
+    Returns:
+        float32 maps by channel.
+
+    Raises:
+        ValueError: If the feature map or a channel does not fit.
+    """
+    feature_map = to_numpy(feature_map)
+    if feature_map.ndim != 3:
+        raise ValueError(
+            f"{caller}: feature_map must have the shape (rows, columns, "
+            f"channels), received {feature_map.shape}. Take the map of one "
+            "image, with the channels last."
+        )
+    if not np.isfinite(feature_map).all():
+        raise ValueError(
+            f"{caller}: feature_map must be finite, received NaN or infinity."
+        )
+    count = feature_map.shape[-1]
+    if not len(channels) or min(channels) < 0 or max(channels) >= count:
+        raise ValueError(
+            f"{caller}: channels must be one or more indices in [0, {count}), "
+            f"the channels of the feature map, received {channels!r}."
+        )
+    return {
+        int(channel): np.maximum(
+            feature_map[..., channel].astype(np.float32), 0.0
+        )
+        for channel in channels
+    }
+
+
+def strongest(maps: Mapping[int, np.ndarray], limit: int) -> list[int]:
+    """The channels of the highest maxima, at most `limit`, in their order."""
+    by_strength = sorted(maps, key=lambda channel: -maps[channel].max())
+    kept = set(by_strength[:limit])
+    return [channel for channel in maps if channel in kept]

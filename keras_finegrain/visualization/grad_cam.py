@@ -1,0 +1,253 @@
+"""Where in an image the evidence for a class lies."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_finegrain._keras_internals import Functional
+from keras_finegrain._typing import Tensor
+from keras_finegrain.visualization.gradients import gradient
+from keras_finegrain.visualization.layer_outputs import (
+    attribute_set,
+    layer_at,
+    layers_within,
+    output_replaced,
+    outputs_seen,
+)
+from keras_finegrain.visualization.resizing import resized
+
+
+def grad_cam(
+    model: keras.Model,
+    image: Any,
+    class_index: int | Sequence[int] | None = None,
+    layer: str | keras.layers.Layer | None = None,
+) -> np.ndarray:
+    """Computes the gradient-weighted class activation map of an image.
+
+    With A_k the channels of a feature map, Z its number of positions and y_c
+    the score of class c, equations 1 and 2 of the paper:
+
+        w_k = 1/Z · Σ_ij ∂y_c / ∂A_kij,    map = ReLU(Σ_k w_k · A_k)
+
+    enlarged bilinearly to the image and divided by its maximum. For a model
+    that ends in global average pooling and one dense layer this is the class
+    activation map of Zhou et al. (2016).
+
+    The score is the one before the softmax, as in the paper: where the last
+    layer of the model is a softmax or has one as its activation, it is left
+    out. The model runs as in `predict()`; labels are not needed and nothing
+    in the model changes.
+
+    Args:
+        model: A built model that gives scores `(batch, classes)` for one
+            image input, on any backend. Further inputs must be optional.
+        image: Array or tensor `(height, width, channels)`, or several,
+            `(batch, height, width, channels)`, preprocessed as the model
+            expects; `(…, channels, height, width)` where
+            `keras.config.image_data_format()` is `"channels_first"`.
+        class_index: Class c whose evidence is shown, or one for each image.
+            Defaults to the class of the highest score of each image.
+        layer: The layer whose output A is, `(batch, height, width, channels)`
+            in the data format of the image, or its path in the model; the path
+            leads into nested models: `"backbone/conv1"`. Defaults to the last
+            one, nested models included, that gives out four axes and more
+            than one position: the one of most meaning that still knows where.
+
+    Returns:
+        float32 `(height, width)`, or `(batch, height, width)` for several
+        images. Each map has a maximum of 1, or is 0 everywhere where nothing
+        speaks for the class.
+
+    Raises:
+        ValueError: If the model, the image, the class or the layer do not fit.
+
+    Example:
+
+    >>> model = keras.Sequential([
+    ...     keras.Input((8, 8, 3)),
+    ...     keras.layers.Conv2D(4, 3, activation="relu", name="conv"),
+    ...     keras.layers.GlobalAveragePooling2D(),
+    ...     keras.layers.Dense(2),
+    ... ])
+    >>> heat = grad_cam(model, np.ones((8, 8, 3)), class_index=1, layer="conv")
+    >>> heat.shape, heat.dtype.name
+    ((8, 8), 'float32')
+
+    Reference:
+    - [Selvaraju et al., Grad-CAM: Visual explanations from deep networks via
+      gradient-based localization, ICCV
+      2017](https://arxiv.org/abs/1610.02391)
+    """
+    image = ops.convert_to_tensor(image)
+    if len(image.shape) not in (3, 4):
+        raise ValueError(
+            "grad_cam: image must have the shape (height, width, channels) or "
+            f"(batch, height, width, channels), received {tuple(image.shape)}."
+        )
+    images = image if len(image.shape) == 4 else image[None]
+    if not model.built:
+        raise ValueError(
+            f"grad_cam: model must be built, received {model.name!r} without "
+            "weights. Begin it with keras.Input, or call it on images once."
+        )
+
+    with _softmax_left_out(model):
+        layer, feature_map, scores = _forward(model, images, layer)
+        classes = _classes(class_index, scores)
+
+        def score(feature_map: Tensor) -> Tensor:
+            with output_replaced(layer, feature_map):
+                scores = _scores(model, images)
+            # The images do not meet in inference: the gradient of the sum
+            # holds that of each image's score.
+            return ops.sum(ops.take_along_axis(scores, classes[:, None], 1))
+
+        slopes = _positions_first(gradient(score, feature_map))
+    feature_map = _positions_first(feature_map)
+    weights = slopes.mean(axis=(1, 2), keepdims=True)
+    maps = np.maximum(np.sum(weights * feature_map, axis=-1), 0.0)
+
+    maps = resized(maps, *images.shape[_position_axes()])
+    highest = maps.max(axis=(1, 2), keepdims=True)
+    maps = maps / np.where(highest > 0, highest, 1.0)
+    return maps if len(image.shape) == 4 else maps[0]
+
+
+def _forward(
+    model: keras.Model,
+    images: Tensor,
+    layer: str | keras.layers.Layer | None,
+) -> tuple[keras.layers.Layer, Tensor, Tensor]:
+    """The layer, its output for the images, and the scores."""
+    if isinstance(layer, str):
+        layer = layer_at("grad_cam", model, layer)
+    within = [layer] if layer else [inner for _, inner in layers_within(model)]
+    watched = {id(inner): inner for inner in within}
+    calls: list[int] = []
+    found: tuple[keras.layers.Layer, Any] | None = None
+
+    def see(called: keras.layers.Layer, output: Any) -> None:
+        nonlocal found
+        calls.append(id(called))
+        if layer is not None or _is_feature_map(output):
+            found = called, output
+
+    with outputs_seen(watched.values(), see):
+        scores = _scores(model, images)
+    if found is None:
+        raise ValueError(_no_feature_map(model, layer))
+    found_layer, output = found
+    if len(getattr(output, "shape", ())) != 4:
+        raise ValueError(
+            "grad_cam: layer must give out a feature map (batch, height, "
+            f"width, channels), but the output of {found_layer.name!r} has "
+            f"the shape {tuple(getattr(output, 'shape', ()))}."
+        )
+    if calls.count(id(found_layer)) > 1:
+        raise ValueError(
+            f"grad_cam: layer must be called once in the model, but "
+            f"{found_layer.name!r} is called {calls.count(id(found_layer))} "
+            "times, and each call has a feature map of its own. Choose "
+            "another layer."
+        )
+    return found_layer, output, scores
+
+
+def _scores(model: keras.Model, images: Tensor) -> Tensor:
+    # What a layer assigns or adds as a loss stays in the scope: the model is
+    # left as it was, and on JAX no traced value outlives the gradient.
+    with keras.StatelessScope(collect_losses=True):
+        scores = model(_inputs(model, images), training=False)
+    if len(getattr(scores, "shape", ())) != 2:
+        given = keras.tree.map_structure(lambda x: tuple(x.shape), scores)
+        raise ValueError(
+            "grad_cam: model must give out one tensor of scores (batch, "
+            f"classes), received outputs of the shape {given}. Choose them "
+            "with keras.Model(model.inputs, scores)."
+        )
+    return scores
+
+
+def _inputs(model: keras.Model, images: Tensor) -> Any:
+    """The images where the model takes them, nothing as its labels."""
+    if not isinstance(model, Functional) or len(model.inputs) == 1:
+        return images
+    return keras.tree.map_structure(
+        lambda tensor: images if len(tensor.shape) == 4 else None, model.input
+    )
+
+
+@contextlib.contextmanager
+def _softmax_left_out(model: keras.Model) -> Iterator[None]:
+    """Makes a model that ends in a softmax give the scores before it."""
+    last = model
+    # (What a subclassed model does last cannot be known.)
+    while isinstance(last, (Functional, keras.Sequential)):
+        if isinstance(last, keras.Sequential):
+            last = last.layers[-1]
+        else:
+            last = last.outputs[0]._keras_history.operation
+    if isinstance(last, keras.layers.Softmax):
+        with attribute_set(last, "call", lambda scores, mask=None: scores):
+            yield
+    elif getattr(last, "activation", None) is keras.activations.softmax:
+        with attribute_set(last, "activation", keras.activations.linear):
+            yield
+    else:
+        yield
+
+
+def _classes(class_index: int | Sequence[int] | None, scores: Tensor) -> Tensor:
+    """One class an image, int32 `(batch,)`."""
+    batch, num_classes = scores.shape
+    if class_index is None:
+        return ops.argmax(scores, axis=1)
+    classes = np.asarray(class_index)
+    if classes.dtype.kind not in "iu" or classes.shape not in ((), (batch,)):
+        raise ValueError(
+            "grad_cam: class_index must be an integer or one for each of the "
+            f"{batch} images, received {class_index!r}."
+        )
+    if classes.min() < 0 or classes.max() >= num_classes:
+        raise ValueError(
+            f"grad_cam: class_index must lie in [0, {num_classes}), the "
+            f"classes that the model scores, received {class_index!r}."
+        )
+    return ops.convert_to_tensor(np.broadcast_to(classes, (batch,)), "int32")
+
+
+def _is_feature_map(output: Any) -> bool:
+    shape = tuple(getattr(output, "shape", ()))
+    return len(shape) == 4 and max(shape[_position_axes()]) > 1
+
+
+def _position_axes() -> slice:
+    channels_last = keras.config.image_data_format() == "channels_last"
+    return slice(1, 3) if channels_last else slice(2, 4)
+
+
+def _positions_first(feature_map: Tensor) -> np.ndarray:
+    """float32 `(batch, height, width, channels)`."""
+    array = ops.convert_to_numpy(ops.cast(feature_map, "float32"))
+    channels_last = keras.config.image_data_format() == "channels_last"
+    return array if channels_last else np.moveaxis(array, 1, -1)
+
+
+def _no_feature_map(
+    model: keras.Model, layer: keras.layers.Layer | None
+) -> str:
+    if layer is not None:
+        return (
+            f"grad_cam: layer must take part in what {model.name!r} computes, "
+            f"but {layer.name!r} was not called."
+        )
+    return (
+        f"grad_cam: model must have a layer that gives out a feature map "
+        f"(batch, height, width, channels), but {model.name!r} has none with "
+        "four axes and more than one position."
+    )

@@ -1,0 +1,130 @@
+"""The true places of named parts on an image."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_finegrain.visualization.requirements import import_for_pictures
+
+
+def draw_parts(
+    caller: str,
+    ax: Any,
+    parts: Mapping[str, Any],
+    height: int,
+    width: int,
+    labels: bool = True,
+    font_size: float = 7,
+) -> None:
+    """Marks parts at their places; their names stand beside the image.
+
+    Args:
+        caller: Name of the public function, with which errors begin.
+        ax: matplotlib axis that shows the image in pixels.
+        parts: For each name `(x, y)` in [0, 1], from the left and from the
+            top, or an object with these as `x` and `y` and with `visible`,
+            such as `datasets.synthetic_birds.PartPoint`. Hidden parts are
+            left out.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        labels: Whether the names are written, each tied to its place by a
+            thin line. Defaults to true.
+        font_size: Size of the names in points. Defaults to 7.
+
+    Raises:
+        ValueError: If a place lies outside [0, 1].
+    """
+    places = visible_places(caller, parts)
+    if not places:
+        return
+    # A pixel's center has whole coordinates: the edge lies half a pixel out.
+    points = np.array(list(places.values())) * (width, height) - 0.5
+    ax.plot(
+        *points.T,
+        linestyle="none",
+        marker="o",
+        markersize=3.5 if labels else 2.5,
+        markerfacecolor="white",
+        markeredgecolor="black",
+        markeredgewidth=0.7,
+        zorder=4,
+    )
+    if labels:
+        _write_names(ax, list(places), points, height, width, font_size)
+
+
+def visible_places(
+    caller: str, parts: Mapping[str, Any]
+) -> dict[str, tuple[float, float]]:
+    """`(x, y)` of each part that is not hidden."""
+    places = {}
+    for name, part in parts.items():
+        if not getattr(part, "visible", True):
+            continue
+        x, y = (part.x, part.y) if hasattr(part, "x") else part
+        if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
+            raise ValueError(
+                f"{caller}: parts must lie in [0, 1], received ({x:g}, {y:g}) "
+                f"for {name!r}. Divide pixels by the image's width and height."
+            )
+        places[name] = (float(x), float(y))
+    return places
+
+
+def _write_names(
+    ax: Any,
+    names: list[str],
+    points: np.ndarray,
+    height: int,
+    width: int,
+    font_size: float,
+) -> None:
+    """Names in two columns beside the image, in the order of the heights."""
+    effects = import_for_pictures("matplotlib.patheffects")
+    outline = effects.withStroke(linewidth=1.6, foreground="white")
+    from_left = np.argsort(points[:, 0], kind="stable")
+    half = (len(names) + 1) // 2
+    for side, mine in (("right", from_left[:half]), ("left", from_left[half:])):
+        if not mine.size:
+            continue
+        column = -0.05 * width if side == "right" else 1.05 * width
+        mine = mine[np.argsort(points[mine, 1], kind="stable")]
+        rows = _spread(points[mine, 1], height)
+        for index, row in zip(mine, rows, strict=True):
+            ax.annotate(
+                names[index],
+                points[index],
+                xytext=(column, row),
+                ha=side,
+                va="center",
+                fontsize=font_size,
+                annotation_clip=False,
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": "black",
+                    "linewidth": 0.5,
+                    "path_effects": [outline],
+                    "shrinkA": 0,
+                    "shrinkB": 0,
+                },
+            )
+
+
+def _spread(rows: np.ndarray, height: int) -> np.ndarray:
+    """Moves sorted rows as little as lets a line of text stand between them.
+
+    In squares: it is the isotonic regression of the rows less the gaps.
+    """
+    count = len(rows)
+    gap = min(0.1 * height, height / count)
+    gaps = gap * np.arange(count)
+    bare = rows - gaps
+    isotonic = [
+        max(
+            min(bare[first : last + 1].mean() for last in range(index, count))
+            for first in range(index + 1)
+        )
+        for index in range(count)
+    ]
+    return np.clip(isotonic, 0.0, height - 1.0 - gaps[-1]) + gaps
