@@ -15,6 +15,19 @@ from keras_finegrain.metrics.figures import (
 from keras_finegrain.metrics.geometry import (
     intra_inter_distance_ratio as intra_inter_distance_ratio,
 )
+from keras_finegrain.metrics.part_deletion import (
+    part_deletion_drops as part_deletion_drops,
+)
+from keras_finegrain.metrics.part_deletion import (
+    single_deletion_correlation as single_deletion_correlation,
+)
+from keras_finegrain.metrics.part_scores import (
+    channel_part_diversity as channel_part_diversity,
+)
+from keras_finegrain.metrics.part_scores import (
+    deciding_part_coverage as deciding_part_coverage,
+)
+from keras_finegrain.metrics.part_scores import part_shares as part_shares
 from keras_finegrain.metrics.retrieval import knn_accuracy as knn_accuracy
 from keras_finegrain.metrics.retrieval import map_at_r as map_at_r
 from keras_finegrain.metrics.retrieval import precision_at_k as precision_at_k

@@ -159,7 +159,7 @@ def embedding_figures(
         for name, column in zip(values, table.T, strict=True):
             kind, k = parsed[name]
             is_share = kind in ("recall", "knn_accuracy") or k == 1
-            interval = _wilson if is_share and kind in _AT_K else _normal_mean
+            interval = share if is_share and kind in _AT_K else _normal_mean
             results[name] = interval(column, quantile)
     if {"nmi", "ami"} & set(names):
         runs = cluster_figures(
@@ -207,16 +207,26 @@ def figure_kind(caller: str, name: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
-def _wilson(hits: np.ndarray, quantile: float) -> Figure:
-    """Wilson's interval of a share, which has a width at 0 and 1 too."""
-    count, share = len(hits), float(np.mean(hits))
-    middle = share + quantile**2 / (2 * count)
+def share(hits: np.ndarray, quantile: float = 1.96) -> Figure:
+    """The share of hits, with Wilson's interval.
+
+    Args:
+        hits: Bool, or 0 and 1, `(samples,)`.
+        quantile: Half the width of the interval in standard deviations.
+            Defaults to 1.96, of a confidence of 95 %.
+
+    Example:
+    >>> [round(float(number), 2) for number in share(np.ones(10))]
+    [1.0, 0.72, 1.0]
+    """
+    count, mean = len(hits), float(np.mean(hits))
+    middle = mean + quantile**2 / (2 * count)
     half = quantile * np.sqrt(
-        share * (1 - share) / count + (quantile / (2 * count)) ** 2
+        mean * (1 - mean) / count + (quantile / (2 * count)) ** 2
     )
     scale = 1 + quantile**2 / count
     return Figure(
-        share,
+        mean,
         max(0.0, float((middle - half) / scale)),
         min(1.0, float((middle + half) / scale)),
     )

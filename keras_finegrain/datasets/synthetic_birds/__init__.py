@@ -13,6 +13,7 @@ from keras_finegrain.datasets.synthetic_birds.drawing import (
     PartPoint,
     draw,
     draw_portrait,
+    part_masks,
 )
 from keras_finegrain.datasets.synthetic_birds.species import (
     PARTS,
@@ -39,6 +40,7 @@ __all__ = [
     "draw",
     "draw_portrait",
     "max_species",
+    "part_masks",
     "parts_between",
     "species_table",
 ]

@@ -5,7 +5,7 @@ middle of its body, x towards the beak and y down. A `Pose` carries them to
 pixels. The bird is drawn from the side, facing right; `mirrored` turns it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,7 +136,11 @@ class Plumage:
 
 
 def draw_bird(
-    layer: Layer, species: Species, pose: Pose, plumage: Plumage
+    layer: Layer,
+    species: Species,
+    pose: Pose,
+    plumage: Plumage,
+    without: Collection[str] = (),
 ) -> None:
     """Paints a bird on a layer, back to front.
 
@@ -145,8 +149,9 @@ def draw_bird(
         species: the state of each part.
         pose: how it sits.
         plumage: the individual's colours.
+        without: names of `PARTS` that are left out, as in `draw`.
     """
-    _Painter(layer, species, pose, plumage).paint()
+    _Painter(layer, species, pose, plumage, without).paint()
 
 
 def feet(pose: Pose) -> np.ndarray:
@@ -286,10 +291,15 @@ class _Painter:
     """One method a part. `paint` has them in order, back to front."""
 
     def __init__(
-        self, layer: Layer, species: Species, pose: Pose, plumage: Plumage
+        self,
+        layer: Layer,
+        species: Species,
+        pose: Pose,
+        plumage: Plumage,
+        without: Collection[str],
     ) -> None:
         self.layer, self.species, self.pose = layer, species, pose
-        self.plumage = plumage
+        self.plumage, self.without = plumage, without
         self.plan = _Plan(species, pose)
         self.back, self.under = plumage.back, plumage.under
         self.dark = 0.45 * self.back + 0.05 * _INK
@@ -297,16 +307,30 @@ class _Painter:
         self.local = pose.from_pixels(*layer.alpha.shape)
 
     def paint(self) -> None:
-        self.tail()
-        self.leg(self.plan.far_hip, self.plan.far_foot, shade=0.75)
-        self.beak()
-        self.crest()
+        has = {part: part not in self.without for part in PARTS}
+        if has["tail"]:
+            self.tail()
+        if has["legs"]:
+            self.leg(self.plan.far_hip, self.plan.far_foot, shade=0.75)
+        if has["beak"]:
+            self.beak()
+        if has["crown"]:
+            self.crest()
         self.body()
-        self.breast()
-        self.crown()
-        self.wing()
-        self.leg(self.plan.near_hip, self.plan.near_foot)
-        self.eye()
+        if has["breast"]:
+            self.breast()
+        else:
+            self.bare(spline(_BREAST) * (1.0, self.pose.plump))
+        if has["crown"]:
+            self.crown()
+        else:
+            self.bare(self.pose.on_head(spline(_CAP)))
+        if has["wing"]:
+            self.wing()
+        if has["legs"]:
+            self.leg(self.plan.near_hip, self.plan.near_foot)
+        if has["eye"]:
+            self.eye()
 
     def shape(
         self,
@@ -322,6 +346,15 @@ class _Painter:
             opacity,
             self.inside if inside else None,
         )
+
+    def bare(self, region: np.ndarray) -> None:
+        """A region of the body without its feathers.
+
+        A breast or a crown without a marking is "plain", a state like the
+        others. The flat tone half way between back and belly is none of them,
+        on any individual.
+        """
+        self.shape(region, 0.5 * self.back + 0.5 * self.under, inside=True)
 
     def tail(self) -> None:
         """Two fans of feathers: length and fork tell species apart."""
@@ -441,17 +474,7 @@ class _Painter:
         state = self.species.state("crown")
         on_head = self.pose.on_head
         if state == "black-capped":
-            cap = [
-                (0.60, -0.38),
-                (0.50, -0.425),
-                (0.36, -0.455),
-                (0.22, -0.42),
-                (0.10, -0.34),
-                (0.00, -0.60),
-                (0.30, -0.75),
-                (0.60, -0.60),
-            ]
-            self.shape(on_head(spline(cap)), _INK, 1.0, inside=True)
+            self.shape(on_head(spline(_CAP)), _INK, 1.0, inside=True)
             gloss = spline([(0.47, -0.50), (0.38, -0.53), (0.27, -0.52)], False)
             self.shape(on_head(ribbon(gloss, 0.02)), _INK + 0.25, 0.7)
         if state == "striped":
@@ -624,6 +647,33 @@ _BEAKS = (
             (0.50, -0.285),
         ],
     ),
+)
+
+# The upper head, cut at the silhouette.
+_CAP = (
+    (0.60, -0.38),
+    (0.50, -0.425),
+    (0.36, -0.455),
+    (0.22, -0.42),
+    (0.10, -0.34),
+    (0.00, -0.60),
+    (0.30, -0.75),
+    (0.60, -0.60),
+)
+
+# All that streaks, spots and bands can lie on, cut at the silhouette.
+_BREAST = (
+    (0.56, -0.10),
+    (0.40, -0.19),
+    (0.16, -0.24),
+    (0.17, 0.00),
+    (0.13, 0.15),
+    (0.00, 0.22),
+    (-0.14, 0.24),
+    (-0.14, 0.42),
+    (0.12, 0.44),
+    (0.36, 0.32),
+    (0.54, 0.10),
 )
 
 # Streaks and spots, from the throat along breast and flank to the legs.

@@ -1,6 +1,6 @@
 """One photo of a bird, with its annotations, from a species and a seed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from keras_finegrain.datasets.synthetic_birds.scene import (
     sample_plumage,
     sample_pose,
 )
-from keras_finegrain.datasets.synthetic_birds.species import Species
+from keras_finegrain.datasets.synthetic_birds.species import PARTS, Species
 
 #: An eye has about two pixels at this size: below it, species look the same.
 MIN_SIZE = 32
@@ -58,7 +58,10 @@ class Annotations:
 
 
 def draw(
-    species: Species, seed: int | Sequence[int], size: int = 64
+    species: Species,
+    seed: int | Sequence[int],
+    size: int = 64,
+    without: Collection[str] = (),
 ) -> tuple[np.ndarray, Annotations]:
     """Draws a photo of one bird.
 
@@ -66,25 +69,45 @@ def draw(
     `size` alone: two species drawn with one seed differ in their parts and in
     nothing else.
 
+    A part that is left out takes with it whatever its state was: species that
+    differ in that part alone become one photo.
+
+    - Beak, eye, wing, tail and legs are not there, and what lies behind them
+      shows: head, flank or background. The wing goes as a whole, for a wing
+      with no bar is a state; the legs go with their thighs.
+    - The feathers of crown and breast are not there, nor is a crest: the
+      region is one flat tone half way between the colours of back and belly,
+      for a plain crown or breast is a state.
+
     Args:
         species: the bird.
         seed: an integer in [0, 2**32), or several.
         size: height and width in pixels, at least 32. The default shows every
             part and leaves a small network trainable on a CPU.
+        without: names of `PARTS` that are left out. By default the bird is
+            whole. Pixels where none of them can be seen do not change.
 
     Returns:
-        The image, (size, size, 3) uint8, and its annotations.
+        The image, (size, size, 3) uint8, and its annotations: the mask and the
+        box are those of what is drawn, and the points of a part that is left
+        out keep their place and are not visible.
 
     Raises:
-        ValueError: if `size` or `seed` is out of range.
+        ValueError: if `size` or `seed` is out of range or there is no such
+            part.
 
     Example:
 
-    >>> image, annotations = draw(Species((0, 1, 3, 2, 1, 0, 0)), seed=7)
+    >>> bird = Species((0, 1, 3, 2, 1, 0, 0))
+    >>> image, annotations = draw(bird, seed=7)
     >>> image.shape, image.dtype.name, annotations.mask.shape
     ((64, 64, 3), 'uint8', (64, 64))
+    >>> tailless, annotations = draw(bird, seed=7, without=("tail",))
+    >>> annotations.parts["tail"].visible
+    False
     """
     _check_size("draw", size)
+    _check_parts(without)
     rng = _random_state(seed)
     pose = sample_pose(rng, size)
     plumage = sample_plumage(rng, size)
@@ -93,14 +116,57 @@ def draw(
     leaves = in_front(rng, pose, size)
 
     bird = Layer(size, size)
-    draw_bird(bird, species, pose, plumage)
+    draw_bird(bird, species, pose, plumage, without)
     photo.blend(bird.rgb, bird.alpha)
     photo.blend(leaves.rgb, leaves.alpha)
     image = _to_bytes(light(rng, photo.rgb))
 
     mask = bird.alpha * (1.0 - leaves.alpha) >= 0.5
-    parts = _parts(species, pose, leaves.alpha)
+    parts = _parts(species, pose, leaves.alpha, without)
     return image, Annotations(mask, bounding_box(mask), parts)
+
+
+def part_masks(
+    species: Species, seed: int | Sequence[int], size: int = 64
+) -> np.ndarray:
+    """The pixels of a photo that show each part.
+
+    M_p = {u : photo(u) ≠ photo without p(u)}
+
+    where the photo is `draw(species, seed, size)`: the pixels by which the
+    part can be known, and the ones that its deletion changes. What a leaf, the
+    dark or another part of the bird hides is not in it; the eye on the crown's
+    edge or the near leg before the wing is in its own mask alone, but pixels
+    on the seam of two parts are in both. Costs as much as eight photos.
+
+    Args:
+        species: the bird.
+        seed: as in `draw`.
+        size: as in `draw`.
+
+    Returns:
+        (7, size, size) bool, a mask for each of `PARTS` in its order. One is
+        empty where nothing of the part can be seen.
+
+    Raises:
+        ValueError: as in `draw`.
+
+    Example:
+
+    >>> bird = Species((0, 1, 3, 2, 1, 0, 0))
+    >>> masks = dict(zip(PARTS, part_masks(bird, seed=7), strict=True))
+    >>> bool(masks["wing"].sum() > masks["eye"].sum() > 0)
+    True
+    """
+    photo, _ = draw(species, seed, size)
+    return np.stack(
+        [
+            (photo != draw(species, seed, size, without=(part,))[0]).any(
+                axis=-1
+            )
+            for part in PARTS
+        ]
+    )
 
 
 def draw_portrait(species: Species, size: int = 192) -> np.ndarray:
@@ -171,13 +237,16 @@ def bounding_box(mask: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _parts(
-    species: Species, pose: Pose, hidden: np.ndarray
+    species: Species, pose: Pose, hidden: np.ndarray, without: Collection[str]
 ) -> dict[str, PartPoint]:
     height, width = hidden.shape
+    # The points of the part "legs" are "left leg" and "right leg".
+    missing = {part.removesuffix("s") for part in without}
     parts = {}
     for name, ((x, y), facing) in part_points(species, pose).items():
         inside = 0.0 <= x < width and 0.0 <= y < height
         seen = facing and inside and hidden[int(y), int(x)] < 0.5
+        seen = seen and name.split()[-1] not in missing
         parts[name] = PartPoint(
             min(max(x / width, 0.0), 1.0),
             min(max(y / height, 0.0), 1.0),
@@ -195,6 +264,17 @@ def _random_state(seed: int | Sequence[int]) -> np.random.RandomState:
             "draw: seed must be an integer in [0, 2**32) or several of them, "
             f"received {seed!r}."
         ) from error
+
+
+def _check_parts(without: Collection[str]) -> None:
+    # A name by itself is a collection of letters.
+    names = [without] if isinstance(without, str) else list(without)
+    if isinstance(without, str) or not set(names) <= set(PARTS):
+        raise ValueError(
+            "draw: without must hold names of parts, any of "
+            f"{', '.join(PARTS)}; received {without!r}. Pass for instance "
+            "without=('tail',)."
+        )
 
 
 def _check_size(function: str, size: int) -> None:

@@ -11,12 +11,17 @@ from keras_finegrain.datasets.synthetic_birds.bird import (
     reach,
 )
 from keras_finegrain.datasets.synthetic_birds.drawing import (
+    PartPoint,
     bounding_box,
     draw,
     draw_portrait,
+    part_masks,
 )
 from keras_finegrain.datasets.synthetic_birds.raster import Layer
 from keras_finegrain.datasets.synthetic_birds.scene import (
+    background,
+    in_front,
+    perch,
     sample_plumage,
     sample_pose,
 )
@@ -306,3 +311,133 @@ def test_impossible_seeds_are_refused(seed):
 def test_portraits_differ_between_species():
     portraits = {draw_portrait(s, 64).tobytes() for s in SPECIES}
     assert len(portraits) == len(SPECIES)
+
+
+def layers_of(species, seed, size, *withouts):
+    """The bird alone, once for each set of parts that are left out."""
+    rng = np.random.RandomState(seed)
+    pose, plumage = sample_pose(rng, size), sample_plumage(rng, size)
+    layers = []
+    for without in withouts:
+        layer = Layer(size, size)
+        draw_bird(layer, species, pose, plumage, without)
+        layers.append(layer)
+    return layers
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_of_its_state_is_left_of_a_deleted_part(part, seed):
+    # A network that reads the state from what remains would see no deletion.
+    deleted = [
+        draw(with_state(part, state), seed, without=(part,))[0]
+        for state in range(4)
+    ]
+    for other in deleted[1:]:
+        np.testing.assert_array_equal(deleted[0], other)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("state", range(4))
+def test_a_deleted_part_looks_like_none_of_its_states(part, state):
+    # Not even like a plain crown, a plain breast or a wing with no bar.
+    species = with_state(part, state)
+    changed = [
+        (draw(species, seed)[0] != draw(species, seed, without=(part,))[0])
+        .any(axis=-1)
+        .sum()
+        for seed in range(6)
+    ]
+    assert np.median(changed) >= 6
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("seed", range(3))
+def test_no_pixel_outside_the_part_changes(part, seed):
+    species = SPECIES[7 * seed]
+    others = [other for other in PARTS if other != part]
+    # What the part paints on a bird that has no other.
+    alone, nothing = layers_of(species, seed, 96, others, tuple(PARTS))
+    touched = (alone.rgb != nothing.rgb).any(axis=-1)
+    touched |= alone.alpha != nothing.alpha
+
+    whole, _ = draw(species, seed, 96)
+    deleted, _ = draw(species, seed, 96, without=(part,))
+
+    np.testing.assert_array_equal(whole[~touched], deleted[~touched])
+    assert touched.mean() < 0.15
+    assert (whole[touched] != deleted[touched]).any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_birds_without_any_part_are_all_alike(seed):
+    first, second = (
+        draw(species, seed, without=PARTS)[0]
+        for species in (PLAIN, Species((3, 3, 3, 3, 3, 3, 3)))
+    )
+    np.testing.assert_array_equal(first, second)
+
+
+def test_the_annotations_are_those_of_what_is_drawn():
+    checked = 0
+    for seed in range(6):
+        _, whole = draw(PLAIN, seed, 96)
+        _, cut = draw(PLAIN, seed, 96, without=("legs", "eye", "tail"))
+        assert cut.mask.sum() < whole.mask.sum()
+        assert cut.bbox == bounding_box(cut.mask)
+        for name, point in whole.parts.items():
+            gone = name.endswith((" leg", " eye")) or name == "tail"
+            seen = point.visible and not gone
+            assert cut.parts[name] == PartPoint(point.x, point.y, seen)
+            checked += gone and point.visible
+    assert checked >= 12
+
+
+@pytest.mark.parametrize(
+    "without", ["tail", ("tails",), ("Tail",), (0,), ("tail", "left leg")]
+)
+def test_parts_that_no_bird_has_are_refused(without):
+    with pytest.raises(
+        ValueError, match=r"without must hold .* beak.*received"
+    ):
+        draw(PLAIN, 0, without=without)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_masks_lie_where_the_part_points_do(seed):
+    species = SPECIES[5 * seed]
+    _, annotations = draw(species, seed, 96)
+    masks = dict(zip(PARTS, part_masks(species, seed, 96), strict=True))
+    assert all(m.shape == (96, 96) and m.dtype == bool for m in masks.values())
+    found = 0
+    for name, point in annotations.parts.items():
+        part = name.split()[-1]
+        # The points of breast and wing can be behind the other's edge, legs
+        # are thinner than a pixel.
+        if part in ("beak", "eye", "crown", "tail") and point.visible:
+            assert masks[part][int(point.y * 96), int(point.x * 96)]
+            found += 1
+    assert found >= 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_leaf_hides_is_in_no_mask(seed):
+    rng = np.random.RandomState(seed)
+    pose = sample_pose(rng, 96)
+    sample_plumage(rng, 96)
+    perch(rng, background(rng, 96), pose)
+    leaves = in_front(rng, pose, 96)
+
+    masks = part_masks(SPECIES[seed], seed, 96)
+
+    assert not masks[:, leaves.alpha == 1.0].any()
+
+
+def test_the_masks_are_small_and_apart():
+    masks = np.stack(
+        [part_masks(species, seed) for seed, species in enumerate(SPECIES[:8])]
+    )
+    # All seven make up the bird less its flank and cheek, about a sixth of a
+    # photo; only seams are in two of them.
+    assert 0.10 < masks.any(axis=1).mean() < 0.25
+    assert (masks.sum(axis=1) > 1).mean() < 0.2 * masks.any(axis=1).mean()
