@@ -19,6 +19,7 @@ from keras_finegrain.layers import MCLoss as MCLoss
 from keras_finegrain.layers import SoftTriple as SoftTriple
 from keras_finegrain.models import Model as Model
 from keras_finegrain.models import Sequential as Sequential
+from keras_finegrain.reporting import report as report
 
 __all__ = [
     "CenterLoss",
@@ -38,6 +39,7 @@ __all__ = [
     "metrics",
     "optimizers",
     "regularizers",
+    "report",
     "row_update",
     "visualization",
 ]

@@ -4,6 +4,7 @@ Each was there from the lowest Keras that this package supports to the newest
 that it was tested with.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -37,3 +38,15 @@ def call_behind(tensor: keras.KerasTensor) -> Call:
     layer, node_index, _ = tensor._keras_history
     node = layer._inbound_nodes[node_index]
     return Call(layer, node.input_tensors, node.outputs)
+
+
+def calls_of(model: keras.Model) -> Iterator[Call]:
+    """The calls in the graph of a model, from its outputs to its inputs."""
+    to_visit = list(model.outputs)
+    visited: set[int] = set()
+    while to_visit:
+        call = call_behind(to_visit.pop())
+        yield call
+        unseen = [tensor for tensor in call.inputs if id(tensor) not in visited]
+        visited.update(map(id, unseen))
+        to_visit.extend(unseen)

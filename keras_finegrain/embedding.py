@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain._keras_internals import call_behind
+from keras_finegrain._keras_internals import call_behind, calls_of
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.layers.cosine_similarity import CosineSimilarity
 from keras_finegrain.losses.embedding_pairs import EmbeddingLoss
@@ -71,15 +71,9 @@ def _output_of(
     model: keras.Model, layer: str | keras.layers.Layer
 ) -> keras.KerasTensor:
     """What a layer gives in the graph of the model."""
-    to_visit = list(model.outputs)
-    visited: set[int] = set()
-    while to_visit:
-        call = call_behind(to_visit.pop())
+    for call in calls_of(model):
         if layer in (call.layer, call.layer.name):
             return call.outputs[0]
-        unseen = [tensor for tensor in call.inputs if id(tensor) not in visited]
-        visited.update(map(id, unseen))
-        to_visit.extend(unseen)
     name = layer if isinstance(layer, str) else layer.name
     raise ValueError(
         f"embedding_model: layer must be a layer of the model, received "
@@ -107,7 +101,7 @@ def _input_of_head(model: keras.Model) -> keras.KerasTensor:
 
 def embed(
     model: keras.Model, data: Any, batch_size: int = 32
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Any, np.ndarray]:
     """Computes the outputs of a model for data with labels, in its order.
 
     Args:
@@ -119,7 +113,8 @@ def embed(
         batch_size: Samples in a batch, for arrays. Defaults to 32.
 
     Returns:
-        The outputs `(samples, ...)` and the labels as integers `(samples,)`.
+        The outputs `(samples, ...)`, in the model's own structure where there
+        are several, and the labels as integers `(samples,)`.
 
     Raises:
         ValueError: If the data has no labels, no batch, or can be read but
@@ -147,10 +142,11 @@ def embed(
     with warnings.catch_warnings():
         # Keras says so of every generator that comes to its end.
         warnings.filterwarnings("ignore", "Your input ran out of data")
-        outputs = np.asarray(model.predict(inputs(), verbose=0))
+        outputs = model.predict(inputs(), verbose=0)
     size = counts[0]
     real = np.concatenate([np.arange(max(size, n)) < n for n in counts])
-    return outputs[real], np.concatenate(labels)
+    outputs = keras.tree.map_structure(lambda out: out[real], outputs)
+    return outputs, np.concatenate(labels)
 
 
 def labelled_batches(
@@ -181,6 +177,27 @@ def labelled_batches(
         yield x, _integer_labels(keras.ops.convert_to_numpy(y))
     if not found:
         raise ValueError("embed: data must have a batch, received none.")
+
+
+def images_of(x: Any) -> np.ndarray | None:
+    """The images of a batch of inputs, `(batch, height, width, 1 or 3)`.
+
+    Args:
+        x: What `labelled_batches` gives: an array, or a structure of arrays
+            such as an image beside its label.
+
+    Returns:
+        The first array of that shape, or `None`.
+
+    Example:
+
+    >>> images_of({"a": np.ones(2), "b": np.ones((2, 8, 8, 3))}).shape
+    (2, 8, 8, 3)
+    """
+    for array in keras.tree.flatten(x):
+        if array.ndim == 4 and array.shape[-1] in (1, 3):
+            return np.asarray(array)
+    return None
 
 
 def _batches(data: Any, batch_size: int) -> Iterable[Any]:

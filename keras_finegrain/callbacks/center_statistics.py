@@ -15,6 +15,22 @@ from keras_finegrain.layers.cosine_similarity import (
 from keras_finegrain.metrics.embedding_set import squared_distances, unit_rows
 
 
+def layers_with_centers(
+    model: keras.Model,
+) -> Iterator[CenterLoss | CosineSimilarity]:
+    """The layers of a model that keep class centers, nested ones too.
+
+    Example:
+
+    >>> model = keras.Sequential([keras_finegrain.SoftTriple(3)])
+    >>> [type(layer).__name__ for layer in layers_with_centers(model)]
+    ['SoftTriple']
+    """
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, CenterLoss | CosineSimilarity):
+            yield layer
+
+
 class CenterStatistics(keras.callbacks.Callback):
     """Puts into the logs of each epoch what the class centers do.
 
@@ -106,9 +122,7 @@ class CenterStatistics(keras.callbacks.Callback):
 
     def _centers(self) -> Iterator[tuple[keras.layers.Layer, np.ndarray]]:
         """Each layer with its centers `(classes, centers_per_class, dim)`."""
-        for layer in self.model._flatten_layers(include_self=False):
-            if not isinstance(layer, CenterLoss | CosineSimilarity):
-                continue
+        for layer in layers_with_centers(self.model):
             centers = np.asarray(keras.ops.convert_to_numpy(layer.centers))
             centers = centers.astype(np.float64)
             if isinstance(layer, CenterLoss):

@@ -12,7 +12,7 @@ import numpy as np
 from keras_finegrain._checks import positive_integer
 from keras_finegrain._optional import import_optional
 from keras_finegrain.callbacks.embedding_callback import EmbeddingCallback
-from keras_finegrain.embedding import labelled_batches
+from keras_finegrain.embedding import images_of, labelled_batches
 
 # The largest picture that a browser takes for a texture.
 _SPRITE_PIXELS = 8192
@@ -30,8 +30,8 @@ class EmbeddingProjector(EmbeddingCallback):
         data: As in `EmbeddingFigures`, in the same order each time.
         layer: As in `EmbeddingFigures`.
         class_names: Name of each class. Defaults to none: the numbers alone.
-        thumbnails: Whether samples show their picture: the first input must
-            be images `(batch, height, width, 1 or 3)`, in [0, 1] if nothing in
+        thumbnails: Whether samples show their picture: an input must be
+            images `(batch, height, width, 1 or 3)`, in [0, 1] if nothing in
             the first batch is brighter, else in [0, 255]. Defaults to `True`.
         thumbnail_size: Side of a thumbnail in pixels. Defaults to 32; 65,536
             samples of that size are as many as a browser takes.
@@ -96,8 +96,7 @@ class EmbeddingProjector(EmbeddingCallback):
         for x, y in labelled_batches(self.data, self.batch_size):
             labels.append(y)
             if self.thumbnails:
-                pictures = keras.tree.flatten(x)[0]
-                self._check_pictures(pictures, sum(map(len, labels)))
+                pictures = self._pictures(x, sum(map(len, labels)))
                 # The first batch says whether white is 1 or 255.
                 brightest = brightest or (1 if pictures.max() <= 1 else 255)
                 images.append(self._shrunk(pictures * (255 / brightest)))
@@ -162,12 +161,15 @@ class EmbeddingProjector(EmbeddingCallback):
             lines += [f"{names[label]}\t{label}" for label in labels]
         self._write("metadata.tsv", "\n".join(lines) + "\n")
 
-    def _check_pictures(self, images: np.ndarray, samples: int) -> None:
-        if images.ndim != 4 or images.shape[-1] not in (1, 3):
+    def _pictures(self, x: Any, samples: int) -> np.ndarray:
+        """The images of a batch; raises if they cannot be shown."""
+        images = images_of(x)
+        if images is None:
+            shapes = [array.shape for array in keras.tree.flatten(x)]
             raise ValueError(
-                "EmbeddingProjector: thumbnails need images (batch, height, "
-                f"width, 1 or 3) as the first input, received {images.shape}. "
-                "Pass thumbnails=False."
+                "EmbeddingProjector: thumbnails need an input of images "
+                f"(batch, height, width, 1 or 3), received {shapes}. Pass "
+                "thumbnails=False."
             )
         side = self.thumbnail_size
         most = (_SPRITE_PIXELS // side) ** 2
@@ -178,6 +180,7 @@ class EmbeddingProjector(EmbeddingCallback):
                 "Pass fewer samples, a smaller thumbnail_size, or "
                 "thumbnails=False."
             )
+        return images
 
     def _shrunk(self, images: np.ndarray) -> np.ndarray:
         """Images in [0, 255] as thumbnails, uint8."""

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_finegrain.callbacks.center_statistics import layers_with_centers
 from keras_finegrain.callbacks.embedding_callback import EmbeddingCallback
 
 
@@ -24,6 +25,9 @@ class EmbeddingRecorder(EmbeddingCallback):
         epochs: The epochs that were recorded, from 0 for before training.
         frames: The embeddings at each, `(samples, dim)`.
         labels: The labels `(samples,)`.
+        centers: The centers at each, of the model's `CenterLoss` or cosine
+            head, `(classes, dim)` or `(classes, centers_per_class, dim)`;
+            empty for a model without any in this space.
 
     Raises:
         ValueError: For an argument out of its range; when training begins, if
@@ -55,12 +59,14 @@ class EmbeddingRecorder(EmbeddingCallback):
         super().__init__(data, layer, frequency, batch_size)
         self.epochs: list[int] = []
         self.frames: list[np.ndarray] = []
+        self.centers: list[np.ndarray] = []
         self.labels: np.ndarray | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Records the embedding that training starts from."""
         del logs
-        self.epochs, self.frames, self.labels = [], [], None
+        self.epochs, self.frames, self.centers = [], [], []
+        self.labels = None
         self._record(0)
 
     def on_epoch_end(
@@ -82,3 +88,9 @@ class EmbeddingRecorder(EmbeddingCallback):
         self.labels = labels
         self.frames.append(embeddings)
         self.epochs.append(epoch)
+        for layer in layers_with_centers(self.model):
+            if layer.centers.shape[-1] == embeddings.shape[1]:
+                centers = keras.ops.convert_to_numpy(layer.centers)
+                # A copy: PyTorch's is the memory that training writes to.
+                self.centers.append(np.array(centers))
+                break

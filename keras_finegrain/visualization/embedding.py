@@ -1,7 +1,7 @@
 """An embedding as a picture in two dimensions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,11 @@ from keras_finegrain.visualization.palette import class_legend, class_styles
 from keras_finegrain.visualization.requirements import import_for_pictures
 
 METHODS = ("auto", "none", "pca", "tsne")
+# Points between the places of two class numbers, under which they would cover
+# each other.
+NUMBER_SIZE = 10
+# As many numbers as are still read when written side by side.
+NUMBERS_IN_ONE_PLACE = 4
 
 
 def embedding_scatter(
@@ -67,23 +72,106 @@ def embedding_scatter(
     - [van der Maaten and Hinton, Visualizing data using t-SNE, JMLR
       2008](https://jmlr.org/papers/v9/vandermaaten08a.html)
     """
-    embeddings, _ = embedding_set("embedding_scatter", embeddings, labels)
-    labels = to_numpy(labels).reshape(-1)
-    center_vectors, center_labels = _flat_centers(centers, embeddings.shape[1])
-    _check_labels(labels, class_names, centers)
-    plane = project(
-        np.concatenate([embeddings, center_vectors]), method=method, seed=seed
-    )
-    points, stars = np.split(plane, [len(embeddings)])
-
+    who = "embedding_scatter"
+    vectors = labelled_vectors(who, embeddings, labels, class_names, centers)
+    plane = in_plane(who, vectors, method=method, seed=seed)
     pyplot = import_for_pictures("matplotlib.pyplot")
     own_figure = ax is None
     if own_figure:
         ax = pyplot.subplots(figsize=(6, 6), layout="constrained")[1]
+    draw_classes(ax, plane, class_names)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_aspect("equal", adjustable="datalim")
+    if own_figure:
+        class_legend(ax.figure, ax)
+    return ax
+
+
+class LabelledVectors(NamedTuple):
+    """Embeddings and centers, each with its class.
+
+    Attributes:
+        points: Floats `(samples, dim)`.
+        labels: Integers `(samples,)`.
+        stars: The centers, floats `(stars, dim)`; none are `(0, dim)`.
+        star_labels: Integers `(stars,)`.
+    """
+
+    points: np.ndarray
+    labels: np.ndarray
+    stars: np.ndarray
+    star_labels: np.ndarray
+
+
+def labelled_vectors(
+    caller: str,
+    embeddings: Any,
+    labels: Any,
+    class_names: Sequence[str] | None,
+    centers: Any,
+) -> LabelledVectors:
+    """Checks what is to be drawn.
+
+    Args:
+        caller: What errors begin with.
+        embeddings: As in `embedding_scatter`.
+        labels: Likewise.
+        class_names: Likewise.
+        centers: Likewise.
+
+    Raises:
+        ValueError: As `embedding_scatter`.
+    """
+    points, _ = embedding_set(caller, embeddings, labels)
+    labels = to_numpy(labels).reshape(-1)
+    stars, star_labels = _flat_centers(caller, centers, points.shape[1])
+    _check_labels(caller, labels, class_names, centers)
+    return LabelledVectors(points, labels, stars, star_labels)
+
+
+def in_plane(
+    caller: str, vectors: LabelledVectors, *, method: str, seed: int
+) -> LabelledVectors:
+    """Brings embeddings and centers into the same plane.
+
+    Args:
+        caller: What errors begin with.
+        vectors: Of any dim.
+        method: As in `embedding_scatter`.
+        seed: Likewise.
+
+    Raises:
+        ImportError: As `project`.
+        ValueError: Likewise.
+    """
+    plane = project(
+        caller,
+        np.concatenate([vectors.points, vectors.stars]),
+        method=method,
+        seed=seed,
+    )
+    points, stars = np.split(plane, [len(vectors.points)])
+    return vectors._replace(points=points, stars=stars)
+
+
+def draw_classes(
+    ax: Any, plane: LabelledVectors, class_names: Sequence[str] | None
+) -> None:
+    """Draws points, stars and numbers, class after class.
+
+    Args:
+        ax: matplotlib axis.
+        plane: What to draw, of dim 2.
+        class_names: As in `embedding_scatter`.
+    """
+    points, labels, stars, star_labels = plane
     classes = np.unique(labels)
     styles = class_styles(int(classes.max()) + 1)
     # 60 points² for a handful, 8 for thousands.
     size = float(np.clip(9000 / len(points), 8, 60))
+    # Few stars can be seen among thousands of points.
+    star_size = max(4 * size, min(100, 2000 / max(1, len(stars))))
     for index in classes:
         style = styles[index]
         mine = points[labels == index]
@@ -97,29 +185,53 @@ def embedding_scatter(
             alpha=0.85,
             label=_legend_entry(index, class_names),
         )
-        drawn = stars[center_labels == index]
+        drawn = stars[star_labels == index]
         ax.scatter(
             *drawn.T,
-            s=4 * size,
+            s=star_size,
             marker="*",
             facecolors=style.color,
             edgecolors="black",
             linewidths=0.8,
             zorder=3,
         )
-    _write_class_numbers(ax, points, labels, classes)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.set_aspect("equal", adjustable="datalim")
-    if own_figure:
-        class_legend(ax.figure, ax)
-    return ax
+    _write_class_numbers(ax, plane, classes)
 
 
-def project(vectors: np.ndarray, *, method: str, seed: int) -> np.ndarray:
+def part_class_numbers(ax: Any) -> None:
+    """Writes the numbers of classes that lie in one place side by side.
+
+    More than four are left out: the classes cannot be told apart there.
+
+    Args:
+        ax: matplotlib axis that `draw_classes` has drawn into. Its limits and
+            its place in the figure must be final.
+    """
+    places = ax.transData.transform([text.xy for text in ax.texts])
+    pixels = NUMBER_SIZE * ax.figure.dpi / 72
+    left = list(range(len(places)))
+    while left:
+        group = [left.pop(0)]
+        for index in group:
+            apart = np.abs(places[left] - places[index]).max(axis=1)
+            near = [left[at] for at in np.flatnonzero(apart < pixels)]
+            group += near
+            left = [other for other in left if other not in near]
+        texts = [ax.texts[index] for index in group]
+        texts[0].xy = np.mean([text.xy for text in texts], axis=0)
+        texts[0].set_text(" ".join(text.get_text() for text in texts))
+        texts[0].set_visible(len(group) <= NUMBERS_IN_ONE_PLACE)
+        for text in texts[1:]:
+            text.set_visible(False)
+
+
+def project(
+    caller: str, vectors: np.ndarray, *, method: str, seed: int
+) -> np.ndarray:
     """Brings vectors into the plane.
 
     Args:
+        caller: What errors begin with.
         vectors: Floats `(samples, dim)`.
         method: One of `"auto"`, `"none"`, `"pca"`, `"tsne"`.
         seed: Seed of t-SNE.
@@ -133,17 +245,13 @@ def project(vectors: np.ndarray, *, method: str, seed: int) -> np.ndarray:
     """
     if method not in METHODS:
         raise ValueError(
-            f"embedding_scatter: method must be one of {METHODS}, received "
-            f"{method!r}."
+            f"{caller}: method must be one of {METHODS}, received {method!r}."
         )
-    if method == "auto":
-        method = "none" if vectors.shape[1] == 2 else "tsne"
-    if method == "none":
+    if keeps_coordinates(method, vectors.shape[1]):
         if vectors.shape[1] != 2:
             raise ValueError(
-                "embedding_scatter: method='none' takes embeddings of 2 "
-                f"dimensions, received {vectors.shape[1]}. Use 'pca' or "
-                "'tsne'."
+                f"{caller}: method='none' takes embeddings of 2 dimensions, "
+                f"received {vectors.shape[1]}. Use 'pca' or 'tsne'."
             )
         return vectors
     if method == "pca" or len(vectors) < 4:
@@ -160,6 +268,11 @@ def project(vectors: np.ndarray, *, method: str, seed: int) -> np.ndarray:
     ).fit_transform(_principal_components(vectors, 50).astype(np.float32))
 
 
+def keeps_coordinates(method: str, dim: int) -> bool:
+    """Whether `project` leaves vectors of this dim as they are."""
+    return method == "none" or (method == "auto" and dim == 2)
+
+
 def _principal_components(vectors: np.ndarray, dimensions: int) -> np.ndarray:
     """Coordinates along the directions of largest variance, zero-padded."""
     centered = vectors - vectors.mean(axis=0)
@@ -173,14 +286,16 @@ def _principal_components(vectors: np.ndarray, dimensions: int) -> np.ndarray:
     return np.pad(components, [(0, 0), (0, missing)])
 
 
-def _flat_centers(centers: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
+def _flat_centers(
+    caller: str, centers: Any, dim: int
+) -> tuple[np.ndarray, np.ndarray]:
     """All the centers in one list, with the class of each."""
     if centers is None:
         return np.zeros((0, dim)), np.zeros(0, dtype=np.int64)
     centers = to_numpy(centers).astype(np.float64)
     if centers.ndim not in (2, 3) or centers.shape[-1] != dim:
         raise ValueError(
-            "embedding_scatter: centers must have the shape (classes, dim) or "
+            f"{caller}: centers must have the shape (classes, dim) or "
             f"(classes, centers_per_class, dim) with dim={dim} as in the "
             f"embeddings, received {centers.shape}."
         )
@@ -192,12 +307,15 @@ def _flat_centers(centers: Any, dim: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_labels(
-    labels: np.ndarray, class_names: Sequence[str] | None, centers: Any
+    caller: str,
+    labels: np.ndarray,
+    class_names: Sequence[str] | None,
+    centers: Any,
 ) -> None:
     if labels.min() < 0:
         raise ValueError(
-            "embedding_scatter: labels must not be negative, received a "
-            f"minimum of {labels.min()}."
+            f"{caller}: labels must not be negative, received a minimum of "
+            f"{labels.min()}."
         )
     for argument, values in (
         ("class_names", class_names),
@@ -205,7 +323,7 @@ def _check_labels(
     ):
         if values is not None and labels.max() >= len(values):
             raise ValueError(
-                f"embedding_scatter: {argument} must have one entry a class, "
+                f"{caller}: {argument} must have one entry a class, "
                 f"received {len(values)} and a label of {labels.max()}."
             )
 
@@ -217,9 +335,13 @@ def _legend_entry(index: int, class_names: Sequence[str] | None) -> str:
 
 
 def _write_class_numbers(
-    ax: Any, points: np.ndarray, labels: np.ndarray, classes: np.ndarray
+    ax: Any, plane: LabelledVectors, classes: np.ndarray
 ) -> None:
-    """Writes each class's number at the point nearest to all its others."""
+    """Writes each class's number at the point nearest to all its others.
+
+    Where the class has a star, a little higher, for the star may lie there.
+    """
+    points, labels, _, star_labels = plane
     effects = import_for_pictures("matplotlib.patheffects")
     outline = effects.withStroke(linewidth=2.5, foreground="white")
     for index in classes:
@@ -229,6 +351,8 @@ def _write_class_numbers(
         ax.annotate(
             str(index),
             mine[nearest],
+            xytext=(0, 9 if index in star_labels else 0),
+            textcoords="offset points",
             ha="center",
             va="center",
             fontsize=9 if len(classes) <= 30 else 6,

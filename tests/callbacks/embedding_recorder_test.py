@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_finegrain
 from keras_finegrain.callbacks import EmbeddingRecorder
 from keras_finegrain.embedding import embed, embedding_model
 
@@ -32,6 +33,28 @@ def test_the_first_frame_is_before_training_and_the_last_behind_it():
     np.testing.assert_array_equal(recorder.frames[0], before)
     assert not np.allclose(recorder.frames[1], recorder.frames[2])
     np.testing.assert_array_equal(recorder.labels, data()[1])
+
+
+def test_centers_are_those_of_their_epochs():
+    model = keras_finegrain.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(2),
+            keras_finegrain.CenterLoss(3),
+            keras.layers.Dense(3),
+        ]
+    )
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+    recorder = EmbeddingRecorder(data())
+
+    model.fit(*data(), epochs=2, verbose=0, callbacks=[recorder])
+
+    assert not recorder.centers[0].any()
+    assert not np.allclose(recorder.centers[1], recorder.centers[2])
+    np.testing.assert_array_equal(
+        recorder.centers[2],
+        keras.ops.convert_to_numpy(model.layers[1].centers),
+    )
 
 
 def test_a_second_training_is_a_second_recording():

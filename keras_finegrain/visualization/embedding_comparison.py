@@ -1,0 +1,152 @@
+"""The embeddings of several models side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_finegrain.visualization.embedding import (
+    draw_classes,
+    in_plane,
+    keeps_coordinates,
+    labelled_vectors,
+    part_class_numbers,
+)
+from keras_finegrain.visualization.palette import class_legend
+from keras_finegrain.visualization.requirements import import_for_pictures
+
+PANELS_IN_A_ROW = 4
+
+
+def embedding_comparison(
+    embeddings_by_name: Mapping[str, Any],
+    labels: Any,
+    class_names: Sequence[str] | None = None,
+    centers: Mapping[str, Any] | None = None,
+    method: str = "auto",
+    axes: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> list[Any]:
+    """Draws the same samples as several models embed them, a panel a model.
+
+    A class has the same colour and marker in all panels, and one legend serves
+    them. Each panel has a scale of its own, since the models' embeddings have
+    no common unit: where two-dimensional embeddings are drawn as they are, the
+    numbers at the axes tell the scales apart. Class numbers that would cover
+    each other are written side by side, or left out where they are more than
+    four.
+
+    Args:
+        embeddings_by_name: Name of each model, the panel's title, to its
+            embeddings: array or tensor of any backend, `(samples, dim)`. The
+            models may differ in dim.
+        labels: Integers `(samples,)`, the same for all models; they index
+            `class_names` and each model's centers.
+        class_names: Name of each class for the legend. Defaults to none: the
+            numbers alone.
+        centers: Name of a model to its class centers, as in
+            `embedding_scatter`. Models without centers are left out. Defaults
+            to none.
+        method: How the plane is reached, for each model by itself, as in
+            `embedding_scatter`. Defaults to `"auto"`: two dimensions as they
+            are, else t-SNE.
+        axes: matplotlib axes to draw into, one a model. Defaults to panels in
+            a figure of its own, four in a row, with a legend; for given axes
+            the caller places one, for instance with `class_legend`.
+        seed: Seed of t-SNE. Defaults to 0.
+
+    Returns:
+        The matplotlib axes in the order of the models. Save their figure with
+        `bbox_inches="tight"`, for the legend lies outside its edge.
+
+    Raises:
+        ImportError: If matplotlib, or for t-SNE scikit-learn, is missing.
+        ValueError: If there is no model, `centers` names one that there is
+            not, `axes` are not one a model, or for what `embedding_scatter`
+            raises, with the name of the model.
+
+    Example:
+    >>> import matplotlib
+    >>> matplotlib.use("Agg")
+    >>> points = np.array([[0.0, 0.0], [0.0, 1.0], [5.0, 5.0], [5.0, 6.0]])
+    >>> axes = embedding_comparison(
+    ...     {"softmax": points, "center loss": points * [1.0, 0.1]},
+    ...     np.array([0, 0, 1, 1]),
+    ...     ["Song Sparrow", "Fox Sparrow"],
+    ... )
+    >>> [axis.get_title() for axis in axes]
+    ['softmax', 'center loss']
+    """
+    centers = centers or {}
+    _check_names(embeddings_by_name, centers, axes)
+    planes = {}
+    for name, embeddings in embeddings_by_name.items():
+        who = f"embedding_comparison, model {name!r}"
+        vectors = labelled_vectors(
+            who, embeddings, labels, class_names, centers.get(name)
+        )
+        plane = in_plane(who, vectors, method=method, seed=seed)
+        dim = vectors.points.shape[1]
+        planes[name] = plane, keeps_coordinates(method, dim)
+
+    own_figure = axes is None
+    panels = _panels(len(planes)) if axes is None else list(axes)
+    for axis, (name, (plane, coordinates)) in zip(
+        panels, planes.items(), strict=True
+    ):
+        draw_classes(axis, plane, class_names)
+        axis.set_title(name)
+        axis.set_aspect("equal", adjustable="datalim")
+        if coordinates:
+            axis.locator_params(nbins=4)
+            axis.tick_params(labelsize=8)
+        else:
+            # Those of a projection mean nothing.
+            axis.set_xticks([])
+            axis.set_yticks([])
+    if own_figure:
+        class_legend(panels[0].figure, panels[0])
+    # Only now the panels have their places.
+    panels[0].figure.draw_without_rendering()
+    for axis in panels:
+        part_class_numbers(axis)
+    return panels
+
+
+def _panels(count: int) -> list[Any]:
+    """Axes in a figure of their own."""
+    pyplot = import_for_pictures("matplotlib.pyplot")
+    columns = min(count, PANELS_IN_A_ROW)
+    rows = -(-count // columns)
+    figure, grid = pyplot.subplots(
+        rows,
+        columns,
+        figsize=(4.2 * columns, 4.5 * rows),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis in grid.flat[count:]:
+        figure.delaxes(axis)
+    return list(grid.flat[:count])
+
+
+def _check_names(
+    embeddings_by_name: Mapping[str, Any],
+    centers: Mapping[str, Any],
+    axes: Sequence[Any] | None,
+) -> None:
+    if not embeddings_by_name:
+        raise ValueError(
+            "embedding_comparison: embeddings_by_name must hold at least one "
+            "model, received none."
+        )
+    unknown = [name for name in centers if name not in embeddings_by_name]
+    if unknown:
+        raise ValueError(
+            "embedding_comparison: centers must name models of "
+            f"embeddings_by_name, {list(embeddings_by_name)}, received "
+            f"{unknown}."
+        )
+    if axes is not None and len(axes) != len(embeddings_by_name):
+        raise ValueError(
+            "embedding_comparison: axes must be one a model, "
+            f"{len(embeddings_by_name)}, received {len(axes)}."
+        )

@@ -1,0 +1,272 @@
+"""The page must hold what was measured, whole, in a real browser."""
+
+import html
+import re
+import shutil
+import subprocess
+
+import keras
+import matplotlib
+import numpy as np
+import pytest
+
+import keras_finegrain
+from keras_finegrain import losses
+from keras_finegrain.embedding import embed, embedding_model
+from keras_finegrain.metrics import embedding_figures
+
+matplotlib.use("Agg")
+
+CLASSES = 3
+NAMES = ["Song_Sparrow", "<b>Junco</b>", "Towhee"]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def photos(samples=24, seed=0):
+    """Each class has a brightness of its own, and noise."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(samples) % CLASSES
+    noise = generator.uniform(0, 200, size=(samples, 12, 12, 3))
+    return (noise + 20 * labels[:, None, None, None]).astype("float32"), labels
+
+
+def classifier():
+    image = keras.Input((12, 12, 3))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.Conv2D(9, 3, activation="relu")(x)
+    x = keras_finegrain.MCLoss(CLASSES)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras_finegrain.CenterLoss(CLASSES, centers_initializer="normal")(x)
+    x = keras_finegrain.SoftTriple(CLASSES, 2)(x)
+    model = keras_finegrain.Model(image, x, name="all_layers")
+    model.compile("sgd", losses.SoftTripleLoss())
+    return model
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    keras.utils.set_random_seed(1)
+    model = classifier()
+    path = tmp_path_factory.mktemp("report") / "new" / "page.html"
+    assert keras_finegrain.report(model, photos(), path, NAMES) == path
+    return model, path.read_text("utf-8"), path
+
+
+def test_the_figures_are_those_of_the_model(written):
+    model, text, _ = written
+    embeddings, labels = embed(embedding_model(model), photos())
+    scores = model.predict(photos()[0], verbose=0)
+    top_1 = 100 * np.mean(scores.argmax(axis=1) == labels)
+
+    cells = dict(re.findall(r"<tr><td>(.*?)</td><td class=number>(.*?)<", text))
+
+    found = embedding_figures(embeddings.astype("float64"), labels)
+    assert cells["top-1 accuracy"] == f"{top_1:.1f} %"
+    assert cells["recall@1"] == f"{100 * found['recall@1'].value:.1f} %"
+    assert cells["silhouette"] == f"{found['silhouette'].value:.3f}"
+
+
+def test_every_section_is_there(written):
+    _, text, _ = written
+
+    assert re.findall("<h2>(.*?)</h2>", text) == [
+        "Figures",
+        "Worst confusions",
+        "Confusions among look-alikes",
+        "The embedding",
+        "Nearest neighbours",
+        "Class centers",
+        "Channels of the mutual-channel loss",
+        "The classes",
+    ]
+
+
+def test_the_worst_confusions_are_counted(written):
+    model, text, _ = written
+    x, labels = photos()
+    predicted = model.predict(x, verbose=0).argmax(axis=1)
+    counts = np.zeros((CLASSES, CLASSES), int)
+    np.add.at(counts, (labels, predicted), 1)
+    np.fill_diagonal(counts, 0)
+    row, column = np.unravel_index(counts.argmax(), counts.shape)
+
+    first = re.search(
+        r"of its class</th></tr>\n<tr><td>(.*?)</td><td>(.*?)</td>"
+        r"<td class=number>(\d+)</td>",
+        text,
+    )
+
+    assert counts[row, column] > 0
+    spelled = [html.escape(name.replace("_", " ")) for name in NAMES]
+    assert first.groups() == (
+        spelled[row],
+        spelled[column],
+        str(counts[row, column]),
+    )
+
+
+def test_nothing_is_fetched_and_names_stay_text(written):
+    _, text, _ = written
+
+    assert "<b>Junco</b>" not in text
+    assert "&lt;b&gt;Junco&lt;/b&gt;" in text
+    sources = re.findall(r'(?:src|href)="([^"]{0,20})', text)
+    assert sources
+    assert all(source.startswith("data:image/") for source in sources)
+    assert "<script" not in text
+    for alt in re.findall(r"<img([^>]{0,40})", text):
+        assert 'alt="' in alt
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+def test_a_browser_shows_every_picture_without_a_network(written, tmp_path):
+    _, text, _ = written
+    images = text.count("<img")
+    # Its own policy forbids scripts: the copy under test goes without.
+    text = re.sub(r"<meta http-equiv.*?>", "", text)
+    script = (
+        "<script>onload = () => { const good = [...document.images].filter("
+        "i => i.complete && i.naturalWidth > 1 && i.clientWidth <= innerWidth);"
+        "document.title = 'shown ' + good.length + ' width ' +"
+        "(document.documentElement.scrollWidth <= innerWidth); }</script>"
+    )
+    copy = tmp_path / "copy.html"
+    copy.write_text(text.replace("</body>", f"{script}</body>"), "utf-8")
+    result = subprocess.run(
+        [
+            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom"),
+            *("--window-size=800,600", copy.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+
+    (title,) = re.findall("<title>(.*?)</title>", result.stdout)
+    assert title == f"shown {images} width true"
+
+
+def test_its_own_policy_lets_the_pictures_through(written):
+    _, text, _ = written
+
+    (policy,) = re.findall(r'Policy" content="(.*?)"', text)
+    assert policy == (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    )
+
+
+def test_an_embedding_without_a_head_is_judged_by_its_neighbours(tmp_path):
+    model = keras_finegrain.Sequential(
+        [
+            keras.Input((12, 12, 3)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4),
+        ]
+    )
+    model.compile("sgd", losses.TripletSemiHardLoss())
+    x, y = photos()
+
+    text = keras_finegrain.report(
+        model, [(x[:10], y[:10]), (x[10:], y[10:])], tmp_path / "page.html"
+    ).read_text("utf-8")
+
+    assert "by the nearest other sample" in text
+    assert "top-1" not in text
+    assert "class 0" in text
+
+
+def test_an_image_may_come_beside_its_label(tmp_path):
+    image = keras.Input((12, 12, 3), name="picture")
+    label = keras.Input((), dtype="int32", name="label")
+    x = keras.layers.Conv2D(6, 3, activation="relu")(image)
+    x = keras_finegrain.MCLoss(CLASSES)(x, label)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(CLASSES)(x)
+    model = keras.Model({"picture": image, "label": label}, x)
+    pictures, labels = photos()
+
+    text = keras_finegrain.report(
+        model,
+        ({"picture": pictures, "label": labels}, labels),
+        tmp_path / "page.html",
+    ).read_text("utf-8")
+
+    assert "Channels of the mutual-channel loss" in text
+    assert "Nearest neighbours" in text
+
+
+def test_inputs_that_are_no_images_have_no_photos(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(4), keras.layers.Dense(3)]
+    )
+    x = np.random.default_rng(0).normal(size=(24, 6))
+
+    text = keras_finegrain.report(
+        model, (x, np.arange(24) % 3), tmp_path / "page.html"
+    ).read_text("utf-8")
+
+    assert "Nearest neighbours" not in text
+    assert "Worst confusions" in text
+
+
+def test_preprocessed_images_can_be_turned_back(tmp_path):
+    x, y = photos()
+    model = classifier()
+
+    with pytest.raises(ValueError, match=r"must lie in \[0, 255\]"):
+        keras_finegrain.report(model, (x / 127.5 - 1, y), tmp_path / "a.html")
+    path = keras_finegrain.report(
+        model,
+        (x / 127.5 - 1, y),
+        tmp_path / "b.html",
+        to_photo=lambda image: (image + 1) / 2,
+    )
+
+    assert path.exists()
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_data_in_another_order_is_an_error(tmp_path):
+    class Shuffled(keras.utils.PyDataset):
+        reads = 0
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            self.reads += 1
+            x, y = photos()
+            return np.roll(x, self.reads, axis=0), np.roll(y, self.reads)
+
+    with pytest.raises(ValueError, match="same order"):
+        keras_finegrain.report(classifier(), Shuffled(), tmp_path / "page.html")
+
+
+def test_a_class_without_a_name_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="received 2, labels from 0 to 2"):
+        keras_finegrain.report(
+            classifier(), photos(), tmp_path / "page.html", NAMES[:2]
+        )
+
+
+def test_of_many_photos_only_those_that_are_shown_are_kept():
+    from keras_finegrain.reporting import evidence, sections
+
+    x, y = photos(samples=600)
+    found = evidence.collect(classifier(), (x, y), None, None, None, 32)
+    for draw in (
+        sections.worst_confusions,
+        sections.retrieval,
+        sections.centers,
+        sections.classes,
+    ):
+        draw(found)
+    found.read_photos()
+
+    wanted = sorted(found.photos.wanted)
+    assert 20 < len(wanted) < 200
+    for index in wanted:
+        np.testing.assert_array_equal(found.photo(index), x[index])
+    assert not found.photo(min(set(range(600)) - set(wanted))).any()
