@@ -108,6 +108,8 @@ def train_and_compare(
             results.add(method, seed, run)
             if seed == options.first_seed:
                 run.model.save(folder / f"{method}.keras")
+                if options.report:
+                    trainer.write_report(method, run, folder / f"{method}.html")
                 first_runs[method] = run
         draw_learning_curves(results, folder / "learning_curves.png")
         if seed == options.first_seed:

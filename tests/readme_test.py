@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import sys
 
 import keras
 import pytest
@@ -34,6 +35,29 @@ def test_code_of_the_page_on_losses_runs():
     exec(compile(block, "losses.md", "exec"), names)
     assert names["classifier"].output_shape == (None, 200)
     assert names["embedder"].output_shape == (None, 64)
+
+
+def test_code_of_the_page_on_figures_and_pictures_runs(monkeypatch, tmp_path):
+    page = (ROOT / "docs" / "seeing.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    names: dict[str, object] = {}
+    exec(compile(block, "seeing.md", "exec"), names)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "embedding.png",
+        "report.html",
+    }
+
+
+@pytest.mark.parametrize("room", ["callbacks", "metrics", "visualization"])
+def test_every_figure_and_picture_stands_on_the_page(room):
+    page = (ROOT / "docs" / "seeing.md").read_text()
+    for name in vars(getattr(keras_finegrain, room)):
+        is_public = not name.startswith("_") and not name.isupper()
+        module = f"{keras_finegrain.__name__}.{room}.{name}"
+        if is_public and module not in sys.modules:
+            assert name in page, name
 
 
 def test_every_loss_stands_on_the_page():

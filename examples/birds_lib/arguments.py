@@ -221,6 +221,11 @@ def _add_training(group: Any) -> None:
         "--output", metavar="DIR", help="a new folder; default: runs/<time>"
     )
     group.add_argument(
+        "--report",
+        action="store_true",
+        help="a page on each method's first model: figures, confusions, photos",
+    )
+    group.add_argument(
         "--resume",
         action="store_true",
         help="go on with a stopped run in --output; finished seeds are kept",

@@ -25,7 +25,9 @@ COLUMNS = (
     ("intra_inter_distance_ratio", "intra/inter", 1, 3),
 )
 # What a resumed run need not have in common with the one that it goes on from.
-_MAY_CHANGE = ("seeds", "output", "overwrite", "resume", "data_dir")
+_MAY_CHANGE = (
+    *("seeds", "output", "overwrite", "resume", "report", "data_dir"),
+)
 _PACKAGES = (
     "keras-finegrain",
     "keras",

@@ -1,6 +1,7 @@
 """One method, one seed: from the first weights to the figures."""
 
 import argparse
+import pathlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -139,6 +140,16 @@ class Trainer:
         if frozen is not None:
             whole = keras_finegrain.Model(frozen.input, whole(frozen.output))
         return Run(figures, history, whole, embeddings, labels)
+
+    def write_report(self, method: str, run: Run, path: pathlib.Path) -> None:
+        """Writes a page on a trained model and the test images."""
+        keras_finegrain.report(
+            run.model,
+            self._test_images,
+            path,
+            self._data.class_names,
+            title=f"{method} on the test images of {self._data.name}",
+        )
 
     def build(self, method: str, seed: int) -> Models:
         """Builds the models of one run."""
