@@ -11,11 +11,11 @@ import logging
 import os
 import pathlib
 import sys
-import tempfile
 from collections.abc import Sequence
 
 from birds_lib.arguments import parse_arguments
 from birds_lib.errors import RunError
+from birds_lib.output import plain, writable_folder
 from birds_lib.requirements import check_packages
 
 
@@ -27,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_packages()
         folder = writable_folder(
-            options.output, options.overwrite or options.resume
+            options.output,
+            options.overwrite or options.resume,
+            "--resume or --overwrite",
         )
         train_and_compare(options, folder)
     except RunError as error:
@@ -45,7 +47,7 @@ def train_and_compare(
     from birds_lib.distribution import check_last_batches, prepare_devices
     from birds_lib.methods import check_channels, check_losses
     from birds_lib.pictures import draw_embeddings, draw_learning_curves
-    from birds_lib.results import Results, plain
+    from birds_lib.results import Results
     from birds_lib.training import Trainer
 
     from keras_finegrain import datasets
@@ -124,25 +126,6 @@ def train_and_compare(
     print(
         f"\n{folder}: results.json, results.md, history.csv, pictures, models"
     )
-
-
-def writable_folder(path: str, may_hold_results: bool) -> pathlib.Path:
-    """Makes the folder for the results; raises `RunError` if it cannot."""
-    folder = pathlib.Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise RunError(
-            f"--output {path}: cannot be written to ({error.strerror})"
-        ) from error
-    if (folder / "results.json").exists() and not may_hold_results:
-        raise RunError(
-            f"--output {path}: holds the results of an earlier run; choose "
-            "another folder or pass --resume or --overwrite"
-        )
-    return folder
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
 """What the tests share."""
 
+import os
 import pathlib
 from collections.abc import Iterator
+
+# Several processes of tests share the cores: their threads would wait for
+# one another. It is read when OpenMP starts, so before the backend.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import keras
 import numpy as np

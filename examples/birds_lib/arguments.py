@@ -2,10 +2,16 @@
 
 import argparse
 import datetime
-import math
-import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
+
+from birds_lib.parsing import (
+    OneLineParser,
+    integer,
+    not_negative,
+    positive,
+    share,
+)
 
 DEFAULT_METHODS = ("softmax", "center", "mc", "soft_triple")
 # By the family that `methods.py` builds them in.
@@ -31,14 +37,6 @@ class _HelpFormatter(argparse.HelpFormatter):
         ):
             text += " (default: %(default)s)"
         return text
-
-
-class _OneLineParser(argparse.ArgumentParser):
-    """Reports an error in one line: `--help` has the rest."""
-
-    def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"{self.prog}: error: {message}\n")
-        sys.exit(2)
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,7 +66,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="train_birds.py",
         description="Train a classifier on look-alike birds by one or several "
         "methods and say what each bought.",
@@ -105,7 +103,7 @@ def _add_data(group: Any) -> None:
     )
     group.add_argument(
         "--image-size",
-        type=_integer(8),
+        type=integer(8),
         metavar="PIXELS",
         help=f"side of the input; 64 for {BUILT_IN}, else 224",
     )
@@ -147,7 +145,7 @@ def _add_model(group: Any) -> None:
     )
     group.add_argument(
         "--embedding-size",
-        type=_integer(1),
+        type=integer(1),
         metavar="N",
         help="put a linear layer of this size after the pooling",
     )
@@ -164,40 +162,40 @@ def _add_training(group: Any) -> None:
         f"{', '.join(DEFAULT_METHODS)}",
     )
     group.add_argument(
-        "--epochs", type=_integer(1), help=f"12 for {BUILT_IN}, else 30"
+        "--epochs", type=integer(1), help=f"12 for {BUILT_IN}, else 30"
     )
     group.add_argument(
         "--batch-size",
-        type=_integer(2),
+        type=integer(2),
         default=32,
         help="images in a batch, over all devices",
     )
     group.add_argument(
         "--lr",
-        type=_positive,
+        type=positive,
         help="first learning rate of AdamW, which falls to 0 as a cosine; "
         "0.003 from scratch, else 0.0001",
     )
     group.add_argument(
         "--head-lr-multiplier",
-        type=_positive,
+        type=positive,
         default=1.0,
         metavar="FACTOR",
         help="the head and its centers learn this much faster",
     )
     group.add_argument(
-        "--weight-decay", type=_not_negative, default=1e-4, help="of AdamW"
+        "--weight-decay", type=not_negative, default=1e-4, help="of AdamW"
     )
     group.add_argument(
         "--seeds",
-        type=_integer(1),
+        type=integer(1),
         default=1,
         metavar="N",
         help="repeat everything with this many seeds",
     )
     group.add_argument(
         "--first-seed",
-        type=_integer(0),
+        type=integer(0),
         default=0,
         metavar="SEED",
         help="tune on other seeds than you report",
@@ -248,119 +246,69 @@ def _add_methods(group: Any) -> None:
     )
     group.add_argument(
         "--images-per-class",
-        type=_integer(2),
+        type=integer(2),
         default=4,
         metavar="M",
         help="images of each class in a batch of the methods on pairs",
     )
     group.add_argument(
         "--sub-centers",
-        type=_integer(1),
+        type=integer(1),
         default=3,
         metavar="K",
         help="centers of each class of subcenter_arcface",
     )
     group.add_argument(
         "--center-weight",
-        type=_not_negative,
+        type=not_negative,
         default=1e-3,
         help="weight λ of the center loss",
     )
     group.add_argument(
-        "--center-alpha", type=_share, default=0.5, help="step α of the centers"
+        "--center-alpha", type=share, default=0.5, help="step α of the centers"
     )
     group.add_argument(
         "--mc-weight",
-        type=_not_negative,
+        type=not_negative,
         default=0.005,
         help="weight μ of the mutual-channel loss",
     )
     group.add_argument(
         "--mc-diversity-weight",
-        type=_not_negative,
+        type=not_negative,
         default=10.0,
         help="weight λ of the diversity",
     )
     group.add_argument(
         "--soft-triple-centers",
-        type=_integer(1),
+        type=integer(1),
         default=10,
         help="centers K of each class",
     )
     group.add_argument(
         "--soft-triple-gamma",
-        type=_positive,
+        type=positive,
         default=0.1,
         help="softness γ of the choice of a center",
     )
     group.add_argument(
         "--soft-triple-tau",
-        type=_not_negative,
+        type=not_negative,
         default=0.2,
         help="weight τ of the regularizer",
     )
     group.add_argument(
         "--soft-triple-scale",
-        type=_positive,
+        type=positive,
         default=20.0,
         help="scale λ of the similarities",
     )
     group.add_argument(
         "--soft-triple-margin",
-        type=_not_negative,
+        type=not_negative,
         default=0.01,
         help="margin δ",
     )
-
-
-def _integer(at_least: int) -> Any:
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = at_least - 1
-        if value < at_least:
-            raise argparse.ArgumentTypeError(
-                f"must be an integer of at least {at_least}, received {text!r}"
-            )
-        return value
-
-    return parse
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a number, received {text!r}")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, received {text!r}")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = _number(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(
-            f"must be at least 0, received {text!r}"
-        )
-    return value
-
-
-def _share(text: str) -> float:
-    value = _not_negative(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(
-            f"must be at most 1, received {text!r}"
-        )
-    return value
 
 
 def _key_value(text: str) -> tuple[str, Any]:

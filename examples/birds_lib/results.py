@@ -4,16 +4,17 @@ import argparse
 import csv
 import io
 import json
-import os
 import pathlib
-import platform
-from importlib import metadata
 from typing import Any
 
-import keras
-import numpy as np
-
 from birds_lib.errors import RunError
+from birds_lib.output import (
+    cell,
+    markdown,
+    mean_and_interval,
+    replace_file,
+    versions,
+)
 from birds_lib.training import Run
 from keras_finegrain.datasets import ImageDataset
 
@@ -28,34 +29,6 @@ COLUMNS = (
 _MAY_CHANGE = (
     *("seeds", "output", "overwrite", "resume", "report", "data_dir"),
 )
-_PACKAGES = (
-    "keras-finegrain",
-    "keras",
-    "tensorflow",
-    "tensorflow-datasets",
-    "jax",
-    "torch",
-    "numpy",
-)
-
-
-def mean_and_interval(values: list[float]) -> tuple[float, float | None]:
-    """The mean and half the width of its 95 % t-interval.
-
-    Args:
-        values: One number a seed.
-
-    Returns:
-        The mean, and None for the interval of a single seed.
-    """
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, None
-    from scipy import stats
-
-    quantile = stats.t.ppf(0.975, len(values) - 1)
-    deviation = np.std(values, ddof=1)
-    return mean, float(quantile * deviation / np.sqrt(len(values)))
 
 
 class Results:
@@ -85,7 +58,7 @@ class Results:
                 "train_size": data.train_size,
                 "test_size": data.test_size,
             },
-            "versions": _versions(),
+            "versions": versions(),
         }
         self._figures: dict[str, dict[int, dict[str, float]]] = {}
         self.histories: dict[str, list[dict[str, list[float]]]] = {}
@@ -168,7 +141,7 @@ class Results:
         rows = [["method", *(heading for _, heading, _, _ in COLUMNS), "seeds"]]
         for method, seeds in self._figures.items():
             cells = [
-                _cell([factor * run[figure] for run in seeds.values()], places)
+                cell([factor * run[figure] for run in seeds.values()], places)
                 for figure, _, factor, places in COLUMNS
             ]
             rows.append([method, *cells, str(len(seeds))])
@@ -189,7 +162,7 @@ class Results:
         rows = [[f"against {first}", *headings, "seeds"]]
         for (method, seeds), both in zip(others, shared, strict=True):
             cells = [
-                _cell(
+                cell(
                     [
                         factor * (seeds[seed][figure] - baseline[seed][figure])
                         for seed in both
@@ -224,8 +197,8 @@ class Results:
         writer.writeheader()
         writer.writerows(self._rows)
         # First: `restore` looks here for the seeds that the next file names.
-        _replace(self._folder / "history.csv", history.getvalue())
-        _replace(
+        replace_file(self._folder / "history.csv", history.getvalue())
+        replace_file(
             self._folder / "results.json",
             json.dumps(
                 {**self._about, "summary": summary, "seeds": self._figures},
@@ -233,52 +206,6 @@ class Results:
             ),
         )
         tables = [table for table in (self.table(), self.gains()) if table]
-        _replace(self._folder / "results.md", "\n".join(map(markdown, tables)))
-
-
-def _cell(values: list[float], places: int, sign: str = "-") -> str:
-    mean, interval = mean_and_interval(values)
-    cell = f"{mean:{sign}.{places}f}"
-    return cell if interval is None else f"{cell} ± {interval:.{places}f}"
-
-
-def markdown(rows: list[list[str]]) -> str:
-    """A table with numbers to the right."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    ruler = "|---|" + "---:|" * (len(rows[0]) - 1)
-    return "\n".join([lines[0], ruler, *lines[1:]]) + "\n"
-
-
-def plain(rows: list[list[str]]) -> str:
-    """The same table for a terminal."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(
-                zip(row, widths, strict=True)
-            )
+        replace_file(
+            self._folder / "results.md", "\n".join(map(markdown, tables))
         )
-        for row in rows
-    )
-
-
-def _versions() -> dict[str, Any]:
-    versions: dict[str, Any] = {
-        "python": platform.python_version(),
-        "backend": keras.backend.backend(),
-        "cpu_count": os.cpu_count(),
-    }
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    """Writes a file at once: a run stopped here keeps the old one."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.replace(path)

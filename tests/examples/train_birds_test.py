@@ -34,7 +34,7 @@ def comparison(folder, tmp_path_factory):
             *("--dataset", folder, "--method", "center", "soft_triple"),
             *("--image-size", "16", "--epochs", "1", "--batch-size", "8"),
             *("--head-lr-multiplier", "10", "--embedding-size", "8"),
-            *("--output", output),
+            *("--output", output, "--report"),
         ],
         capture_output=True,
         text=True,
@@ -42,6 +42,17 @@ def comparison(folder, tmp_path_factory):
     )
     assert result.returncode == 0, result.stderr
     return output, result.stdout
+
+
+def test_each_method_has_its_page_with_its_accuracy(comparison):
+    output, _ = comparison
+    results = json.loads((output / "results.json").read_text())
+    for method in ("center", "soft_triple"):
+        page = (output / f"{method}.html").read_text("utf-8")
+        top_1 = 100 * results["seeds"][method]["0"]["top_1"]
+
+        assert f"top-1 accuracy</td><td class=number>{top_1:.1f} %" in page
+        assert "Worst confusions" in page
 
 
 def test_the_table_names_every_method_and_figure(comparison):
@@ -483,7 +494,7 @@ def test_preprocessing_layers_do_what_keras_applications_does(command):
 
 
 def test_the_interval_is_students(command):
-    from birds_lib.results import mean_and_interval
+    from birds_lib.output import mean_and_interval
 
     # With two values the 95 % t-interval is 12.706 standard errors.
     assert mean_and_interval([0.4, 0.6]) == pytest.approx(

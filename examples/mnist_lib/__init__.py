@@ -1,0 +1,1 @@
+"""The parts of `mnist_features.py`, one concept a file."""
