@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_finegrain.callbacks.center_statistics import layers_with_centers
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.embedding import (
     embed,
@@ -14,15 +15,18 @@ from keras_finegrain.embedding import (
     images_of,
     labelled_batches,
 )
-from keras_finegrain.metrics.confusions import Confusions
+from keras_finegrain.metrics.confusions import Confusions, nearest_class
 from keras_finegrain.metrics.embedding_set import (
     CHUNK_SIZE,
+    retrieval_set,
     squared_distances,
     unit_rows,
 )
+from keras_finegrain.metrics.neighbourhood import neighbourhoods
+from keras_finegrain.visualization.photo import as_photo
 
 
-class Photos(Sequence[np.ndarray]):
+class Photos:
     """The inputs of a data set, of which only those asked for are kept.
 
     A data set can be too large for memory and be read in its order alone. So
@@ -31,25 +35,19 @@ class Photos(Sequence[np.ndarray]):
 
     Args:
         like: One input; blank ones have its shape.
-        samples: How many there are.
+
+    Attributes:
+        wanted: Which ones were asked for.
+        are_read: Whether these are no longer blank.
     """
 
-    def __init__(self, like: np.ndarray, samples: int) -> None:
+    def __init__(self, like: np.ndarray) -> None:
         self._blank = np.zeros_like(like)
-        self._samples = samples
         self._kept: dict[int, np.ndarray] = {}
         self.wanted: set[int] = set()
+        self.are_read = False
 
-    def __len__(self) -> int:
-        return self._samples
-
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> np.ndarray:
         self.wanted.add(int(index))
         return self._kept.get(int(index), self._blank)
 
@@ -57,7 +55,9 @@ class Photos(Sequence[np.ndarray]):
         """Keeps the wanted ones of all inputs in their order."""
         for index, photo in enumerate(inputs):
             if index in self.wanted:
-                self._kept[index] = photo
+                # A view would keep its whole batch.
+                self._kept[index] = photo.copy()
+        self.are_read = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,8 @@ class Evidence:
         labels: `(samples,)`.
         scores: `(samples, classes)`, or `None` of a model without classes.
         taken_for: The class that each sample was taken for: that of the
-            highest score, or of the nearest other sample.
+            highest score, or of the nearest other sample; -1 for a sample
+            that is alone in its class and has no scores.
         photos: The samples' photos, or `None` where the input is no image.
         to_photo: From an input to an image in [0, 255] or [0, 1].
     """
@@ -90,17 +91,27 @@ class Evidence:
     to_photo: Callable[[np.ndarray], np.ndarray] | None
 
     @property
+    def judged(self) -> np.ndarray:
+        """Which samples were taken for a class, bool `(samples,)`."""
+        return self.taken_for >= 0
+
+    @property
     def confusions(self) -> Confusions:
         """True classes against those that samples were taken for."""
-        counts = np.zeros((len(self.class_names),) * 2, np.int64)
-        np.add.at(counts, (self.labels, self.taken_for), 1)
-        return Confusions(np.arange(len(self.class_names)), counts)
+        pairs = np.stack([self.labels, self.taken_for])[:, self.judged]
+        # Of the classes that occur: there may be very many others.
+        classes, numbers = np.unique(pairs, return_inverse=True)
+        counts = np.zeros((len(classes),) * 2, np.int64)
+        np.add.at(counts, tuple(numbers.reshape(pairs.shape)), 1)
+        return Confusions(classes, counts)
 
     def photo(self, index: int) -> np.ndarray:
-        """The photo of one sample."""
+        """The photo of one sample, floats `(height, width, 3)` in [0, 1]."""
         assert self.photos is not None
         image = self.photos[index]
-        return image if self.to_photo is None else self.to_photo(image)
+        if self.to_photo is not None:
+            image = self.to_photo(image)
+        return as_photo("report", image)
 
     def name(self, label: int) -> str:
         """The name of a class, to be read."""
@@ -159,10 +170,16 @@ def collect(
     results, labels = embed(measured, data, batch_size)
     embeddings = results["embedding"].astype(np.float64)
     all_scores = results.get("scores")
-    classes = int(labels.max()) + 1
-    if all_scores is not None:
-        classes = max(classes, all_scores.shape[1])
-    names = class_names or [f"class {label}" for label in range(classes)]
+    classes = max(
+        [
+            int(labels.max()) + 1,
+            0 if all_scores is None else all_scores.shape[1],
+            *(layer.num_classes for layer in layers_with_centers(model)),
+        ]
+    )
+    names = class_names
+    if names is None:
+        names = [f"class {label}" for label in range(classes)]
     if labels.min() < 0 or len(names) < classes:
         raise ValueError(
             "report: class_names must have one entry a class, received "
@@ -172,7 +189,7 @@ def collect(
     if all_scores is not None:
         taken_for = all_scores.argmax(axis=1)
     else:
-        taken_for = labels[_nearest_other(unit_rows(embeddings))]
+        taken_for = _nearest_classes(embeddings, labels)
     first, _ = next(iter(labelled_batches(data, batch_size)))
     images = images_of(first)
     return Evidence(
@@ -184,19 +201,16 @@ def collect(
         labels=labels,
         scores=all_scores,
         taken_for=taken_for,
-        photos=None if images is None else Photos(images[0], len(labels)),
+        photos=None if images is None else Photos(images[0]),
         to_photo=to_photo,
     )
 
 
-def _nearest_other(vectors: np.ndarray) -> np.ndarray:
-    """The index of each vector's nearest other one."""
-    nearest = []
-    for start in range(0, len(vectors), CHUNK_SIZE):
-        distances = squared_distances(
-            vectors[start : start + CHUNK_SIZE], vectors
-        )
-        rows = np.arange(len(distances))
-        distances[rows, start + rows] = np.inf
-        nearest.append(distances.argmin(axis=1))
-    return np.concatenate(nearest)
+def _nearest_classes(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The class of each sample's nearest neighbour, -1 for a lone sample."""
+    found = retrieval_set("report", embeddings, labels, None, None, "cosine")
+    nearest = np.full(len(labels), -1)
+    for around in neighbourhoods(found, 1, CHUNK_SIZE):
+        own = int(found.query_labels[around.query])
+        nearest[around.query] = found.classes[nearest_class(around, own)]
+    return nearest

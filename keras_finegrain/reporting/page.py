@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from keras_finegrain._optional import import_optional
-from keras_finegrain.visualization.photo import as_photo
 from keras_finegrain.visualization.requirements import import_for_pictures
 
 _STYLE = """
@@ -120,16 +119,16 @@ def picture(axis: Any, alt: str, caption: str = "") -> str:
     return _figure([_image(buffer.getvalue(), "png", alt)], caption)
 
 
-def photos(images: Sequence[tuple[Any, str]]) -> str:
+def photos(images: Sequence[tuple[np.ndarray, str]]) -> str:
     """Some photos side by side.
 
     Args:
-        images: Each `(height, width, 3)`, with what it shows.
+        images: Each floats `(height, width, 3)` in [0, 1], with what it shows.
     """
     pillow = import_optional("PIL.Image", "report")
     written = []
     for image, alt in images:
-        pixels = np.round(255 * as_photo("report", image)).astype(np.uint8)
+        pixels = np.round(255 * image).astype(np.uint8)
         buffer = io.BytesIO()
         pillow.fromarray(pixels).save(buffer, format="JPEG", quality=88)
         written.append(_image(buffer.getvalue(), "jpeg", alt))

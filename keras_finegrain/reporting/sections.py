@@ -30,9 +30,7 @@ from keras_finegrain.visualization.class_confusions import (
 from keras_finegrain.visualization.class_grid import class_grid
 from keras_finegrain.visualization.embedding import embedding_scatter
 from keras_finegrain.visualization.grad_cam import grad_cam
-from keras_finegrain.visualization.heat_map import COLOR_MAP
-from keras_finegrain.visualization.photo import as_photo, greyed
-from keras_finegrain.visualization.requirements import import_for_pictures
+from keras_finegrain.visualization.heat_map import laid_over
 from keras_finegrain.visualization.retrieval_gallery import retrieval_gallery
 
 _SHARES = ("recall", "precision", "r_precision", "map", "knn_accuracy", "top")
@@ -40,8 +38,8 @@ _SCATTERED = 3000
 _WORST = 8
 _PHOTOS_OF_A_PAIR = 3
 _CLASSES_OF_CENTERS = 4
+_CENTER_CLASSES = 200
 _CHANNEL_PHOTOS = 3
-_CHANNELS = 10
 _GRID_CLASSES = 25
 
 
@@ -169,73 +167,80 @@ def worst_confusions(evidence: Evidence) -> str:
         page.table(["class", "taken for", "samples", "of its class"], rows, 2),
     ]
     if evidence.photos is not None:
-        content.append(
-            page.paragraph(
-                "From left to right: the sample; what speaks for the other "
-                "class in it (Grad-CAM), where the model gives scores; the "
-                "sample of the other class that is nearest to it."
-            )
-        )
-        for pair in worst:
-            content.extend(_photos_of_pair(evidence, pair))
+        content.extend(_photos_of_pairs(evidence, worst))
     return page.section("Worst confusions", *content)
 
 
-def _photos_of_pair(evidence: Evidence, pair: ConfusedPair) -> list[str]:
-    """Some samples that were mistaken, each beside its look-alike."""
-    mistaken = np.flatnonzero(
-        (evidence.labels == pair.label) & (evidence.taken_for == pair.taken_for)
-    )[:_PHOTOS_OF_A_PAIR]
-    name, other = evidence.name(pair.label), evidence.name(pair.taken_for)
-    reasons = _reasons(evidence, mistaken)
-    written = []
-    for position, index in enumerate(mistaken):
-        shown = [(evidence.photo(index), f"A {name}")]
-        if reasons is not None:
-            shown.append((reasons[position], f"What speaks for {other}"))
-        if np.any(evidence.labels == pair.taken_for):
-            nearest = evidence.nearest_of(pair.taken_for, index)
-            shown.append((evidence.photo(nearest), f"A {other}"))
-        written.append(page.photos(shown))
-    return [
-        f"<h3>{html.escape(name)} taken for {html.escape(other)}</h3>",
-        page.side_by_side(written),
+def _photos_of_pairs(
+    evidence: Evidence, pairs: Sequence[ConfusedPair]
+) -> list[str]:
+    """Some mistaken samples of each pair, each beside its look-alike."""
+    mistaken = [
+        np.flatnonzero(
+            (evidence.labels == pair.label)
+            & (evidence.taken_for == pair.taken_for)
+        )[:_PHOTOS_OF_A_PAIR]
+        for pair in pairs
     ]
+    reasons, note = _reasons(evidence, np.concatenate(mistaken))
+    written = [
+        page.paragraph(
+            "From left to right: the sample; what speaks for the other class "
+            "in it (Grad-CAM), where the model gives scores; the sample of "
+            f"the other class that is nearest to it. {note}"
+        )
+    ]
+    for pair, samples in zip(pairs, mistaken, strict=True):
+        name, other = evidence.name(pair.label), evidence.name(pair.taken_for)
+        rows = []
+        for index in samples:
+            shown = [(evidence.photo(index), f"A {name}")]
+            if index in reasons:
+                shown.append((reasons[index], f"What speaks for {other}"))
+            if np.any(evidence.labels == pair.taken_for):
+                nearest = evidence.nearest_of(pair.taken_for, index)
+                shown.append((evidence.photo(nearest), f"A {other}"))
+            rows.append(page.photos(shown))
+        written += [
+            f"<h3>{html.escape(name)} taken for {html.escape(other)}</h3>",
+            page.side_by_side(rows),
+        ]
+    return written
 
 
 def _reasons(
     evidence: Evidence, samples: np.ndarray
-) -> list[np.ndarray] | None:
-    """Photos with what speaks for the class that each was taken for."""
-    if evidence.scores is None or evidence.photos is None:
-        return None
+) -> tuple[dict[int, np.ndarray], str]:
+    """What speaks for the class that each sample was taken for.
+
+    Returns:
+        Pixels by sample, and in words why there are none.
+    """
+    assert evidence.photos is not None
+    if evidence.scores is None:
+        return {}, ""
     inputs = np.stack([evidence.photos[index] for index in samples])
+    if not evidence.photos.are_read:
+        return {}, ""
     try:
         heat = grad_cam(
             evidence.model, inputs, evidence.taken_for[samples].tolist()
         )
-    except ValueError:
-        # A model without a feature map has no such picture.
-        return None
-    return [
-        _laid_over(evidence.photo(index), own)
-        for index, own in zip(samples, heat, strict=True)
-    ]
-
-
-def _laid_over(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A heat map over the greyed image, as `heat_map_overlay` draws it."""
-    colormaps = import_for_pictures("matplotlib").colormaps
-    colors = colormaps[COLOR_MAP](heat)[..., :3]
-    opacity = 0.7 * np.minimum(2.0 * heat[..., None], 1.0)
-    ground = greyed(as_photo("report", image))
-    return (1.0 - opacity) * ground + opacity * colors
+    except ValueError as error:
+        # Not every model has a feature map: the page says so.
+        return {}, f"There is no Grad-CAM here: {error}"
+    return {
+        index: laid_over(evidence.photo(index), own)
+        for index, own in zip(samples.tolist(), heat, strict=True)
+    }, ""
 
 
 def confusion_matrix(evidence: Evidence) -> str:
     """Who is taken for whom."""
     axis = look_alike_confusions(
-        evidence.labels, evidence.taken_for, _names(evidence)
+        evidence.labels[evidence.judged],
+        evidence.taken_for[evidence.judged],
+        _names(evidence),
     )
     return page.section(
         "Confusions among look-alikes",
@@ -270,8 +275,9 @@ def centers(evidence: Evidence) -> str:
         is_raw = isinstance(layer, CenterLoss) and not layer.normalize
         axis = center_distances(
             values,
-            _names(evidence)[: len(values)],
+            _names(evidence),
             distance="euclidean" if is_raw else "cosine",
+            most=_CENTER_CLASSES,
         )
         content.append(
             page.picture(axis, "Heat map of the distances of class centers")
@@ -318,26 +324,24 @@ def channels(evidence: Evidence) -> str:
             int(label),
             layer.channels_per_class,
         )
-        strongest = sorted(own, key=lambda k: -maps[..., k].max())[:_CHANNELS]
         photo, name = evidence.photo(index), evidence.name(label)
         content.append(
             page.picture(
-                channel_strip(photo, maps, sorted(strongest), name),
+                channel_strip(photo, maps, own, name),
                 f"The channels of {name} on one of its photos",
             )
         )
         content.append(
             page.picture(
-                channel_overlay(photo, maps, sorted(strongest)),
+                channel_overlay(photo, maps, own),
                 f"The channels of {name} in one picture",
             )
         )
     return page.section(
         "Channels of the mutual-channel loss",
         page.paragraph(
-            f"Of each class at most {_CHANNELS}, the strongest ones. Where "
-            "they lie on different places the class has several parts to be "
-            "recognised by."
+            "The strongest ones of each class. Where they lie on different "
+            "places the class has several parts to be recognised by."
         ),
         *content,
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_finegrain._checks import positive_integer
 from keras_finegrain.metrics.embedding_set import to_numpy
+from keras_finegrain.visualization.photo import as_photo
 from keras_finegrain.visualization.requirements import import_for_pictures
 
 # Lengths on a sheet are counted in sides of a photo.
@@ -226,16 +227,7 @@ def square_photo(who: str, image: Any, side: int) -> np.ndarray:
             f"received {image.shape}."
         )
     if image.dtype != np.uint8:
-        # False for NaN as well.
-        if not (image.min() >= 0 and image.max() <= 255):
-            raise ValueError(
-                f"{who}: images must lie in [0, 255], received values from "
-                f"{image.min():g} to {image.max():g}. Give the images as they "
-                "were before the model's preprocessing."
-            )
-        in_unit_range = image.dtype.kind == "f" and image.max() <= 1
-        scaled = image.astype(np.float32) * (255 if in_unit_range else 1)
-        image = np.round(scaled).astype(np.uint8)
+        image = np.round(255 * as_photo(who, image)).astype(np.uint8)
     pillow = import_for_pictures("PIL.Image")
     height, width = image.shape[:2]
     margin_x, margin_y = max(width - height, 0) / 2, max(height - width, 0) / 2

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._keras_internals import Functional
+from keras_finegrain._keras_internals import Functional, call_behind
 from keras_finegrain._typing import Tensor
 from keras_finegrain.visualization.gradients import gradient
 from keras_finegrain.visualization.layer_outputs import (
@@ -191,7 +191,7 @@ def _softmax_left_out(model: keras.Model) -> Iterator[None]:
         if isinstance(last, keras.Sequential):
             last = last.layers[-1]
         else:
-            last = last.outputs[0]._keras_history.operation
+            last = call_behind(last.outputs[0]).layer
     if isinstance(last, keras.layers.Softmax):
         with attribute_set(last, "call", lambda scores, mask=None: scores):
             yield

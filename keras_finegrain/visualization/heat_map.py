@@ -67,9 +67,38 @@ def heat_map_overlay(
         cmap=COLOR_MAP,
         vmin=0.0,
         vmax=highest,
-        # The dark end would only hide the photo: opaque from half the maximum.
-        alpha=0.7 * np.minimum(2.0 * heat / highest, 1.0),
+        alpha=_opacity(heat / highest),
     )
     if title is not None:
         ax.set_title(title)
     return ax
+
+
+def laid_over(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """What `heat_map_overlay` draws, as pixels.
+
+    Args:
+        photo: Floats `(height, width, 3)` in [0, 1].
+        heat: Floats `(height, width)` in [0, 1].
+
+    Returns:
+        Floats `(height, width, 3)` in [0, 1].
+
+    Raises:
+        ImportError: If matplotlib is missing.
+
+    Example:
+
+    >>> pixels = laid_over(np.zeros((1, 2, 3)), np.array([[0.0, 1.0]]))
+    >>> pixels[0, 0].tolist()
+    [0.2, 0.2, 0.2]
+    """
+    color_map = import_for_pictures("matplotlib").colormaps[COLOR_MAP]
+    opacity = _opacity(heat)[..., None]
+    ground = greyed(photo)
+    return (1.0 - opacity) * ground + opacity * color_map(heat)[..., :3]
+
+
+def _opacity(heat: np.ndarray) -> np.ndarray:
+    """The dark end would only hide the photo: opaque from half the maximum."""
+    return 0.7 * np.minimum(2.0 * heat, 1.0)

@@ -228,6 +228,78 @@ def test_preprocessed_images_can_be_turned_back(tmp_path):
     assert sorted(tmp_path.iterdir()) == [path]
 
 
+def test_grey_images_have_photos_too(tmp_path):
+    image = keras.Input((12, 12, 1))
+    x = keras.layers.Conv2D(6, 3, activation="relu")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(CLASSES)(x))
+    pictures, labels = photos()
+
+    text = keras_finegrain.report(
+        model, (pictures[..., :1], labels), tmp_path / "page.html"
+    ).read_text("utf-8")
+
+    assert "Nearest neighbours" in text
+    assert "There is no Grad-CAM" not in text
+
+
+def test_what_a_model_has_no_grad_cam_for_is_said(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 3)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4),
+            keras.layers.Dense(CLASSES),
+        ]
+    )
+
+    text = keras_finegrain.report(
+        model, photos(), tmp_path / "page.html"
+    ).read_text("utf-8")
+
+    assert text.count("There is no Grad-CAM here: grad_cam: model must") == 1
+
+
+def test_lone_samples_and_classes_without_samples_do_no_harm(tmp_path):
+    model = keras_finegrain.Sequential(
+        [
+            keras.Input((12, 12, 3)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4, name="embedding"),
+        ]
+    )
+    model.compile("sgd", losses.TripletSemiHardLoss())
+    pictures, labels = photos()
+    labels[0] = 7
+
+    text = keras_finegrain.report(
+        model, (pictures, labels), tmp_path / "page.html"
+    ).read_text("utf-8")
+
+    # The lone one is judged by nothing, as in the figures; others may be
+    # taken for it.
+    assert "<tr><td>class 0</td>" in text
+    assert "<tr><td>class 7</td>" not in text
+
+
+def test_more_centers_than_labels_are_drawn(tmp_path):
+    model = keras_finegrain.Sequential(
+        [
+            keras.Input((12, 12, 3)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4),
+            keras_finegrain.CenterLoss(40, centers_initializer="normal"),
+        ]
+    )
+    model.compile("sgd", losses.TripletSemiHardLoss())
+
+    text = keras_finegrain.report(
+        model, photos(), tmp_path / "page.html"
+    ).read_text("utf-8")
+
+    assert "Class centers" in text
+
+
 def test_data_in_another_order_is_an_error(tmp_path):
     class Shuffled(keras.utils.PyDataset):
         reads = 0
@@ -268,5 +340,7 @@ def test_of_many_photos_only_those_that_are_shown_are_kept():
     wanted = sorted(found.photos.wanted)
     assert 20 < len(wanted) < 200
     for index in wanted:
-        np.testing.assert_array_equal(found.photo(index), x[index])
+        np.testing.assert_array_equal(found.photos[index], x[index])
+        # Not a view, which would keep the batch that it came in.
+        assert found.photos[index].base is None
     assert not found.photo(min(set(range(600)) - set(wanted))).any()
