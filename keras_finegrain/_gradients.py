@@ -1,0 +1,46 @@
+"""Functions whose gradient is written out, for every backend."""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_finegrain._typing import Tensor
+
+
+def with_gradient(
+    function: Callable[..., tuple[Tensor, Callable[[Tensor], Any]]],
+) -> Callable[..., Tensor]:
+    """A function that brings its own gradient.
+
+    For where the gradient that a backend derives takes more passes over memory,
+    or more products of matrices, than it has to.
+
+    Args:
+        function: Takes tensors, and returns one tensor and the function that
+            turns its upstream gradient into those of the tensors, a tuple of as
+            many. Constants it may close over; variables it may not.
+
+    Returns:
+        A function of the same tensors that returns the one tensor.
+
+    Example:
+
+    >>> from keras_finegrain._gradients import with_gradient
+    >>> def square(x):
+    ...     return x * x, lambda upstream: (2.0 * x * upstream,)
+    >>> float(with_gradient(square)(ops.array(3.0)))
+    9.0
+    """
+
+    def forward(*tensors: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+        output, gradient = function(*tensors)
+
+        def backward(*upstream: Tensor, **named: Tensor) -> Any:
+            # Keras names it on PyTorch, where the tensors come along too.
+            gradients = gradient(named.get("upstream", upstream[0]))
+            return gradients if len(tensors) > 1 else gradients[0]
+
+        return output, backward
+
+    return ops.custom_gradient(forward)
