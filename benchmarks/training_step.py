@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from turns import resident
 
 
 def training_step(model: keras.Model, x: Any, y: Any) -> Callable[[], Any]:
@@ -17,16 +18,20 @@ def training_step(model: keras.Model, x: Any, y: Any) -> Callable[[], Any]:
         y: NumPy array, its labels.
 
     Returns:
-        A function without arguments, which returns the loss of the batch.
+        A function without arguments, which returns the loss of the batch. Its
+        attribute `resident` is the memory of the process before all steps.
     """
-    backend = keras.backend.backend()
-    # Builds the model and the optimizer.
+    steps = {
+        "tensorflow": _tensorflow_step,
+        "jax": _jax_step,
+        "torch": _torch_step,
+    }
+    before = resident()
+    # Builds what the first step builds.
     model.fit(x, y, batch_size=len(y), epochs=1, verbose=0, shuffle=False)
-    if backend == "tensorflow":
-        return _tensorflow_step(model, x, y)
-    if backend == "jax":
-        return _jax_step(model, x, y)
-    return _torch_step(model, x, y)
+    step = steps[keras.backend.backend()](model, x, y)
+    step.resident = before
+    return step
 
 
 def _tensorflow_step(model: keras.Model, x: Any, y: Any) -> Callable[[], Any]:

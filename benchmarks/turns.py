@@ -24,6 +24,8 @@ from typing import Any
 
 # A turn lasts at least this long: short steps are repeated.
 TURN_SECONDS = 0.25
+# Of a step as slow as this the first one warms up enough.
+SLOW_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Case:
         name: What the table calls it.
         build: The function of the benchmark's module that is called, in a
             process of its own, with `options`. It returns a function without
-            arguments that takes one step and waits for its end.
+            arguments that takes one step and waits for its end, or as many as
+            its attribute `steps` says.
         options: Keyword arguments of `build`, as JSON can hold them.
         backend: KERAS_BACKEND of that process.
     """
@@ -45,14 +48,44 @@ class Case:
     backend: str = "tensorflow"
 
 
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """A way to run a step: a backend, and how it compiles."""
+
+    name: str
+    backend: str
+    jit_compile: bool
+
+    def case(
+        self, name: str, build: Callable[..., Callable[[], Any]], **options: Any
+    ) -> Case:
+        """A case of a `build` that has a parameter `jit_compile`."""
+        options["jit_compile"] = self.jit_compile
+        return Case(name, build, options, self.backend)
+
+
+FORMS = (
+    Form("TensorFlow graph", "tensorflow", False),
+    Form("TensorFlow XLA", "tensorflow", True),
+    Form("JAX", "jax", True),
+    Form("PyTorch", "torch", False),
+)
+
+
+def forms(backends: Iterable[str]) -> list[Form]:
+    """The ways to run a step on some backends."""
+    return [form for form in FORMS if form.backend in backends]
+
+
 @dataclasses.dataclass
 class Timing:
     """What a case needed.
 
     Attributes:
         seconds: Of a step, a number for each round.
-        megabytes: By how much the process was larger at its highest than just
-            before the first step.
+        megabytes: By how much the process was larger at its highest than when
+            `step.resident` was taken, or else before the first step. NaN
+            where several cases share the process.
         device: What the backend computes on, "cpu" or the name of a GPU.
         note: What the case has to say of itself, from `step.note`.
         error: Why there are no seconds.
@@ -93,44 +126,56 @@ def ratio(timing: Timing, reference: Timing) -> Ratio:
     return Ratio(statistics.median(each), min(each), max(each))
 
 
-def in_turns(cases: Sequence[Case], rounds: int) -> list[Timing]:
+def in_turns(
+    cases: Sequence[Case], rounds: int, one_process: bool = False
+) -> list[Timing]:
     """Builds every case, then lets them step in turns.
 
     Args:
         cases: What to time, in the order of their turns.
         rounds: Turns of each case, at least 1.
+        one_process: Whether the cases of a backend share a process. That
+            starts faster, and their memory cannot be told apart.
 
     Returns:
         A timing for each case.
     """
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_worker(case)) for case in cases]
+        workers: dict[Any, _Worker] = {}
         timings = []
-        for worker in workers:
+        for place, case in enumerate(cases):
+            key = case.backend if one_process else place
+            if key not in workers:
+                workers[key] = stack.enter_context(_worker(case.backend))
             # One after the other, as building is work too.
-            ready = worker.ask("build")
+            built = workers[key].ask("build", place, *_call(case))
             timings.append(
                 Timing(
                     [],
-                    device=ready.get("device", ""),
-                    error=ready.get("error", ""),
+                    device=built.get("device", ""),
+                    error=built.get("error", ""),
                 )
             )
         for _ in range(rounds):
-            for worker, timing in zip(workers, timings, strict=True):
+            for place, case in enumerate(cases):
+                timing = timings[place]
+                if timing.error:
+                    continue
+                key = case.backend if one_process else place
+                turn = workers[key].ask("turn", place)
+                timing.error = turn.get("error", "")
                 if not timing.error:
-                    turn = worker.ask("turn")
-                    timing.error = turn.get("error", "")
-                    if not timing.error:
-                        timing.seconds.append(turn["seconds"])
-                        timing.megabytes = turn["megabytes"]
-                        timing.note = turn["note"]
+                    timing.seconds.append(turn["seconds"])
+                    timing.megabytes = (
+                        float("nan") if one_process else turn["megabytes"]
+                    )
+                    timing.note = turn["note"]
     return timings
 
 
 def print_table(
     title: str,
-    names: Iterable[str],
+    cases: Sequence[Case],
     timings: Sequence[Timing],
     reference: int = 0,
     notes: Sequence[str] | None = None,
@@ -139,8 +184,8 @@ def print_table(
 
     Args:
         title: Printed above.
-        names: Of the rows.
-        timings: Of the rows.
+        cases: The rows.
+        timings: Theirs.
         reference: The row that the others are compared with.
         notes: A last column: its title, and a text for each row.
     """
@@ -150,12 +195,13 @@ def print_table(
     print(f"\n{title}\n")
     print(f"| {' | '.join(columns)} |")
     print("|---|" + "---:|" * (len(columns) - 1))
-    for index, (name, timing) in enumerate(zip(names, timings, strict=True)):
+    for index, (case, timing) in enumerate(zip(cases, timings, strict=True)):
         if timing.error:
-            print(f"| {name} | {timing.error} |", flush=True)
+            print(f"| {case.name} | {timing.error} |", flush=True)
             continue
-        cells = [name, str(ratio(timing, timings[reference]))]
-        cells += [f"{timing.megabytes:,.0f}"]
+        cells = [case.name, str(ratio(timing, timings[reference]))]
+        is_known = timing.megabytes == timing.megabytes
+        cells += [f"{timing.megabytes:,.0f}" if is_known else "–"]
         cells += [f"{1000 * timing.median:.2f}"] if on_gpu else []
         cells += [] if notes is None else [notes[1 + index]]
         print(f"| {' | '.join(cells)} |", flush=True)
@@ -182,6 +228,18 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return own
 
 
+def environment(backend: str) -> dict[str, str]:
+    """The environment of a process that runs on a backend."""
+    return {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        # Several processes share a GPU.
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        **os.environ,
+        "KERAS_BACKEND": backend,
+    }
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -198,16 +256,16 @@ def _digits(value: float) -> str:
 
 
 class _Worker:
-    """The process of a case, which does what it is asked for."""
+    """A process that builds cases and takes their turns."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def ask(self, what: str) -> dict[str, Any]:
+    def ask(self, *request: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            print(what, file=self._process.stdin, flush=True)
+            print(json.dumps(request), file=self._process.stdin, flush=True)
             answer = self._process.stdout.readline()
         except BrokenPipeError:
             answer = ""
@@ -216,25 +274,17 @@ class _Worker:
         return json.loads(answer)
 
 
-@contextlib.contextmanager
-def _worker(case: Case) -> Iterator[_Worker]:
+def _call(case: Case) -> tuple[str, str, dict[str, Any]]:
+    """A case's function and arguments, as JSON can hold them."""
     module = Path(sys.modules[case.build.__module__].__file__ or "").stem
+    return module, case.build.__name__, dict(case.options)
+
+
+@contextlib.contextmanager
+def _worker(backend: str) -> Iterator[_Worker]:
     process = subprocess.Popen(
-        [
-            sys.executable,
-            __file__,
-            module,
-            case.build.__name__,
-            json.dumps(dict(case.options)),
-        ],
-        env={
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            # Several processes share a GPU.
-            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            **os.environ,
-            "KERAS_BACKEND": case.backend,
-        },
+        [sys.executable, __file__],
+        env=environment(backend),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -246,45 +296,58 @@ def _worker(case: Case) -> Iterator[_Worker]:
         process.wait()
 
 
-def _serve(module: str, build: str, options: str) -> None:
-    """What a worker does: builds, then a turn for each line."""
+def _serve() -> None:
+    """What a worker does: an answer for each line that it is sent."""
     # What libraries print goes to stderr; the answers have stdout to
     # themselves.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    built: dict[int, _Built] = {}
+    for line in sys.stdin:
+        what, place, *call = json.loads(line)
+        try:
+            if what == "build":
+                built[place] = _Built(*call)
+                answer = {"device": _device()}
+            else:
+                answer = built[place].turn()
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            answer = {"error": message.splitlines()[0]}
+        print(json.dumps(answer), file=answers, flush=True)
 
-    def answer(**values: Any) -> None:
-        print(json.dumps(values), file=answers, flush=True)
 
-    sys.stdin.readline()
-    try:
-        step = getattr(importlib.import_module(module), build)(
-            **json.loads(options)
-        )
-        before = _resident()
-        step()
-        seconds = min(_seconds(step, 1) for _ in range(2))
-    except Exception as error:
-        answer(error=f"{type(error).__name__}: {error}".splitlines()[0])
-        return
-    count = max(1, round(TURN_SECONDS / max(seconds, 1e-6)))
-    answer(device=_device())
-    for _ in sys.stdin:
-        answer(
-            seconds=_seconds(step, count),
-            megabytes=max(0.0, _highest_resident() - before),
-            note=getattr(step, "note", None),
-        )
+class _Built:
+    """A case that is ready for its turns."""
+
+    def __init__(self, module: str, build: str, options: dict[str, Any]):
+        function = getattr(importlib.import_module(module), build)
+        self._step = function(**options)
+        self._before = getattr(self._step, "resident", resident())
+        seconds = _seconds(self._step, 1)
+        if seconds < SLOW_SECONDS:
+            # The first step may have compiled or filled a cache.
+            seconds = min(_seconds(self._step, 1) for _ in range(2))
+        steps = TURN_SECONDS / max(seconds, 1e-6)
+        self._count = max(1, round(steps / getattr(self._step, "steps", 1)))
+
+    def turn(self) -> dict[str, Any]:
+        return {
+            "seconds": _seconds(self._step, self._count),
+            "megabytes": max(0.0, _highest_resident() - self._before),
+            "note": getattr(self._step, "note", None),
+        }
 
 
 def _seconds(step: Callable[[], Any], count: int) -> float:
     started = time.perf_counter()
     for _ in range(count):
         step()
-    return (time.perf_counter() - started) / count
+    steps = count * getattr(step, "steps", 1)
+    return (time.perf_counter() - started) / steps
 
 
-def _resident() -> float:
+def resident() -> float:
     """The memory that this process holds now, in MB."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
@@ -319,4 +382,4 @@ def _device() -> str:
 
 
 if __name__ == "__main__":
-    _serve(*sys.argv[1:])
+    _serve()

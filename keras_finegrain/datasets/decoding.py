@@ -28,14 +28,18 @@ def decode(encoded: Any, origin: Any) -> Any:
     import tensorflow as tf
 
     # The decoder's own error does not say which file it met, and a graph
-    # cannot catch it. The call through Python costs about 0.3 ms an image.
-    # What it raised would arrive with its traceback: so it returns what is
-    # wrong, and the graph raises that one line.
-    image, problem = tf.py_function(
-        _decode_eagerly, [encoded, origin], (tf.uint8, tf.string)
+    # cannot catch it; a data set can. Of one image it is that image or
+    # nothing, and all of it runs outside of Python.
+    decoded = tf.data.Dataset.from_tensors(encoded).map(_pixels)
+    nothing = tf.data.Dataset.from_tensors(tf.zeros((0, 0, 3), tf.uint8))
+    image = (
+        decoded.ignore_errors()
+        .concatenate(nothing)
+        .take(1)
+        .get_single_element()
     )
     with tf.control_dependencies(
-        [tf.debugging.Assert(tf.equal(problem, ""), [problem])]
+        [tf.debugging.Assert(tf.size(image) > 0, [_damaged_in_graph(origin)])]
     ):
         image = tf.identity(image)
     image.set_shape((None, None, 3))
@@ -71,16 +75,21 @@ def crop_to_box(image: Any, box: Any) -> Any:
     return image[top : top + height, left : left + width]
 
 
-def _decode_eagerly(encoded: Any, origin: Any) -> tuple[Any, str]:
-    """Returns the image and what is wrong with it, nothing if all is well."""
+def _pixels(encoded: Any) -> Any:
+    """The image as the decoder gives it."""
     import tensorflow as tf
 
-    try:
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    except tf.errors.InvalidArgumentError:
-        nothing = tf.zeros((0, 0, 3), tf.uint8)
-        return nothing, damaged(origin.numpy().decode())
-    return image, ""
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image.set_shape((None, None, 3))
+    return image
+
+
+def _damaged_in_graph(origin: Any) -> Any:
+    """The message of `damaged` for a string tensor."""
+    import tensorflow as tf
+
+    before, after = damaged("\0").split(repr("\0"))
+    return tf.strings.join([before, "'", origin, "'", after])
 
 
 def damaged(origin: str) -> str:

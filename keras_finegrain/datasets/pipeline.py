@@ -37,11 +37,13 @@ def augmented(
             image = transforms.random_resized_crop(image, image_size, pair_seed)
         else:
             image = transforms.evaluation_crop(image, image_size)
+        # Before it is mirrored: a byte a pixel is soon turned round.
+        image = rounded(image)
         if augment != "none":
             # Another draw than the crop's: else the two would be coupled.
             flip_seed = pair_seed + tf.constant([0, 1], tf.int64)
             image = transforms.random_flip(image, flip_seed)
-        return rounded(image), label
+        return image, label
 
     return tf.data.Dataset.zip((dataset, seeds)).map(
         augmented_pair, num_parallel_calls=tf.data.AUTOTUNE
@@ -75,7 +77,7 @@ def rounded(image: Any) -> Any:
     """Rounds pixels to whole numbers, uint8, as in an image file."""
     import tensorflow as tf
 
-    return tf.cast(tf.clip_by_value(tf.math.round(image), 0.0, 255.0), tf.uint8)
+    return tf.saturate_cast(tf.math.round(image), tf.uint8)
 
 
 def check_integer(

@@ -1,0 +1,55 @@
+"""The benchmarks still run: nothing is timed here."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SCRIPTS = (
+    "center_loss",
+    "growth",
+    "input_pipeline",
+    "mc_loss",
+    "pair_losses",
+    "real_step",
+    "retrieval",
+    "soft_triple",
+    "start",
+)
+# These have no part that depends on the backend.
+OF_ONE_BACKEND = ("input_pipeline", "retrieval")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_benchmark_runs_to_its_end(script, tmp_path):
+    backend = keras.backend.backend()
+    if script in OF_ONE_BACKEND and backend != "tensorflow":
+        pytest.skip(f"{script} is the same on every backend")
+    command = [sys.executable, str(BENCHMARKS / f"{script}.py")]
+    command += ["--tiny", "--rounds", "1", "--backends", backend]
+
+    result = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 0, result.stderr
+    rows = [
+        line.strip("|").split("|")
+        for line in result.stdout.splitlines()
+        if line.startswith("| ") and not line.startswith(("| |", "|  |"))
+    ]
+    assert rows, result.stdout
+    for name, ratio, *_ in rows:
+        # A case that failed has its error there.
+        assert re.fullmatch(r" *[\d.,]+ *", ratio), f"{name}: {ratio}"
