@@ -7,13 +7,12 @@ import numpy as np
 
 from keras_finegrain.metrics.embedding_set import (
     CHUNK_SIZE,
+    RetrievalSet,
     check_chunk_size,
     retrieval_set,
 )
-from keras_finegrain.metrics.neighbourhood import (
-    Neighbourhood,
-    neighbourhoods,
-)
+from keras_finegrain.metrics.neighbourhood import neighbourhoods
+from keras_finegrain.metrics.search import Reach
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,13 +115,26 @@ def nearest_class_confusions(
     found = retrieval_set(
         caller, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
+    nearest = nearest_classes(found, chunk_size)
+    has_match = nearest >= 0
     counts = np.zeros((len(found.classes),) * 2, np.int64)
-    for around in neighbourhoods(found, 1, chunk_size):
-        own = found.query_labels[around.query]
-        counts[own, nearest_class(around, int(own))] += 1
+    np.add.at(counts, (found.query_labels[has_match], nearest[has_match]), 1)
     return Confusions(found.classes, counts)
 
 
-def nearest_class(around: Neighbourhood, own: int) -> int:
-    """The class of the nearest neighbour of a sample of the class `own`."""
-    return own if around.hit(1) else int(around.other_labels[0])
+def nearest_classes(found: RetrievalSet, chunk_size: int) -> np.ndarray:
+    """The number of the class of each query's nearest neighbour.
+
+    Of equally near ones those of another class come first, and of those the
+    smallest.
+
+    Returns:
+        Integers `(queries,)`, -1 where the query can find no match.
+    """
+    classes = np.full(len(found.query_labels), -1)
+    for around in neighbourhoods(found, Reach(1, voters=1), chunk_size):
+        own = found.query_labels[around.queries]
+        missed = np.flatnonzero(~around.hit(1))
+        own[missed] = around.other_labels(missed, 1)[:, 0]
+        classes[around.queries] = own
+    return classes

@@ -22,8 +22,13 @@ from keras_finegrain.metrics.embedding_set import (
     retrieval_set,
 )
 from keras_finegrain.metrics.geometry import distance_sums
-from keras_finegrain.metrics.neighbourhood import Neighbourhood, neighbourhoods
+from keras_finegrain.metrics.neighbourhood import (
+    Neighbourhoods,
+    OfEachQuery,
+    of_each_query,
+)
 from keras_finegrain.metrics.retrieval import number_of_neighbours
+from keras_finegrain.metrics.search import Reach
 
 FIGURES = (
     "recall@1",
@@ -98,8 +103,8 @@ def embedding_figures(
         confidence: Share of draws whose interval holds the figure, in (0, 1).
             Defaults to 0.95.
         seed: Seed of k-means. Defaults to 0.
-        chunk_size: Queries compared at a time; memory is
-            O(chunk_size · gallery). Defaults to 256.
+        chunk_size: Bounds the memory, which is O(chunk_size · gallery).
+            Defaults to 256.
 
     Returns:
         A `Figure(value, low, high)` for each name.
@@ -142,21 +147,23 @@ def embedding_figures(
             gallery_labels,
             distance,
         )
-        values: dict[str, Callable[[Neighbourhood], float]] = {}
+        values: dict[str, OfEachQuery] = {}
         for name, (kind, k) in parsed.items():
             if kind in ("precision", "knn_accuracy"):
                 number_of_neighbours(f"{caller}: {name}", k, found)
             if kind in _OF_A_QUERY:
                 values[name] = functools.partial(_OF_A_QUERY[kind], k=k)
-        depth = max(k for _, k in parsed.values())
-        table = np.array(
-            [
-                [value(around) for value in values.values()]
-                for around in neighbourhoods(found, depth, chunk_size)
-            ],
-            np.float64,
+        kinds = {kind for kind, _ in parsed.values()}
+        reach = Reach(
+            depth=max(k for _, k in parsed.values()),
+            whole_class=bool(kinds & _OF_THE_CLASS),
+            voters=max(
+                [k for kind, k in parsed.values() if kind == "knn_accuracy"],
+                default=0,
+            ),
         )
-        for name, column in zip(values, table.T, strict=True):
+        table = of_each_query(found, values.values(), reach, chunk_size)
+        for name, column in zip(values, table, strict=True):
             kind, k = parsed[name]
             is_share = kind in ("recall", "knn_accuracy") or k == 1
             interval = share if is_share and kind in _AT_K else _normal_mean
@@ -179,16 +186,17 @@ def embedding_figures(
     return {name: results[name] for name in names}
 
 
-_AT_K: dict[str, Callable[[Neighbourhood, int], float]] = {
-    "recall": Neighbourhood.hit,
-    "precision": Neighbourhood.precision,
-    "knn_accuracy": Neighbourhood.vote,
+_AT_K: dict[str, Callable[[Neighbourhoods, int], np.ndarray]] = {
+    "recall": Neighbourhoods.hit,
+    "precision": Neighbourhoods.precision,
+    "knn_accuracy": Neighbourhoods.vote,
 }
-_OF_A_QUERY: dict[str, Callable[..., float]] = {
+_OF_A_QUERY: dict[str, Callable[..., np.ndarray]] = {
     **_AT_K,
     "r_precision": lambda around, k: around.r_precision(),
     "map": lambda around, k: around.average_precision(),
 }
+_OF_THE_CLASS = {"r_precision", "map"}
 
 
 def figure_kind(caller: str, name: str) -> tuple[str, int]:

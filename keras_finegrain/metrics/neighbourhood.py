@@ -1,137 +1,173 @@
-"""The neighbours of each query, found once for all figures on them."""
+"""What lies around each query, found once for all figures on it."""
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from keras_finegrain.metrics.embedding_set import (
-    RetrievalSet,
-    squared_distances,
-)
+from keras_finegrain.metrics.embedding_set import RetrievalSet
+from keras_finegrain.metrics.search import Reach, Search
+from keras_finegrain.metrics.shortlist import Shortlist
 
 
-class Neighbourhood:
-    """What lies around one query.
+class Neighbourhoods:
+    """What lies around each query of a block.
 
-    Equally near samples of another class count as nearer than those of the
-    query's own. No figure then depends on the order of the samples, and an
-    embedding that maps everything to one point scores 0, not by chance.
+    Distances are compared in float64, as sums over (q_d - g_d)². Equally near
+    samples of another class count as nearer than those of the query's own. No
+    figure then depends on the order of the samples, and an embedding that maps
+    everything to one point scores 0, not by chance.
 
     Args:
-        query: Index of the query.
-        own: Squared distances of the R samples of its class, rising.
-        others: Squared distances of the nearest samples of other classes,
-            rising: at least R of them, where there are as many.
-        other_labels: Their classes.
+        queries: Indices of the queries, `(queries,)`.
+        matches: How many samples of its class each can find, R, at least 1,
+            `(queries,)`.
+        ranks: Ranks of those among all neighbours, from 1, rising,
+            `(queries, own)`. Above what was asked for a rank is only known to
+            be so.
+        rows: Of these queries in `shortlist`.
+        shortlist: Knows the nearest of other classes.
+        labels: The class of each column.
     """
 
     def __init__(
         self,
-        query: int,
-        own: np.ndarray,
-        others: np.ndarray,
-        other_labels: np.ndarray,
+        queries: np.ndarray,
+        matches: np.ndarray,
+        ranks: np.ndarray,
+        rows: np.ndarray,
+        shortlist: Shortlist,
+        labels: np.ndarray,
     ) -> None:
-        self.query = query
-        self.own = own
-        self.others = others
-        self.other_labels = other_labels
+        self.queries = queries
+        self.matches = matches
+        self.ranks = ranks
+        self._rows = rows
+        self._shortlist = shortlist
+        self._labels = labels
 
-    @functools.cached_property
-    def ranks(self) -> np.ndarray:
-        """Ranks `(R,)` of its class among all neighbours, from 1, rising.
-
-        A rank above `len(others)` is only known to be so.
-        """
-        nearer = np.searchsorted(self.others, self.own, side="right")
-        return np.arange(1, len(self.own) + 1) + nearer
-
-    def hit(self, k: int) -> bool:
+    def hit(self, k: int) -> np.ndarray:
         """Whether one of its class is among the k nearest."""
-        return bool(self.ranks[0] <= k)
+        return self.ranks[:, 0] <= k
 
-    def precision(self, k: int) -> float:
+    def precision(self, k: int) -> np.ndarray:
         """Share of its class among the k nearest."""
-        return float(np.sum(self.ranks <= k) / k)
+        return np.sum(self.ranks <= k, axis=1) / k
 
-    def r_precision(self) -> float:
+    def r_precision(self) -> np.ndarray:
         """Share of its class among the R nearest."""
-        return float(np.mean(self.ranks <= len(self.ranks)))
+        found = self.ranks <= self.matches[:, None]
+        return np.sum(found, axis=1) / self.matches
 
-    def average_precision(self) -> float:
+    def average_precision(self) -> np.ndarray:
         """Σ_{r <= R} [y_(r) = y] · P(r) / R."""
         # At the rank of the m-th match m of the neighbours were matches.
-        precision = np.arange(1, len(self.ranks) + 1) / self.ranks
-        found = self.ranks <= len(self.ranks)
-        return float(np.mean(np.where(found, precision, 0.0)))
+        precision = np.arange(1, self.ranks.shape[1] + 1) / self.ranks
+        precision[self.ranks > self.matches[:, None]] = 0.0
+        # (Added one by one a sum does not depend on the width of the block.)
+        return np.cumsum(precision, axis=1)[:, -1] / self.matches
 
-    def vote(self, k: int) -> bool:
+    def vote(self, k: int) -> np.ndarray:
         """Whether most of the k nearest are of its class.
 
         Among classes with as many votes the one with the nearest sample wins.
         """
-        own_votes = np.searchsorted(self.ranks, k, side="right")
-        if own_votes == 0:
-            return False
+        own_votes = np.sum(self.ranks <= k, axis=1)
+        right = own_votes == k
+        contested = np.flatnonzero((own_votes > 0) & ~right)
+        own_votes = own_votes[contested]
+        labels = self.other_labels(contested, k)
+        voters = np.arange(k) < (k - own_votes)[:, None]
+        row, place = np.nonzero(voters)
+        # The votes of each class for each query, and its nearest sample.
         _, first, votes = np.unique(
-            self.other_labels[: k - own_votes],
+            row * len(self._labels) + labels[voters],
             return_index=True,
             return_counts=True,
         )
-        most = votes.max(initial=0)
-        if own_votes != most:
-            return bool(own_votes > most)
-        return bool(self.own[0] < self.others[first[votes == most].min()])
+        row, place = row[first], place[first]
+        most = np.zeros(len(contested), np.intp)
+        np.maximum.at(most, row, votes)
+        nearest = np.full(len(contested), k)
+        leads = votes == most[row]
+        np.minimum.at(nearest, row[leads], place[leads])
+        # Before its nearest own sample stand `rank - 1` others.
+        own_is_nearer = self.ranks[contested, 0] - 1 <= nearest
+        right[contested] = (own_votes > most) | (
+            (own_votes == most) & own_is_nearer
+        )
+        return right
+
+    def other_labels(self, rows: np.ndarray, count: int) -> np.ndarray:
+        """Classes of the nearest samples of other classes, nearest first.
+
+        Of equally near ones those of the smaller class come first.
+
+        Args:
+            rows: For which of the queries.
+            count: How many, at most the `voters` that were asked for.
+
+        Returns:
+            Numbers of classes, `(rows, count)`; -1 where there are no more,
+            or where what there is lies behind `count` of the query's class.
+        """
+        columns = self._shortlist.nearest(self._rows[rows], count)
+        return np.where(columns < 0, -1, self._labels[columns])
 
 
 def neighbourhoods(
-    found: RetrievalSet, depth: int, chunk_size: int
-) -> Iterator[Neighbourhood]:
+    found: RetrievalSet, reach: Reach, chunk_size: int
+) -> Iterator[Neighbourhoods]:
     """Looks up the neighbours of every query that has a match.
 
     Args:
         found: Queries and gallery.
-        depth: How many neighbours of other classes are wanted at least, where
-            there are as many; max(depth, R) are given.
-        chunk_size: Queries compared at a time; memory is
-            O(chunk_size · gallery).
+        reach: How far the figures look.
+        chunk_size: Memory is O(chunk_size · gallery).
 
     Yields:
-        A `Neighbourhood` for every query of which the gallery has the class.
-        As in PyTorch Metric Learning, others count in no figure.
+        `Neighbourhoods` of blocks of all queries of which the gallery has the
+        class. As in PyTorch Metric Learning, others count in no figure.
     """
-    # With the gallery in the order of its classes, a query's own class is one
-    # piece of a row, and the others are what lies on either side.
-    order = np.argsort(found.gallery_labels, kind="stable")
-    gallery, labels = found.gallery[order], found.gallery_labels[order]
-    bounds = np.searchsorted(labels, np.arange(len(found.classes) + 1))
-    place = np.argsort(order)
-    matches = found.matches
-    queries = np.flatnonzero(matches)
-    for chunk in np.split(queries, range(chunk_size, len(queries), chunk_size)):
-        distances = squared_distances(found.queries[chunk], gallery)
-        for query, row in zip(chunk, distances, strict=True):
-            start, stop = bounds[found.query_labels[query] + np.array([0, 1])]
-            own = row[start:stop]
-            if found.own:
-                own = np.delete(own, place[query] - start)
-            others = np.concatenate([row[:start], row[stop:]])
-            nearest = _nearest(others, max(depth, matches[query]))
-            labels_of_others = labels[
-                np.where(nearest < start, nearest, nearest + stop - start)
-            ]
-            yield Neighbourhood(
-                int(query), np.sort(own), others[nearest], labels_of_others
+    search = Search(found, reach, chunk_size)
+    for block, shortlist in search:
+        queries = search.query_order[block]
+        matches = found.matches[queries]
+        rows = np.flatnonzero(matches)
+        if len(rows):
+            yield Neighbourhoods(
+                queries[rows],
+                matches[rows],
+                shortlist.ranks()[rows],
+                rows,
+                shortlist,
+                search.labels,
             )
 
 
-def _nearest(distances: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the smallest distances, rising, `(count,)` at most."""
-    if len(distances) <= count:
-        return np.argsort(distances, kind="stable")
-    # A partition of the values is several times as fast as one of indices.
-    limit = np.partition(distances, count - 1)[count - 1]
-    candidates = np.flatnonzero(distances <= limit)
-    order = np.argsort(distances[candidates], kind="stable")
-    return candidates[order[:count]]
+# A figure of each query of a block.
+OfEachQuery = Callable[[Neighbourhoods], np.ndarray]
+
+
+def of_each_query(
+    found: RetrievalSet,
+    figures: Iterable[OfEachQuery],
+    reach: Reach,
+    chunk_size: int,
+) -> np.ndarray:
+    """Figures of every query that has a match, from one search.
+
+    Args:
+        found: Queries and gallery.
+        figures: What they are.
+        reach: How far they look.
+        chunk_size: Memory is O(chunk_size · gallery).
+
+    Returns:
+        Floats `(figures, queries with a match)`, in the order of the queries.
+    """
+    figures = list(figures)
+    values = np.empty((len(figures), len(found.query_labels)))
+    for around in neighbourhoods(found, reach, chunk_size):
+        for row, figure in zip(values, figures, strict=True):
+            row[around.queries] = figure(around)
+    return values[:, found.matches > 0]

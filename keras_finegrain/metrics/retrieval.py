@@ -1,6 +1,5 @@
 """How well the nearest neighbours of an embedding share its class."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,12 @@ from keras_finegrain.metrics.embedding_set import (
     check_chunk_size,
     retrieval_set,
 )
-from keras_finegrain.metrics.neighbourhood import Neighbourhood, neighbourhoods
+from keras_finegrain.metrics.neighbourhood import (
+    Neighbourhoods,
+    OfEachQuery,
+    of_each_query,
+)
+from keras_finegrain.metrics.search import Reach
 
 
 def recall_at_k(
@@ -37,7 +41,9 @@ def recall_at_k(
 
     Equally near neighbours of another class count as nearer. The figure
     therefore does not depend on the order of the samples, and an embedding
-    that maps everything to one point scores 0 rather than at random.
+    that maps everything to one point scores 0 rather than at random. What is
+    compared are sums over (q_d - g_d)² in float64, whatever else computes
+    faster what cannot matter.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
@@ -50,8 +56,8 @@ def recall_at_k(
         distance: `"cosine"` or `"euclidean"`. Defaults to `"cosine"`, which
             compares directions and so treats a softmax classifier, whose
             embedding lengths mean little, and a normalised one alike.
-        chunk_size: Queries compared at a time; memory is
-            O(chunk_size · gallery). Defaults to 256.
+        chunk_size: Bounds the memory, which is O(chunk_size · gallery). It
+            changes no figure. Defaults to 256.
 
     Returns:
         The recall, in [0, 1].
@@ -84,7 +90,7 @@ def recall_at_k(
         gallery_labels,
         distance,
     )
-    return _mean("recall_at_k", found, lambda n: n.hit(k), k, chunk_size)
+    return _mean("recall_at_k", found, lambda n: n.hit(k), Reach(k), chunk_size)
 
 
 def precision_at_k(
@@ -141,7 +147,7 @@ def precision_at_k(
     )
     k = number_of_neighbours("precision_at_k", k, found)
     return _mean(
-        "precision_at_k", found, lambda n: n.precision(k), k, chunk_size
+        "precision_at_k", found, lambda n: n.precision(k), Reach(k), chunk_size
     )
 
 
@@ -198,7 +204,13 @@ def r_precision(
         gallery_labels,
         distance,
     )
-    return _mean("r_precision", found, Neighbourhood.r_precision, 1, chunk_size)
+    return _mean(
+        "r_precision",
+        found,
+        Neighbourhoods.r_precision,
+        Reach(1, whole_class=True),
+        chunk_size,
+    )
 
 
 def map_at_r(
@@ -256,7 +268,11 @@ def map_at_r(
         distance,
     )
     return _mean(
-        "map_at_r", found, Neighbourhood.average_precision, 1, chunk_size
+        "map_at_r",
+        found,
+        Neighbourhoods.average_precision,
+        Reach(1, whole_class=True),
+        chunk_size,
     )
 
 
@@ -319,7 +335,13 @@ def knn_accuracy(
         distance,
     )
     k = number_of_neighbours("knn_accuracy", k, found)
-    return _mean("knn_accuracy", found, lambda n: n.vote(k), k, chunk_size)
+    return _mean(
+        "knn_accuracy",
+        found,
+        lambda n: n.vote(k),
+        Reach(k, voters=k),
+        chunk_size,
+    )
 
 
 def number_of_neighbours(caller: str, k: int, found: RetrievalSet) -> int:
@@ -336,10 +358,9 @@ def number_of_neighbours(caller: str, k: int, found: RetrievalSet) -> int:
 def _mean(
     caller: str,
     found: RetrievalSet,
-    value: Callable[[Neighbourhood], float],
-    depth: int,
+    figure: OfEachQuery,
+    reach: Reach,
     chunk_size: int,
 ) -> float:
     check_chunk_size(caller, chunk_size)
-    around = neighbourhoods(found, depth, chunk_size)
-    return float(np.mean([value(neighbourhood) for neighbourhood in around]))
+    return float(np.mean(of_each_query(found, [figure], reach, chunk_size)))

@@ -15,14 +15,13 @@ from keras_finegrain.embedding import (
     images_of,
     labelled_batches,
 )
-from keras_finegrain.metrics.confusions import Confusions, nearest_class
+from keras_finegrain.metrics.confusions import Confusions, nearest_classes
 from keras_finegrain.metrics.embedding_set import (
     CHUNK_SIZE,
     retrieval_set,
     squared_distances,
     unit_rows,
 )
-from keras_finegrain.metrics.neighbourhood import neighbourhoods
 from keras_finegrain.visualization.photo import as_photo
 
 
@@ -209,8 +208,5 @@ def collect(
 def _nearest_classes(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The class of each sample's nearest neighbour, -1 for a lone sample."""
     found = retrieval_set("report", embeddings, labels, None, None, "cosine")
-    nearest = np.full(len(labels), -1)
-    for around in neighbourhoods(found, 1, CHUNK_SIZE):
-        own = int(found.query_labels[around.query])
-        nearest[around.query] = found.classes[nearest_class(around, own)]
-    return nearest
+    nearest = nearest_classes(found, CHUNK_SIZE)
+    return np.where(nearest < 0, -1, found.classes[nearest])
