@@ -37,10 +37,22 @@ def unit_length(vectors: Tensor) -> Tensor:
         Tensor of the same shape.
     """
     squared = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    return vectors * inverse_length(squared)
+
+
+def inverse_length(squared: Tensor) -> Tensor:
+    """1 / ‖v‖ of vectors whose squared lengths are given, 0 of a zero vector.
+
+    Args:
+        squared: ‖v‖², a tensor of any shape.
+
+    Returns:
+        Tensor of the same shape.
+    """
     # Below this the square root of a float32 has no correct digits left.
     nonzero = squared > np.finfo("float32").tiny
     inverse = ops.rsqrt(ops.where(nonzero, squared, 1.0))
-    return vectors * ops.where(nonzero, inverse, 0.0)
+    return ops.where(nonzero, inverse, 0.0)
 
 
 def unit_distance(cosine: Tensor) -> Tensor:
@@ -92,12 +104,25 @@ def log_one_plus_sum_exp(values: Tensor, mask: Tensor, axis: int) -> Tensor:
     Returns:
         Tensor without that axis; 0 where nothing is kept. No value overflows.
     """
+    return log_one_plus_sum_exp_and_slope(values, mask, axis)[0]
+
+
+def log_one_plus_sum_exp_and_slope(
+    values: Tensor, mask: Tensor, axis: int
+) -> tuple[Tensor, Tensor]:
+    """`log_one_plus_sum_exp`, and its slope e^v / (1 + Σ e^v) for each value.
+
+    For a gradient that is written out: what is derived by a backend goes
+    through the first.
+    """
     values = ops.where(mask, values, -float("inf"))
     # e^0 is the 1, so that the maximum is never −∞.
     highest = ops.stop_gradient(
         ops.relu(ops.max(values, axis=axis, keepdims=True))
     )
-    total = ops.sum(ops.exp(values - highest), axis=axis)
-    highest = ops.squeeze(highest, axis=axis)
+    powers = ops.exp(values - highest)
+    total = ops.sum(powers, axis=axis, keepdims=True)
     # (log1p keeps the digits of a sum that is small beside the 1.)
-    return highest + ops.log1p(ops.expm1(-highest) + total)
+    logarithm = highest + ops.log1p(ops.expm1(-highest) + total)
+    slope = powers / (ops.exp(-highest) + total)
+    return ops.squeeze(logarithm, axis=axis), slope

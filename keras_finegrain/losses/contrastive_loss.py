@@ -9,11 +9,10 @@ from keras_finegrain._checks import number
 from keras_finegrain._math import unit_length
 from keras_finegrain._typing import Tensor
 from keras_finegrain.losses.embedding_pairs import (
+    Anchors,
     EmbeddingLoss,
-    masked_mean,
-    pairwise_distances,
-    same_class,
-    same_sample,
+    Term,
+    mean_over_anchors,
 )
 
 
@@ -76,19 +75,36 @@ class ContrastiveLoss(EmbeddingLoss):
 
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """L of the global batch, a scalar."""
-        distances = pairwise_distances(unit_length(embeddings), "L2")
-        same = same_class(labels)
-        positive = ops.logical_and(same, ops.logical_not(same_sample(same)))
-        negative = ops.logical_not(same)
-        return self._mean_power(
-            distances - self.positive_margin, positive
-        ) + self._mean_power(self.margin - distances, negative)
+        return mean_over_anchors(
+            self._of_anchors,
+            labels,
+            unit_length(embeddings),
+            "L2",
+            num_terms=2,
+            symmetric=True,
+        )
 
-    def _mean_power(self, violation: Tensor, mask: Tensor) -> Tensor:
-        violates = ops.logical_and(mask, violation > 0.0)
-        # Before the power: its gradient at 0 may not be finite.
-        violation = ops.where(violates, violation, 1.0)
-        return masked_mean(ops.power(violation, self.exponent), violates)
+    def _of_anchors(self, anchors: Anchors) -> list[Term]:
+        distances, same = anchors.values, anchors.same
+        itself = anchors.with_itself()
+        positive = ops.logical_and(same, ops.logical_not(itself))
+        return [
+            self._power(distances - self.positive_margin, positive, 1.0),
+            self._power(self.margin - distances, ops.logical_not(same), -1.0),
+        ]
+
+    def _power(self, violation: Tensor, kept: Tensor, sign: float) -> Term:
+        """Of v^p, with the slope p v^(p − 1), where v > 0."""
+        violates = ops.logical_and(kept, violation > 0.0)
+        counted = ops.cast(violates, violation.dtype)
+        slope = counted * ops.power(
+            ops.where(violates, violation, 1.0), self.exponent - 1.0
+        )
+        return Term(
+            ops.sum(slope * violation, axis=1),
+            ops.sum(counted, axis=1),
+            sign * self.exponent * slope,
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

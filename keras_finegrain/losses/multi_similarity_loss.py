@@ -6,13 +6,13 @@ import keras
 from keras import ops
 
 from keras_finegrain._checks import number
-from keras_finegrain._math import log_one_plus_sum_exp
+from keras_finegrain._math import log_one_plus_sum_exp_and_slope
 from keras_finegrain._typing import Tensor
 from keras_finegrain.losses.embedding_pairs import (
+    Anchors,
     EmbeddingLoss,
-    pairwise_cosines,
-    same_class,
-    same_sample,
+    Term,
+    mean_over_anchors,
 )
 
 
@@ -79,22 +79,26 @@ class MultiSimilarityLoss(EmbeddingLoss):
 
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """L of the global batch, a scalar."""
-        cosines = pairwise_cosines(embeddings)
-        same = same_class(labels)
-        positive = ops.logical_and(same, ops.logical_not(same_sample(same)))
+        return mean_over_anchors(self._of_anchors, labels, embeddings, "cosine")
+
+    def _of_anchors(self, anchors: Anchors) -> list[Term]:
+        cosines, same = anchors.values, anchors.same
+        itself = anchors.with_itself()
+        positive = ops.logical_and(same, ops.logical_not(itself))
         negative = ops.logical_not(same)
         if self.epsilon is not None:
             positive, negative = mined(
                 cosines, positive, negative, self.epsilon
             )
-        pulled = log_one_plus_sum_exp(
-            -self.alpha * (cosines - self.base), positive, axis=1
+        above = cosines - self.base
+        pulled, of_positive = log_one_plus_sum_exp_and_slope(
+            -self.alpha * above, positive, axis=1
         )
-        pushed = log_one_plus_sum_exp(
-            self.beta * (cosines - self.base), negative, axis=1
+        pushed, of_negative = log_one_plus_sum_exp_and_slope(
+            self.beta * above, negative, axis=1
         )
         each = pulled / self.alpha + pushed / self.beta
-        return ops.sum(each) / ops.cast(ops.shape(each)[0], each.dtype)
+        return [Term(each, ops.ones_like(each), of_negative - of_positive)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -7,11 +7,9 @@ from keras import ops
 
 from keras_finegrain._typing import Tensor
 from keras_finegrain.losses.embedding_pairs import (
+    Classes,
     EmbeddingLoss,
     masked_mean,
-    pairwise_similarities,
-    same_class,
-    same_sample,
 )
 
 
@@ -61,21 +59,19 @@ class NPairsLoss(EmbeddingLoss):
 
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """L of the global batch, a scalar."""
-        same = same_class(labels)
-        # The place of each sample among those of its class.
-        count = ops.cumsum(ops.cast(same, "int32"), axis=1)
-        place = ops.sum(
-            ops.where(same_sample(same), count, 0), axis=1, keepdims=True
+        classes = Classes.of(labels)
+        is_anchor = ops.logical_and(classes.place == 0, classes.count > 1)
+        # No batch has more than half as many of them: a quarter of all pairs.
+        most = (ops.shape(labels)[0] + 1) // 2
+        anchors = ops.argsort(ops.where(is_anchor, 0, 1))[:most]
+        is_anchor = ops.take(is_anchor, anchors, axis=0)
+        products = ops.einsum(
+            "id,jd->ij",
+            ops.take(embeddings, anchors, axis=0),
+            ops.take(embeddings, classes.other(anchors, 1), axis=0),
         )
-        is_anchor = ops.logical_and(place == 1, count[:, -1:] > 1)[:, 0]
-        is_positive = ops.transpose(place) == 2
-        products = pairwise_similarities(embeddings)
-        logits = ops.where(is_positive, products, -float("inf"))
-        own = ops.sum(
-            ops.where(ops.logical_and(same, is_positive), products, 0.0), axis=1
-        )
-        # Rows that are no anchors are computed too, and have to be finite
-        # where no class has a positive.
+        # (Rows that are no anchors are computed too, and have to be finite.)
+        logits = ops.where(is_anchor[None, :], products, -float("inf"))
         logits = ops.where(is_anchor[:, None], logits, 0.0)
-        own = ops.where(is_anchor, own, 0.0)
+        own = ops.where(is_anchor, ops.diagonal(products), 0.0)
         return masked_mean(ops.logsumexp(logits, axis=1) - own, is_anchor)

@@ -11,6 +11,7 @@ from keras import ops
 
 import keras_finegrain
 from keras_finegrain import losses
+from keras_finegrain.losses import embedding_pairs, triplet_loss
 from keras_finegrain.metrics import intra_inter_distance_ratio
 from tests.gradients import value_and_gradients
 from tests.losses.numbers import assert_same, classified, eager, mean_of
@@ -251,6 +252,14 @@ def test_labels_may_be_integers_a_column_or_one_hot(loss):
 
 
 @every_loss
+def test_the_labels_of_two_classes_may_be_booleans(loss):
+    embeddings, _, labels = classified(9, 2, 5)
+    assert eager(loss, labels.astype(bool), embeddings) == eager(
+        loss, labels, embeddings
+    )
+
+
+@every_loss
 def test_the_order_of_the_batch_and_the_names_of_classes_do_not_matter(loss):
     embeddings, _, labels = classified(12, 4, 5)
     names = np.array([7, 2, 9, 4])[labels]
@@ -352,14 +361,187 @@ def test_fit_brings_the_classes_apart(loss):
     assert ratio() < 0.8 * before
 
 
+def numpy_semi_hard(distances, labels, margin):
+    """Each anchor's sum, its pairs, and the weights of its distances."""
+    total, count = np.zeros(len(labels)), np.zeros(len(labels))
+    weights = np.zeros_like(distances)
+    for a in range(len(labels)):
+        others = np.flatnonzero(labels != labels[a])
+        for p in np.flatnonzero(labels == labels[a]):
+            if p == a:
+                continue
+            count[a] += 1
+            further = others[distances[a, others] > distances[a, p]]
+            if len(further):
+                n = further[np.argmin(distances[a, further])]
+            elif len(others):
+                n = others[np.argmax(distances[a, others])]
+            else:
+                n = None
+            to_negative = 0.0 if n is None else distances[a, n]
+            violation = distances[a, p] - to_negative + margin
+            if violation > 0:
+                total[a] += violation
+                weights[a, p] += 1
+                if n is not None:
+                    weights[a, n] -= 1
+    return total, count, weights
+
+
+def numpy_all_triplets(distances, labels, margin):
+    """The same of all triplets that violate the margin."""
+    total, count = np.zeros(len(labels)), np.zeros(len(labels))
+    weights = np.zeros_like(distances)
+    for a in range(len(labels)):
+        for p in np.flatnonzero(labels == labels[a]):
+            for n in np.flatnonzero(labels != labels[a]):
+                violation = distances[a, p] - distances[a, n] + margin
+                if p != a and violation > 0:
+                    total[a] += violation
+                    count[a] += 1
+                    weights[a, p] += 1
+                    weights[a, n] -= 1
+    return total, count, weights
+
+
+# A positive after the other or sorted rows, whichever class sizes ask for.
+WAYS = {
+    "semi_hard": (losses.TripletSemiHardLoss, numpy_semi_hard),
+    "all": (losses.TripletAllLoss, numpy_all_triplets),
+}
+LABELS = {
+    "balanced": np.arange(16) // 4,
+    "shuffled": np.random.default_rng(0).permutation(np.arange(17) % 5),
+    "one_giant_class": np.array([3] * 13 + [0, 1, 1]),
+    "one_class": np.zeros(7, int),
+    "all_lone": np.arange(9),
+    "one_sample": np.array([4]),
+    "a_pair": np.array([4, 4]),
+    "two_lone": np.array([4, 1]),
+    "three": np.array([4, 1, 4]),
+}
+
+
+@pytest.mark.parametrize("most_compared", [0, 128], ids=["sorted", "compared"])
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+@pytest.mark.parametrize("kind", WAYS)
+def test_each_way_to_find_the_triplets_equals_the_definition(
+    float64, monkeypatch, kind, labels, most_compared
+):
+    monkeypatch.setattr(triplet_loss, "MOST_COMPARED", most_compared)
+    make, reference = WAYS[kind]
+    x = np.random.default_rng(1).normal(size=(len(labels), 3))
+    difference = x[:, None] - x[None]
+    distances = np.sqrt(np.square(difference).sum(-1))
+    total, count, weights = reference(distances, labels, 0.7)
+    weights = weights / np.where(distances > 0, distances, np.inf)
+    slopes = (weights + weights.T)[:, :, None] * difference
+    loss = make(margin=0.7, reduction="none", dtype="float64")
+    assert_same(
+        value_and_gradients(lambda x: mean_of(loss, labels, x), [x]),
+        (
+            total.sum() / max(count.sum(), 1),
+            [slopes.sum(1) / max(count.sum(), 1)],
+        ),
+        "float64",
+    )
+
+
+@pytest.mark.parametrize("most_compared", [0, 128], ids=["sorted", "compared"])
+@pytest.mark.parametrize("kind", WAYS)
+def test_each_way_to_find_the_triplets_counts_ties_alike(
+    float64, monkeypatch, kind, most_compared
+):
+    """On a grid of whole numbers; which of two equals is pulled may differ."""
+    monkeypatch.setattr(triplet_loss, "MOST_COMPARED", most_compared)
+    make, reference = WAYS[kind]
+    generator = np.random.default_rng(0)
+    for batch in (1, 2, 3, 12, 12, 12):
+        x = generator.integers(0, 3, (batch, 2)).astype("float64")
+        labels = generator.integers(0, 3, batch)
+        distances = numpy_distances(x, "squared-L2")
+        total, count, _ = reference(distances, labels, 1.0)
+        loss = make(
+            margin=1.0,
+            distance_metric="squared-L2",
+            dtype="float64",
+        )
+        assert eager(loss, labels, x) == pytest.approx(
+            total.sum() / max(count.sum(), 1), rel=1e-12
+        )
+
+
+@every_loss
+@pytest.mark.parametrize("batch", [1, 3, 4, 5, 11])
+def test_blocks_of_anchors_add_up_to_the_whole_batch(
+    float64, monkeypatch, loss, batch
+):
+    """The last block reaches back where 4 does not divide the batch."""
+    loss = changed(loss, reduction="none", dtype="float64")
+    embeddings, _, labels = classified(batch, 4, 5, seed=batch)
+
+    def parts():
+        return value_and_gradients(
+            lambda x: mean_of(loss, labels, x), [embeddings]
+        )
+
+    whole = parts()
+    monkeypatch.setattr(embedding_pairs, "BLOCK", 4)
+    assert_same(parts(), whole, "float64")
+
+
+@every_loss
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_compiled_for_any_batch_it_is_the_same(monkeypatch, loss, jit_compile):
+    monkeypatch.setattr(embedding_pairs, "BLOCK", 4)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function(
+            jit_compile=jit_compile,
+            input_signature=[
+                tf.TensorSpec([None, 5], "float32"),
+                tf.TensorSpec([None], "int64"),
+            ],
+        )
+        def compiled(x, labels):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = loss(labels, x)
+            return value, tf.convert_to_tensor(tape.gradient(value, x))
+
+    elif keras.backend.backend() == "jax" and jit_compile:
+        import jax
+
+        compiled = jax.jit(jax.value_and_grad(lambda x, y: loss(y, x)))
+    else:
+        pytest.skip("compiles in another way, or not at all")
+    for batch in (3, 10):
+        x, _, labels = classified(batch, 4, 5, seed=batch)
+        x = x.astype("float32")
+        value, gradient = compiled(
+            ops.convert_to_tensor(x), ops.convert_to_tensor(labels)
+        )
+        assert_same(
+            (float(value), [ops.convert_to_numpy(gradient)]),
+            value_and_gradients(
+                lambda x, labels=labels: loss(ops.convert_to_tensor(labels), x),
+                [x],
+            ),
+            "float32",
+        )
+
+
 @pytest.mark.slow
-def test_a_batch_of_4096_fits_in_memory_of_pairs():
-    """A tensor over triplets would hold 275 GB."""
-    # (XLA sorts three times as slowly on a CPU.)
-    batch = 2048 if keras.backend.backend() == "jax" else 4096
-    configs = [keras.losses.serialize(loss) for loss in PAIRS]
+def test_a_batch_of_4096_holds_no_matrix_of_all_pairs():
+    """Such a matrix takes 64 MiB, and a tensor over triplets 256 GiB."""
+    configs = [
+        keras.losses.serialize(loss)
+        for loss in PAIRS
+        if not isinstance(loss, losses.NPairsLoss)
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.programs.pair_memory", str(batch)],
+        [sys.executable, "-m", "tests.programs.pair_memory", "4096"],
         input=json.dumps(configs),
         capture_output=True,
         text=True,
@@ -368,4 +550,4 @@ def test_a_batch_of_4096_fits_in_memory_of_pairs():
     assert done.returncode == 0, done.stderr[-2000:]
     megabytes = json.loads(done.stdout.splitlines()[-1])
     # (Peaks: what one loss took counts for the next.)
-    assert max(megabytes.values()) < 50 * 4 * batch**2 / 2**20, megabytes
+    assert max(megabytes.values()) < 8 * 64, megabytes
