@@ -1,8 +1,7 @@
 """Mutual-channel loss: each class owns channels that tell it from the rest."""
 
-import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,9 +9,11 @@ import numpy as np
 from keras import ops
 
 from keras_finegrain._checks import number, positive_integer
+from keras_finegrain._gradients import with_gradient
 from keras_finegrain._math import mean
 from keras_finegrain._random import uniform
 from keras_finegrain._typing import Tensor
+from keras_finegrain.layers.channel_groups import ChannelGroups, first_maximum
 from keras_finegrain.layers.labelled_loss import LabelledLossLayer
 
 
@@ -68,83 +69,38 @@ def group_sizes(
     return sizes
 
 
-@dataclasses.dataclass(frozen=True)
-class _GroupLayout:
-    """The groups in order of size, so that equal sizes share one reshape.
-
-    Attributes:
-        blocks: Size and number of classes of each block of equal groups.
-        class_order: The classes in that order, or `None` if they are in it.
-        channel_order: Their channels in that order, or `None` likewise.
-    """
-
-    blocks: tuple[tuple[int, int], ...]
-    class_order: np.ndarray | None
-    channel_order: np.ndarray | None
-
-    @classmethod
-    def of(cls, sizes: Sequence[int]) -> "_GroupLayout":
-        distinct, counts = np.unique(sizes, return_counts=True)
-        blocks = tuple(zip(distinct.tolist(), counts.tolist(), strict=True))
-        class_order = np.argsort(sizes, kind="stable")
-        if np.array_equal(class_order, np.arange(len(sizes))):
-            return cls(blocks, None, None)
-        owners = np.repeat(np.arange(len(sizes)), sizes)
-        place = np.argsort(class_order)
-        return cls(
-            blocks, class_order, np.argsort(place[owners], kind="stable")
-        )
-
-
-def group_max(values: Tensor) -> Tensor:
-    """The maximum over the last axis, the gradient going to the first one.
-
-    After a ReLU many positions of a group are zero together. The papers' code
-    gives such a tie's gradient to the first channel; `ops.max` would share it
-    out.
+def class_scores(
+    feature_map: Tensor, sizes: Sequence[int], kept: Tensor | None = None
+) -> Tensor:
+    """The strongest kept channel of each class, averaged over the positions.
 
     Args:
-        values: Tensor `(..., channels)`.
-
-    Returns:
-        Tensor `(...)`.
-    """
-    first = ops.argmax(ops.stop_gradient(values), axis=-1)
-    return ops.take_along_axis(values, first[..., None], axis=-1)[..., 0]
-
-
-def max_over_groups(values: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The maximum over the channels of each class.
-
-    Args:
-        values: Tensor `(..., channels)`, each class's channels side by side.
+        feature_map: F `(batch, positions, channels)`.
         sizes: The number of channels of each class.
+        kept: 1 for the kept channels and 0 for the dropped ones `(channels,)`,
+            or `None` to keep all.
 
     Returns:
-        Tensor `(..., num_classes)`.
-
-    Example:
-
-    >>> values = ops.array([[1.0, 5.0, 2.0]])
-    >>> maxima = keras_finegrain.layers.mc_loss.max_over_groups(values, (2, 1))
-    >>> ops.convert_to_numpy(maxima).tolist()
-    [[5.0, 2.0]]
+        Tensor `(batch, num_classes)`.
     """
-    layout = _GroupLayout.of(sizes)
-    if layout.channel_order is not None:
-        values = ops.take(values, layout.channel_order, axis=-1)
-    leading = ops.shape(values)[:-1]
-    maxima = []
-    start = 0
-    for size, classes in layout.blocks:
-        stop = start + size * classes
-        block = ops.reshape(values[..., start:stop], (*leading, classes, size))
-        maxima.append(group_max(block))
-        start = stop
-    joined = maxima[0] if len(maxima) == 1 else ops.concatenate(maxima, axis=-1)
-    if layout.class_order is not None:
-        joined = ops.take(joined, np.argsort(layout.class_order), axis=-1)
-    return joined
+    groups = ChannelGroups.of(sizes)
+
+    def scores(feature_map: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+        seen = feature_map if kept is None else feature_map * kept
+        blocks = groups.split(seen)
+        maxima = groups.join_classes([ops.max(block, -1) for block in blocks])
+        strongest = groups.join_channels(list(map(first_maximum, blocks)))
+        positions = ops.cast(ops.shape(seen)[1], seen.dtype)
+
+        def gradient(upstream: Tensor) -> tuple[Tensor]:
+            share = groups.to_channels(upstream / positions)
+            if kept is not None:
+                share = share * kept
+            return (ops.where(strongest, share[:, None], 0.0),)
+
+        return mean(maxima, axis=1), gradient
+
+    return with_gradient(scores)(feature_map)
 
 
 def discriminality(
@@ -169,9 +125,7 @@ def discriminality(
     Returns:
         Tensor `(batch,)`.
     """
-    if kept is not None:
-        feature_map = feature_map * kept
-    scores = mean(max_over_groups(feature_map, sizes), axis=1)
+    scores = class_scores(feature_map, sizes, kept)
     target = ops.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
     return ops.logsumexp(scores, axis=1) - target
 
@@ -179,10 +133,15 @@ def discriminality(
 def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
     """L_div of each sample (Chang et al. 2020, equations 6 and 7).
 
-    Each channel becomes a distribution over the positions by a softmax; the
+    Each channel becomes a distribution s over the positions by a softmax; the
     class's strongest channel at each position, summed over the positions and
     averaged over the classes. It is 1 where the channels of a class lie on
     each other and ξ where each lies on a place of its own.
+
+    Channel n adds t_n to the sum, its s at the positions where it is the
+    strongest, so that C · L_div = Σ_n t_n and
+
+        C · ∂L_div/∂F_pn = s_pn · ([n is the strongest at p] − t_n)
 
     Args:
         feature_map: F `(batch, positions, channels)`.
@@ -191,9 +150,37 @@ def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
     Returns:
         Tensor `(batch,)`, in [1, max(sizes)].
     """
-    over_positions = ops.softmax(feature_map, axis=1)
-    strongest = max_over_groups(over_positions, sizes)
-    return mean(ops.sum(strongest, axis=1), axis=1)
+    groups = ChannelGroups.of(sizes)
+
+    def spread(feature_map: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+        # (`ops.softmax` transposes the map on TensorFlow.)
+        over_positions = ops.exp(
+            feature_map - ops.max(feature_map, axis=1, keepdims=True)
+        )
+        over_positions = over_positions * (
+            1.0 / ops.sum(over_positions, axis=1, keepdims=True)
+        )
+        blocks = groups.split(over_positions)
+        strongest = list(map(first_maximum, blocks))
+        added = groups.join_channels(
+            [
+                ops.sum(ops.where(first, block, 0.0), axis=1)
+                for first, block in zip(strongest, blocks, strict=True)
+            ]
+        )
+
+        def gradient(upstream: Tensor) -> tuple[Tensor]:
+            upstream = (upstream / len(sizes))[:, None]
+            slope = ops.where(
+                groups.join_channels(strongest),
+                (upstream * (1.0 - added))[:, None],
+                (-upstream * added)[:, None],
+            )
+            return (over_positions * slope,)
+
+        return ops.sum(added, axis=1) / len(sizes), gradient
+
+    return with_gradient(spread)(feature_map)
 
 
 def random_channels(
@@ -210,16 +197,13 @@ def random_channels(
         Tensor `(channels,)` of zeros and ones: of each class's ξ channels,
         ⌊ξ/2⌋ are zero.
     """
-    layout = _GroupLayout.of(sizes)
+    groups = ChannelGroups.of(sizes)
     blocks = []
-    for size, classes in layout.blocks:
+    for size, classes in groups.blocks:
         draws = uniform((classes, size), seed)
         rank = ops.argsort(ops.argsort(draws, axis=-1), axis=-1)
-        blocks.append(ops.reshape(rank >= size // 2, (-1,)))
-    kept = ops.cast(ops.concatenate(blocks), dtype)
-    if layout.channel_order is not None:
-        kept = ops.take(kept, np.argsort(layout.channel_order))
-    return kept
+        blocks.append(rank >= size // 2)
+    return ops.cast(groups.join_channels(blocks), dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -405,7 +389,11 @@ class MCLoss(LabelledLossLayer):
         parts = ops.stack(
             [
                 discriminality(flat, batch.labels, self.group_sizes, kept),
-                diversity(flat, self.group_sizes),
+                # Without a weight it is only logged: no pass for a gradient.
+                diversity(
+                    flat if self.diversity_weight else ops.stop_gradient(flat),
+                    self.group_sizes,
+                ),
             ],
             axis=1,
         )

@@ -6,11 +6,10 @@ from keras import ops
 import keras_finegrain
 from keras_finegrain._math import mean
 from keras_finegrain.layers.mc_loss import (
+    class_scores,
     discriminality,
     diversity,
-    group_max,
     group_sizes,
-    max_over_groups,
     random_channels,
 )
 from tests.gradients import layer_losses, value_and_gradients
@@ -89,24 +88,13 @@ def test_unequal_groups(golden, float64, case):
     kept = ops.cast(data["mask"], "float64")
     labels = ops.cast(data["labels"], "int32")
     np.testing.assert_allclose(
-        ops.convert_to_numpy(
-            mean(max_over_groups(feature_map * kept, sizes), axis=1)
-        ),
+        ops.convert_to_numpy(class_scores(feature_map, sizes, kept)),
         data["class_scores"],
         rtol=1e-9,
     )
     np.testing.assert_allclose(
         float(mean(discriminality(feature_map, labels, sizes, kept), axis=0)),
         data["discriminality"],
-        rtol=1e-9,
-    )
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(
-            ops.sum(
-                max_over_groups(ops.softmax(feature_map, axis=1), sizes), axis=1
-            )
-        ),
-        data["diversity_per_class"],
         rtol=1e-9,
     )
     np.testing.assert_allclose(
@@ -136,35 +124,95 @@ def test_float32_keeps_five_digits(golden, case):
     )
 
 
-@pytest.mark.parametrize(
-    "sizes", [(1,), (4,), (5, 5), (2, 2, 3), (3, 1, 2, 1, 3), (11, 10, 1)]
-)
-def test_max_over_groups_in_any_order_of_sizes(sizes):
-    values = np.random.default_rng(0).normal(size=(2, 3, sum(sizes)))
-    ends = np.cumsum(sizes)
-    expected = [
-        values[..., end - size : end].max(-1)
-        for size, end in zip(sizes, ends, strict=True)
-    ]
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(max_over_groups(ops.array(values), sizes)),
-        np.stack(expected, axis=-1),
+def by_definition(feature_map, labels, sizes, kept):
+    """L_dis and L_div of each sample with their gradients, class by class."""
+    batch, positions, channels = feature_map.shape
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    every = np.arange(len(sizes))
+    scores = np.zeros((batch, len(sizes)))
+    spread = np.zeros(batch)
+    score_slopes = np.zeros((batch, len(sizes), positions, channels))
+    spread_slopes = np.zeros(feature_map.shape)
+    shares = np.exp(feature_map)
+    shares /= shares.sum(1, keepdims=True)
+    for sample, position, owner in np.ndindex(batch, positions, len(sizes)):
+        own = np.flatnonzero(owners == owner)
+        seen = (feature_map[sample, position] * kept)[own]
+        scores[sample, owner] += seen.max() / positions
+        first = own[seen.argmax()]
+        score_slopes[sample, owner, position, first] = kept[first] / positions
+        strongest = own[shares[sample, position, own].argmax()]
+        share = shares[sample, position, strongest]
+        spread[sample] += share / len(sizes)
+        spread_slopes[sample, :, strongest] -= (
+            share * shares[sample, :, strongest] / len(sizes)
+        )
+        spread_slopes[sample, position, strongest] += share / len(sizes)
+    odds = np.exp(scores)
+    odds /= odds.sum(1, keepdims=True)
+    entropy = -np.log(odds[np.arange(batch), labels])
+    upstream = odds - (every == labels[:, None])
+    return (
+        (entropy, np.einsum("bc,bcpn->bpn", upstream, score_slopes)),
+        (spread, spread_slopes),
     )
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(1,), (4,), (5, 5), (2, 2, 3), (3, 1, 2, 1, 3), (11, 10, 1), (10, 10, 11)],
+    ids=str,
+)
+def test_both_parts_and_their_gradients_follow_the_definition(float64, sizes):
+    generator = np.random.default_rng(0)
+    # A ReLU's map: in many groups several channels are 0 and tie.
+    values = np.maximum(generator.normal(size=(3, 6, sum(sizes))), 0)
+    # Two channels that are alike tie in their softmax too.
+    values[:, :, -1] = values[:, :, -sizes[-1]]
+    kept = np.asarray(generator.random(sum(sizes)) < 0.5, dtype="float64")
+    labels = generator.integers(0, len(sizes), 3)
+    weights = generator.normal(size=3)
+    expected = by_definition(values, labels, sizes, kept)
+
+    def weighed(of_each):
+        return ops.sum(ops.convert_to_tensor(weights) * of_each)
+
+    def cross_entropy(values):
+        targets = ops.cast(labels, "int32")
+        seen = ops.convert_to_tensor(kept)
+        return weighed(discriminality(values, targets, sizes, seen))
+
+    def spread(values):
+        return weighed(diversity(values, sizes))
+
+    for part, (of_each, slopes) in zip(
+        (cross_entropy, spread), expected, strict=True
+    ):
+        value, (gradient,) = value_and_gradients(part, [values])
+        np.testing.assert_allclose(value, weights @ of_each, rtol=1e-9)
+        np.testing.assert_allclose(
+            gradient,
+            weights[:, None, None] * slopes,
+            rtol=1e-9,
+            atol=1e-15,
+        )
 
 
 @pytest.mark.parametrize("size", range(1, 12))
 def test_tied_maximum_gives_its_gradient_to_the_first_channel(size):
-    values = np.zeros((3, size), "float32")
+    values = np.zeros((1, 3, 2 * size), "float32")
     if size > 2:
-        values[1, 1:] = 1.0
+        values[0, 1, 1:size] = 1.0
 
     def total(values):
-        return ops.sum(group_max(values))
+        return ops.sum(class_scores(values, (size, size)))
 
     _, (gradient,) = value_and_gradients(total, [values])
-    expected = np.zeros_like(values)
-    expected[np.arange(3), values.argmax(-1)] = 1
-    np.testing.assert_array_equal(gradient, expected)
+    groups = values.reshape(3, 2, size)
+    expected = np.arange(size) == groups.argmax(-1)[..., None]
+    np.testing.assert_allclose(
+        gradient.reshape(3, 2, size), expected / 3, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,6 +283,25 @@ def test_ablations_leave_the_other_part():
     assert layer_loss(both, data, labels) == pytest.approx(
         layer_loss(only, data, labels) - 3.0 * spread, rel=1e-5
     )
+
+
+def test_diversity_without_weight_is_logged_and_gives_no_gradient():
+    layer = keras_finegrain.MCLoss(2, diversity_weight=0.0, drop=False)
+    labels = ops.array([0, 1, 0, 1])
+
+    def only_discriminality(data):
+        return mean(discriminality(flat(data), labels, (3, 3)), axis=0) * 0.005
+
+    def loss(data):
+        return layer_losses(layer, [], data, labels)[1]
+
+    _, (expected,) = value_and_gradients(only_discriminality, [feature_map()])
+    _, (gradient,) = value_and_gradients(loss, [feature_map()])
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+    layer(ops.array(feature_map()), labels)
+    _, logged = (figure.result() for figure in layer.measures)
+    spread = diversity(flat(ops.array(feature_map())), (3, 3))
+    assert float(logged) == pytest.approx(float(mean(spread, axis=0)), rel=1e-5)
 
 
 def test_diversity_lies_between_one_and_the_group_size():
