@@ -7,7 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_finegrain._center_cosines import cosines_with_centers, read_centers
 from keras_finegrain._checks import number, one_of, positive_integer
+from keras_finegrain._gradients import with_gradient
 from keras_finegrain._math import unit_length
 from keras_finegrain._typing import InitializerLike, Tensor
 from keras_finegrain.class_sampling import sample_classes
@@ -16,23 +18,39 @@ from keras_finegrain.labels import current_scope, to_sparse
 from keras_finegrain.layers.measured import MeasuredLayer
 
 
-def soft_similarity(similarities: Tensor, gamma: float) -> Tensor:
-    """The relaxed maximum over the last axis (Qian et al. 2019, equation 5).
+def soft_similarity(
+    similarities: Tensor, gamma: float, axis: int = -1
+) -> Tensor:
+    """The relaxed maximum over an axis (Qian et al. 2019, equation 5).
 
         S = Σ_k softmax_k(s_k / γ) · s_k
 
     Args:
-        similarities: s `(..., centers_per_class)`.
+        similarities: s, with the centers of a class along `axis`.
         gamma: γ > 0; towards 0 the result becomes the maximum.
+        axis: The axis of the sum. Default the last one.
 
     Returns:
-        Tensor `(...)`, never above the maximum.
+        Tensor without that axis, never above the maximum.
     """
-    # Σ e·s / Σ e takes half the time of a softmax and a sum. The maximum is
-    # subtracted for the range of exp only: it cancels in the quotient.
-    highest = ops.stop_gradient(ops.max(similarities, axis=-1, keepdims=True))
-    weights = ops.exp((similarities - highest) / gamma)
-    return ops.sum(weights * similarities, axis=-1) / ops.sum(weights, axis=-1)
+
+    def pooled(similarities: Tensor) -> tuple[Tensor, Any]:
+        # Σ e·s / Σ e takes half the time of a softmax and a sum. The maximum
+        # is subtracted for the range of exp only: it cancels in the quotient.
+        highest = ops.max(similarities, axis=axis, keepdims=True)
+        weights = ops.exp((similarities - highest) / gamma)
+        total = ops.sum(weights, axis=axis, keepdims=True)
+        soft = ops.sum(weights * similarities, axis=axis, keepdims=True) / total
+
+        def gradient(upstream: Tensor) -> tuple[Tensor]:
+            # ∂S/∂s_k = softmax_k · (1 + (s_k − S) / γ)
+            upstream = ops.expand_dims(upstream, axis) / total
+            slope = 1.0 + (similarities - soft) / gamma
+            return (upstream * weights * slope,)
+
+        return ops.squeeze(soft, axis=axis), gradient
+
+    return with_gradient(pooled)(similarities)
 
 
 def count_distinct(centers: np.ndarray, tolerance: float) -> np.ndarray:
@@ -232,14 +250,14 @@ class CosineSimilarity(MeasuredLayer):
             Tensor `(batch, classes)` in [-1, 1].
         """
         embeddings = unit_length(ops.cast(embeddings, self.loss_dtype))
-        centers = unit_length(centers)
-        # (`ops.matmul` would compute float64 in float32 on PyTorch.)
-        similarities = ops.einsum("bd,ckd->bck", embeddings, centers)
+        cosine = cosines_with_centers(embeddings, centers)
         if self.centers_per_class == 1:
-            return ops.squeeze(similarities, axis=-1)
-        if self.pooling == "max":
-            return ops.max(similarities, axis=-1)
-        return soft_similarity(similarities, self.gamma)
+            nearest = ops.squeeze(cosine, axis=1)
+        elif self.pooling == "max":
+            nearest = ops.max(cosine, axis=1)
+        else:
+            nearest = soft_similarity(cosine, self.gamma, axis=1)
+        return ops.transpose(nearest)
 
     def scored_centers(
         self, embeddings: Tensor, training: bool | None
@@ -257,7 +275,7 @@ class CosineSimilarity(MeasuredLayer):
         if self.samples and training:
             classes = self._sampled_classes(embeddings)
             return ops.take(self.centers, classes, axis=0)
-        return ops.convert_to_tensor(self.centers)
+        return read_centers(self.centers)
 
     def _sampled_classes(self, embeddings: Tensor) -> Tensor:
         """Draws the classes of this step, and tells the loss of them."""

@@ -1,0 +1,268 @@
+"""SoftTriple: a training step against PyTorch's and against bare products.
+
+    python benchmarks/soft_triple.py
+
+trains class centers and a bias below them, so that the embeddings' gradient
+counts: forward, backward and an update by plain SGD. For each size it prints
+two tables. The first sets the step beside that of pytorch-metric-learning
+(`SoftTripleLoss` with `SparseCentersRegularizer`), which starts from the same
+centers; both losses after the first update are printed, as they have to be
+equal. (The 1e-5 that the official code adds under the regularizer's root is in
+neither.) The second sets it beside the three products of matrices without
+which there is no step: the embeddings with the centers, and both gradients. The
+reference is the fastest library's.
+
+The last table is the memory of 11,318 classes with ten centers each (Stanford
+Online Products): by how much the process grows from the import of the package
+to its highest, with the model, its compilation and its training.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import turns
+
+TAU = 0.2
+LEARNING_RATE = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How much there is to compute."""
+
+    batch: int
+    dim: int
+    classes: int
+    centers: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.classes:,} classes × {self.centers} centers, "
+            f"dim {self.dim}, batch {self.batch}"
+        )
+
+
+SIZES = (Size(32, 512, 1_000, 10), Size(32, 64, 5_000, 2))
+MANY = Size(32, 64, 11_318, 10)
+TINY_SIZES = (Size(8, 16, 12, 3), Size(8, 16, 20, 2))
+TINY_MANY = Size(8, 16, 40, 3)
+
+
+def data(size: Size) -> tuple[Any, Any, Any]:
+    """Embeddings, labels and centers."""
+    generator = np.random.default_rng(0)
+    shape = (size.classes, size.centers, size.dim)
+    return (
+        generator.normal(size=(size.batch, size.dim)).astype("float32"),
+        generator.integers(0, size.classes, size.batch).astype("int32"),
+        generator.normal(size=shape).astype("float32"),
+    )
+
+
+def ours(jit_compile: bool, **size: int) -> Callable[[], Any]:
+    """A step of this package; its note is the loss after one update."""
+    import keras
+    from bias import Bias
+    from training_step import training_step
+
+    import keras_finegrain
+
+    x, y, centers = data(Size(**size))
+    inputs = keras.Input(x.shape[1:])
+    head = keras_finegrain.SoftTriple(*centers.shape[:2], tau=TAU)
+    model = keras_finegrain.Model(inputs, head(Bias()(inputs)))
+    head.centers.assign(centers)
+    model.compile(
+        keras.optimizers.SGD(LEARNING_RATE),
+        keras_finegrain.losses.SoftTripleLoss(),
+        jit_compile=jit_compile,
+    )
+    whole = {"batch_size": len(y), "verbose": 0}
+    model.fit(x, y, **whole)
+    note = model.evaluate(x, y, return_dict=True, **whole)["loss"]
+    step = training_step(model, x, y)
+    step.note = note
+    return step
+
+
+def ours_from_the_import(jit_compile: bool, **size: int) -> Callable[[], Any]:
+    """The same, where building it is part of the first step."""
+    import keras_finegrain  # noqa: F401
+
+    steps: list[Callable[[], Any]] = []
+
+    def step() -> Any:
+        if not steps:
+            steps.append(ours(jit_compile, **size))
+        return steps[0]()
+
+    return step
+
+
+def peer(**size: int) -> Callable[[], Any]:
+    """A step of pytorch-metric-learning; its note as that of ours."""
+    import torch
+    from pytorch_metric_learning.losses import SoftTripleLoss
+    from pytorch_metric_learning.regularizers import SparseCentersRegularizer
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parts = map(torch.from_numpy, data(Size(**size)))
+    x, y, centers = (part.to(device) for part in parts)
+    y = y.long()
+    classes, count, dim = centers.shape
+    bias = torch.zeros(dim, requires_grad=True, device=device)
+    loss = SoftTripleLoss(
+        classes,
+        dim,
+        centers_per_class=count,
+        weight_regularizer=SparseCentersRegularizer(classes, count),
+        weight_reg_weight=TAU,
+    ).to(device)
+    loss.fc.data = centers.reshape(-1, dim).T.contiguous()
+    optimizer = torch.optim.SGD([bias, *loss.parameters()], lr=LEARNING_RATE)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        value = loss(x + bias, y)
+        value.backward()
+        optimizer.step()
+        return value.item()
+
+    step()
+    step.note = step()
+    return step
+
+
+def products_tensorflow(jit_compile: bool, **size: int) -> Callable[[], Any]:
+    """The bare products in TensorFlow."""
+    import tensorflow as tf
+
+    x, centers, upstream = (tf.constant(a) for a in factors(Size(**size)))
+
+    @tf.function(jit_compile=jit_compile)
+    def products(x, centers, upstream):
+        return (
+            tf.matmul(centers, x, transpose_b=True),
+            tf.matmul(upstream, centers, transpose_a=True),
+            tf.matmul(upstream, x),
+        )
+
+    def step() -> None:
+        for product in products(x, centers, upstream):
+            # One number is copied: it waits for the end.
+            product[0, 0].numpy()
+
+    return step
+
+
+def products_jax(**size: int) -> Callable[[], Any]:
+    """The bare products in JAX."""
+    import jax
+
+    given = jax.device_put(factors(Size(**size)))
+
+    @jax.jit
+    def products(x, centers, upstream):
+        return centers @ x.T, upstream.T @ centers, upstream @ x
+
+    return lambda: jax.block_until_ready(products(*given))
+
+
+def products_torch(**size: int) -> Callable[[], Any]:
+    """The bare products in PyTorch."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x, centers, upstream = (
+        torch.from_numpy(part).to(device) for part in factors(Size(**size))
+    )
+
+    def step() -> None:
+        products = centers @ x.T, upstream.T @ centers, upstream @ x
+        for product in products:
+            product[0, 0].item()
+
+    return step
+
+
+def factors(size: Size) -> tuple[Any, Any, Any]:
+    """Embeddings, centers as a matrix, and a gradient of their product."""
+    x, _, centers = data(size)
+    centers = centers.reshape(-1, size.dim)
+    return x, centers, (centers @ x.T) / size.dim
+
+
+def compare(size: Size, given: argparse.Namespace) -> None:
+    """Prints both tables of a size."""
+    options = dataclasses.asdict(size)
+    forms = turns.forms(given.backends)
+    steps = [form.case(f"ours, {form.name}", ours, **options) for form in forms]
+    other = turns.Case("pytorch-metric-learning", peer, options, "torch")
+    bare = [
+        turns.Case("products, PyTorch", products_torch, options, "torch"),
+        *(
+            form.case(f"products, {form.name}", products_tensorflow, **options)
+            for form in forms
+            if form.backend == "tensorflow"
+        ),
+        *(
+            turns.Case(f"products, {form.name}", products_jax, options, "jax")
+            for form in forms
+            if form.backend == "jax"
+        ),
+    ]
+    cases = [other, *steps, *bare]
+    timings = turns.in_turns(cases, given.rounds, given.tiny)
+    of_other, of_steps = timings[0], timings[1 : 1 + len(steps)]
+    notes = ["beside the peer"]
+    for own in (of_other, *of_steps):
+        faster = turns.ratio(of_other, own).median
+        loss = own.note or float("nan")
+        notes += [f"{faster:,.0f} times as fast, loss {loss:.4f}"]
+    turns.print_table(
+        f"{size}: against the peer",
+        [other, *steps],
+        [of_other, *of_steps],
+        notes=notes,
+    )
+    of_bare = timings[1 + len(steps) :]
+    fastest = min(
+        (of for of in of_bare if of.seconds), key=lambda of: of.median
+    )
+    turns.print_table(
+        f"{size}: against three bare products",
+        [*bare, *steps],
+        [*of_bare, *of_steps],
+        of_bare.index(fastest),
+    )
+
+
+def memory(size: Size, given: argparse.Namespace) -> None:
+    """Prints the table of many classes."""
+    options = dataclasses.asdict(size)
+    cases = [
+        form.case(f"ours, {form.name}", ours_from_the_import, **options)
+        for form in turns.forms(given.backends)
+    ]
+    title = f"{size}: memory from the import on, building included"
+    turns.print_table(title, cases, turns.in_turns(cases, 1))
+    side = size.classes * size.centers
+    print(
+        "\nThe peer was not run: it takes the product of all centers with all, "
+        f"{side:,} × {side:,}\nfloat32, {4 * side**2 / 1e9:,.1f} GB, more than "
+        "once."
+    )
+
+
+def main() -> None:
+    given = turns.parser(__doc__).parse_args()
+    for size in TINY_SIZES if given.tiny else SIZES:
+        compare(size, given)
+    memory(TINY_MANY if given.tiny else MANY, given)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The written gradients of the centers' cosines equal the derived ones."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_finegrain._center_cosines import (
+    BLOCK,
+    cosines_with_centers,
+    cosines_within_classes,
+    read_centers,
+)
+from keras_finegrain._math import unit_length
+from keras_finegrain.layers.cosine_similarity import soft_similarity
+from tests.gradients import value_and_gradients
+
+# In one piece, and in several blocks.
+DIMS = [6, 2 * BLOCK]
+
+
+def batch_and_centers(dim):
+    generator = np.random.default_rng(0)
+    embeddings = generator.normal(size=(3, dim))
+    embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    centers = generator.normal(size=(4, 5, dim)) * generator.uniform(
+        0.1, 9.0, size=(4, 5, 1)
+    )
+    return embeddings, centers
+
+
+def assert_same(written, derived, arrays, shape):
+    """Compares value and gradients under one upstream gradient."""
+    upstream = np.random.default_rng(1).normal(size=shape)
+
+    def total(function):
+        return lambda *tensors: ops.sum(
+            ops.convert_to_tensor(upstream) * function(*tensors)
+        )
+
+    value, gradients = value_and_gradients(total(written), arrays)
+    expected, expected_gradients = value_and_gradients(total(derived), arrays)
+    np.testing.assert_allclose(value, expected, rtol=1e-9)
+    for own, other in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_cosines_with_embeddings_equal_products_of_unit_vectors(float64, dim):
+    assert_same(
+        cosines_with_centers,
+        lambda embeddings, centers: ops.einsum(
+            "ckd,bd->ckb", unit_length(centers), embeddings
+        ),
+        batch_and_centers(dim),
+        (4, 5, 3),
+    )
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_cosines_within_a_class_equal_products_of_unit_vectors(float64, dim):
+    # One that is not symmetric: each triangle has a gradient of its own.
+    assert_same(
+        cosines_within_classes,
+        lambda centers: ops.einsum(
+            "csd,ctd->cst", unit_length(centers), unit_length(centers)
+        ),
+        batch_and_centers(dim)[1:],
+        (4, 5, 5),
+    )
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_soft_similarity_equals_a_softmax_and_a_sum(float64, axis):
+    similarities = np.random.default_rng(2).uniform(-1, 1, size=(3, 4, 4))
+    assert_same(
+        lambda s: soft_similarity(s, 0.1, axis),
+        lambda s: ops.sum(ops.softmax(s / 0.1, axis=axis) * s, axis=axis),
+        [similarities],
+        (3, 4),
+    )
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_a_zero_center_has_the_cosine_and_the_gradient_zero(dim):
+    embeddings, centers = batch_and_centers(dim)
+    embeddings = embeddings.astype("float32")
+    centers = centers.astype("float32")
+    centers[1, 2] = 0
+    _, (_, gradient) = value_and_gradients(
+        lambda x, w: ops.sum(cosines_with_centers(x, w)), [embeddings, centers]
+    )
+    np.testing.assert_array_equal(gradient[1, 2], 0)
+    _, (gradient,) = value_and_gradients(
+        lambda w: ops.sum(cosines_within_classes(w)), [centers]
+    )
+    np.testing.assert_array_equal(gradient[1, 2], 0)
+    cosines = cosines_within_classes(read_centers(ops.array(centers)))
+    np.testing.assert_array_equal(ops.convert_to_numpy(cosines)[1, 2], 0)
