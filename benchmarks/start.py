@@ -73,12 +73,9 @@ def in_a_process(backend: str, function: str, **options: Any) -> float:
 def compared(title: str, rows: dict[str, Any], rounds: int) -> None:
     """Prints a table of functions that each measure once."""
     timings = {name: turns.Timing([]) for name in rows}
-    for turn in range(1 + rounds):
+    for _ in range(rounds):
         for name, measure in rows.items():
-            seconds = measure()
-            # The first round fills the caches of files.
-            if turn > 0:
-                timings[name].seconds.append(seconds)
+            timings[name].seconds.append(measure())
     reference = next(iter(timings.values()))
     print(f"\n{title}\n\n| | ratio | range |\n|---|---:|---:|")
     for name, timing in timings.items():
@@ -94,6 +91,8 @@ def main() -> None:
         print(globals()[function](**json.loads(arguments)))
         return
     forms = turns.forms(given.backends)
+    if given.tiny:
+        forms = forms[:1]
     for backend in dict.fromkeys(form.backend for form in forms):
         compared(
             f"Import, {backend}",
