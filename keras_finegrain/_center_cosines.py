@@ -42,19 +42,21 @@ def cosines_with_centers(
     # (Squares and a sum of them would write a copy of the centers.)
     squared = ops.einsum("nd,nd->n", centers, centers)
     inverse = inverse_length(squared)[:, None]
-    cosine = ops.einsum("nd,bd->nb", centers, embeddings) * inverse
+    products = ops.einsum("nd,bd->nb", centers, embeddings)
 
     def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
-        # ∂cos/∂x = w / ‖w‖,  ∂cos/∂w = x / ‖w‖ − cos · w / ‖w‖²
-        scaled = ops.reshape(upstream, ops.shape(cosine)) * inverse
-        along = ops.sum(scaled * cosine, axis=-1, keepdims=True) * inverse
+        # ∂cos/∂x = w / ‖w‖,  ∂cos/∂w = x / ‖w‖ − (x·w) w / ‖w‖³
+        scaled = ops.reshape(upstream, ops.shape(products)) * inverse
+        along = ops.sum(scaled * products, axis=-1, keepdims=True)
+        along = along * inverse * inverse
         of_centers = ops.einsum("nb,bd->nd", scaled, embeddings)
         return (
             ops.einsum("nb,nd->bd", scaled, centers),
             ops.reshape(of_centers - along * centers, shape),
         )
 
-    return ops.reshape(cosine, (*shape[:-1], -1)), gradient
+    cosine = ops.reshape(products * inverse, (*shape[:-1], -1))
+    return cosine, gradient
 
 
 @with_gradient

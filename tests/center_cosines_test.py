@@ -11,7 +11,7 @@ from keras_finegrain._center_cosines import (
     read_centers,
 )
 from keras_finegrain._math import unit_length
-from keras_finegrain.layers.cosine_similarity import soft_similarity
+from keras_finegrain.layers.cosine_similarity import soft_maximum
 from tests.gradients import value_and_gradients
 
 # In one piece, and in several blocks.
@@ -70,13 +70,26 @@ def test_cosines_within_a_class_equal_products_of_unit_vectors(float64, dim):
 
 
 @pytest.mark.parametrize("axis", [1, -1])
-def test_soft_similarity_equals_a_softmax_and_a_sum(float64, axis):
-    similarities = np.random.default_rng(2).uniform(-1, 1, size=(3, 4, 4))
+@pytest.mark.parametrize("largest", [10.0, 1e3, np.inf])
+def test_soft_maximum_equals_a_softmax_and_a_sum(float64, axis, largest):
+    values = np.random.default_rng(2).uniform(-10, 10, size=(3, 4, 4))
     assert_same(
-        lambda s: soft_similarity(s, 0.1, axis),
-        lambda s: ops.sum(ops.softmax(s / 0.1, axis=axis) * s, axis=axis),
-        [similarities],
+        lambda v: soft_maximum(v, axis, largest),
+        lambda v: ops.sum(ops.softmax(v, axis=axis) * v, axis=axis),
+        [values],
         (3, 4),
+    )
+
+
+@pytest.mark.parametrize("largest", [29.9, 1e3, np.inf])
+def test_soft_maximum_at_the_ends_of_its_range(largest):
+    values = np.array([[29.9, -29.9, 0.0], [-29.9, -29.9, -29.9]], "float32")
+    value, (gradient,) = value_and_gradients(
+        lambda v: ops.sum(soft_maximum(v, 1, largest)), [values]
+    )
+    np.testing.assert_allclose(value, 0, atol=1e-5)
+    np.testing.assert_allclose(
+        gradient, [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]], atol=1e-5
     )
 
 

@@ -17,40 +17,51 @@ from keras_finegrain.distribution import gather
 from keras_finegrain.labels import current_scope, to_sparse
 from keras_finegrain.layers.measured import MeasuredLayer
 
+# e^x is in float32 neither infinite nor 0, nor close to it, within this range.
+_EXPONENT_RANGE = 60.0
 
-def soft_similarity(
-    similarities: Tensor, gamma: float, axis: int = -1
+
+def soft_maximum(
+    values: Tensor, axis: int, largest: float = math.inf
 ) -> Tensor:
     """The relaxed maximum over an axis (Qian et al. 2019, equation 5).
 
-        S = Σ_k softmax_k(s_k / γ) · s_k
+        M = Σ_k softmax_k(v_k) · v_k
 
     Args:
-        similarities: s, with the centers of a class along `axis`.
-        gamma: γ > 0; towards 0 the result becomes the maximum.
-        axis: The axis of the sum. Default the last one.
+        values: v, with the centers of a class along `axis`.
+        axis: The axis of the sum.
+        largest: No |v_k| is above this. Default inf: nothing is known of them.
 
     Returns:
         Tensor without that axis, never above the maximum.
     """
+    # Something is subtracted for the range of exp only: it cancels in the
+    # quotient. Where the values lie in a range that is small enough, the
+    # maximum need not be looked for.
+    known = 2 * largest <= _EXPONENT_RANGE
 
-    def pooled(similarities: Tensor) -> tuple[Tensor, Any]:
-        # Σ e·s / Σ e takes half the time of a softmax and a sum. The maximum
-        # is subtracted for the range of exp only: it cancels in the quotient.
-        highest = ops.max(similarities, axis=axis, keepdims=True)
-        weights = ops.exp((similarities - highest) / gamma)
+    @with_gradient
+    def pooled(values: Tensor) -> tuple[Tensor, Any]:
+        # Σ e·v / Σ e takes half the time of a softmax and a sum.
+        highest = largest
+        if not known:
+            highest = ops.max(values, axis=axis, keepdims=True)
+        weights = ops.exp(values - highest)
         total = ops.sum(weights, axis=axis, keepdims=True)
-        soft = ops.sum(weights * similarities, axis=axis, keepdims=True) / total
+        soft = ops.sum(weights * values, axis=axis, keepdims=True) / total
 
         def gradient(upstream: Tensor) -> tuple[Tensor]:
-            # ∂S/∂s_k = softmax_k · (1 + (s_k − S) / γ)
-            upstream = ops.expand_dims(upstream, axis) / total
-            slope = 1.0 + (similarities - soft) / gamma
-            return (upstream * weights * slope,)
+            # ∂M/∂v_k = softmax_k · (1 + v_k − M)
+            # (Computed anew: `weights` would be held from forward to backward,
+            # and be as large as the values.)
+            softmax = ops.exp((values - highest) - ops.log(total))
+            upstream = ops.expand_dims(upstream, axis)
+            return (upstream * softmax * ((values - soft) + 1.0),)
 
         return ops.squeeze(soft, axis=axis), gradient
 
-    return with_gradient(pooled)(similarities)
+    return pooled(values)
 
 
 def count_distinct(centers: np.ndarray, tolerance: float) -> np.ndarray:
@@ -104,8 +115,8 @@ class CosineSimilarity(MeasuredLayer):
         num_classes: The number of classes C, at least 1.
         centers_per_class: K, at least 1. Default 1. Sub-center ArcFace uses 3.
         pooling: "max" or "soft", how K similarities become one. Default "max".
-        gamma: γ > 0, the softness of `pooling="soft"`. Default 0.1, that of
-            the SoftTriple paper.
+        gamma: γ, at least 1e-30, the softness of `pooling="soft"`. Default
+            0.1, that of the SoftTriple paper.
         centers_initializer: Initializer of the centers. Default `None`: normal
             with a variance of 1/dim. Directions are then uniform and the
             length is near 1, for any number of classes; a gradient turns a
@@ -187,7 +198,7 @@ class CosineSimilarity(MeasuredLayer):
             who, "centers_per_class", centers_per_class
         )
         self.pooling = one_of(who, "pooling", pooling, ("soft", "max"))
-        self.gamma = number(who, "gamma", gamma, above=0)
+        self.gamma = number(who, "gamma", gamma, at_least=1e-30)
         self.centers_initializer = (
             None
             if centers_initializer is None
@@ -250,14 +261,16 @@ class CosineSimilarity(MeasuredLayer):
             Tensor `(batch, classes)` in [-1, 1].
         """
         embeddings = unit_length(ops.cast(embeddings, self.loss_dtype))
-        cosine = cosines_with_centers(embeddings, centers)
         if self.centers_per_class == 1:
-            nearest = ops.squeeze(cosine, axis=1)
-        elif self.pooling == "max":
-            nearest = ops.max(cosine, axis=1)
-        else:
-            nearest = soft_similarity(cosine, self.gamma, axis=1)
-        return ops.transpose(nearest)
+            cosine = cosines_with_centers(embeddings, centers)
+            return ops.transpose(ops.squeeze(cosine, axis=1))
+        if self.pooling == "max":
+            cosine = cosines_with_centers(embeddings, centers)
+            return ops.transpose(ops.max(cosine, axis=1))
+        # γ divides what is small: neither cosines nor centers.
+        logits = cosines_with_centers(embeddings / self.gamma, centers)
+        soft = soft_maximum(logits, axis=1, largest=1.0 / self.gamma)
+        return self.gamma * ops.transpose(soft)
 
     def scored_centers(
         self, embeddings: Tensor, training: bool | None

@@ -38,8 +38,8 @@ class SoftTriple(CosineSimilarity):
         centers_per_class: K, at least 1. Default 10, the paper's for data sets
             with many images for each class; it uses 2 for Stanford Online
             Products.
-        gamma: γ > 0, the softness of the choice between a class's centers.
-            Default 0.1, the paper's.
+        gamma: γ, at least 1e-30, the softness of the choice between a class's
+            centers. Default 0.1, the paper's.
         tau: τ, at least 0, the weight of the regularizer. Default 0.2, the
             paper's. It is added to the model's loss.
         pooling: "soft", or "max" to take the nearest center alone.

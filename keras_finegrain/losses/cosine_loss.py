@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_finegrain._math import unit_length
 from keras_finegrain._typing import Tensor
-from keras_finegrain.losses.class_similarity import ClassSimilarityLoss
+from keras_finegrain.losses.class_similarity import ClassSimilarityLoss, Target
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -55,8 +55,10 @@ class CosineLoss(ClassSimilarityLoss):
     def __init__(self, name: str = "cosine_loss", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
-    def loss_of(self, target: Tensor, similarities: Tensor) -> Tensor:
+    def loss_of(self, target: Target, similarities: Tensor) -> Tensor:
         """The loss of each sample `(batch,)`."""
-        length = ops.sqrt(ops.sum(ops.square(target), axis=-1))
-        cosine = ops.sum(target * unit_length(similarities), axis=-1)
+        cosine = target.average(unit_length(similarities))
+        if target.shares is None:
+            return 1.0 - cosine
+        length = ops.sqrt(ops.sum(ops.square(target.shares), axis=-1))
         return 1.0 - cosine / length

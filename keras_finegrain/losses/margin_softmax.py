@@ -5,18 +5,18 @@ from typing import Any
 from keras import ops
 
 from keras_finegrain._checks import number
+from keras_finegrain._gradients import with_gradient
 from keras_finegrain._typing import Tensor
 from keras_finegrain.labels import current_scope
-from keras_finegrain.losses.class_similarity import ClassSimilarityLoss
+from keras_finegrain.losses.class_similarity import ClassSimilarityLoss, Target
 
 
 def margin_crossentropy(
     similarities: Tensor,
-    target: Tensor,
-    is_true: Tensor,
+    target: Target,
     target_similarity: Tensor,
     scale: float,
-    log_weights: Tensor | float = 0.0,
+    log_weights: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of s·S with the true class's S_y replaced by ψ(S_y).
 
@@ -24,10 +24,7 @@ def margin_crossentropy(
 
     Args:
         similarities: S `(batch, num_classes)`.
-        target: One-hot labels `(batch, num_classes)`, same dtype. Soft labels
-            are mixed.
-        is_true: Where the true class's similarity stands, bool `(batch,
-            num_classes)`.
+        target: The labels. Soft ones are mixed.
         target_similarity: ψ(S_y) `(batch,)`.
         scale: s.
         log_weights: The logarithm of how many classes each stands for
@@ -36,42 +33,44 @@ def margin_crossentropy(
     Returns:
         Tensor `(batch,)`.
     """
-    replaced = ops.where(is_true, target_similarity[:, None], similarities)
-    logits = scale * replaced + log_weights
-    return ops.logsumexp(logits, axis=-1) * ops.sum(target, axis=-1) - ops.sum(
-        target * logits, axis=-1
-    )
 
+    def logits_of(similarities: Tensor, target_similarity: Tensor) -> Tensor:
+        replaced = ops.where(
+            target.is_true, target_similarity[:, None], similarities
+        )
+        logits = scale * replaced
+        return logits if log_weights is None else logits + log_weights
 
-def is_true_class(target: Tensor) -> Tensor:
-    """Which class each row of labels names, bool of their shape.
+    if target.shares is not None:
+        logits = logits_of(similarities, target_similarity)
+        log_sum = ops.logsumexp(logits, axis=-1)
+        return log_sum * target.total() - target.average(logits)
 
-    Args:
-        target: One-hot labels `(batch, num_classes)`; soft ones name their
-            largest class.
+    @with_gradient
+    def crossentropy(
+        similarities: Tensor, target_similarity: Tensor
+    ) -> tuple[Tensor, Any]:
+        logits = logits_of(similarities, target_similarity)
+        of_target = scale * target_similarity
+        if log_weights is not None:
+            of_target = of_target + target.at_true(log_weights)
+        highest = ops.max(logits, axis=-1)
+        log_sum = highest + ops.log(
+            ops.sum(ops.exp(logits - highest[:, None]), axis=-1)
+        )
 
-    Returns:
-        bool tensor `(batch, num_classes)`, true once in each row.
-    """
-    classes = ops.arange(target.shape[-1], dtype="int32")
-    return ops.equal(
-        ops.cast(ops.argmax(target, axis=-1), "int32")[:, None], classes
-    )
+        def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
+            # ∂ℓ/∂S_c = s softmax_c,  ∂ℓ/∂ψ = s (softmax_y − 1)
+            upstream = scale * upstream
+            softmax = ops.exp(logits - log_sum[:, None])
+            of_others = ops.where(
+                target.is_true, 0.0, softmax * upstream[:, None]
+            )
+            return of_others, upstream * ops.expm1(of_target - log_sum)
 
+        return log_sum - of_target, gradient
 
-def true_similarity(similarities: Tensor, is_true: Tensor) -> Tensor:
-    """S_y, each row's similarity to its own class.
-
-    (A masked sum: where the classes are sharded, as nothing is gathered.)
-
-    Args:
-        similarities: S `(batch, num_classes)`.
-        is_true: Where it stands, bool `(batch, num_classes)`.
-
-    Returns:
-        Tensor `(batch,)`.
-    """
-    return ops.sum(ops.where(is_true, similarities, 0.0), axis=-1)
+    return target.checked(crossentropy(similarities, target_similarity))
 
 
 class MarginSoftmaxLoss(ClassSimilarityLoss):
@@ -105,12 +104,11 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
         """
         raise NotImplementedError
 
-    def loss_of(self, target: Tensor, similarities: Tensor) -> Tensor:
+    def loss_of(self, target: Target, similarities: Tensor) -> Tensor:
         """The loss of each sample `(batch,)`."""
-        is_true = is_true_class(target)
-        cosine = true_similarity(similarities, is_true)
+        cosine = target.at_true(similarities)
         scope = current_scope()
-        log_weights: Tensor | float = 0.0
+        log_weights = None
         if scope is not None and scope.sampled is not None:
             log_weights = ops.cast(
                 scope.sampled.log_weights, similarities.dtype
@@ -118,7 +116,6 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
         crossentropy = margin_crossentropy(
             similarities,
             target,
-            is_true,
             self.with_margin(cosine),
             self.scale,
             log_weights,

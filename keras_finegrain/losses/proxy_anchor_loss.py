@@ -9,25 +9,24 @@ from keras_finegrain._checks import number
 from keras_finegrain._math import log_one_plus_sum_exp
 from keras_finegrain._typing import Tensor
 from keras_finegrain.losses.batch_loss import BatchLoss
-from keras_finegrain.losses.class_similarity import one_hot_target
-from keras_finegrain.losses.margin_softmax import is_true_class
+from keras_finegrain.losses.class_similarity import Target
 
 
 def proxy_anchor(
-    similarities: Tensor, target: Tensor, scale: float, margin: float
+    similarities: Tensor, target: Target, scale: float, margin: float
 ) -> Tensor:
     """Proxy-Anchor loss (Kim et al. 2020, equation 4).
 
     Args:
         similarities: S `(batch, num_classes)`.
-        target: One-hot labels `(batch, num_classes)`.
+        target: The labels.
         scale: α.
         margin: δ.
 
     Returns:
-        Scalar; NaN where a row of the labels is.
+        Scalar; NaN where a label lies outside of the classes.
     """
-    own = is_true_class(target)
+    own = target.is_true
     in_batch = ops.any(own, axis=0)
     pulled = log_one_plus_sum_exp(-scale * (similarities - margin), own, axis=0)
     pushed = log_one_plus_sum_exp(
@@ -36,7 +35,9 @@ def proxy_anchor(
     num_present = ops.sum(ops.cast(in_batch, similarities.dtype))
     num_classes = similarities.shape[-1]
     loss = ops.sum(pulled) / num_present + ops.sum(pushed) / num_classes
-    return ops.where(ops.isnan(ops.sum(target)), float("nan"), loss)
+    if target.valid is None:
+        return loss
+    return ops.where(ops.all(target.valid), loss, float("nan"))
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -99,7 +100,7 @@ class ProxyAnchorLoss(BatchLoss):
 
     def loss_of_batch(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """L of the global batch, a scalar."""
-        target = one_hot_target(self.who, y_true, y_pred)
+        target = Target.of(self.who, y_true, y_pred)
         return proxy_anchor(y_pred, target, self.scale, self.margin)
 
     def get_config(self) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from keras import ops
 
 from keras_finegrain._checks import number
 from keras_finegrain._typing import Tensor
-from keras_finegrain.losses.class_similarity import ClassSimilarityLoss
-from keras_finegrain.losses.margin_softmax import is_true_class
+from keras_finegrain.losses.class_similarity import ClassSimilarityLoss, Target
 from keras_finegrain.losses.norm_face_loss import NormFaceLoss
 
 
@@ -59,14 +58,13 @@ class ProxyNCALoss(ClassSimilarityLoss):
         super().__init__(name=name, **kwargs)
         self.scale = number(self.who, "scale", scale, above=0)
 
-    def loss_of(self, target: Tensor, similarities: Tensor) -> Tensor:
+    def loss_of(self, target: Target, similarities: Tensor) -> Tensor:
         """The loss of each sample `(batch,)`."""
         # −s(2 − 2S) up to a constant, which cancels.
         logits = 2.0 * self.scale * similarities
-        others = ops.where(is_true_class(target), -float("inf"), logits)
-        return ops.logsumexp(others, axis=-1) * ops.sum(
-            target, axis=-1
-        ) - ops.sum(target * logits, axis=-1)
+        others = ops.where(target.is_true, -float("inf"), logits)
+        log_sum = ops.logsumexp(others, axis=-1)
+        return log_sum * target.total() - target.average(logits)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -4,7 +4,6 @@ import pytest
 from keras import ops
 
 import keras_finegrain
-from keras_finegrain.layers.cosine_similarity import soft_similarity
 from tests.losses.numbers import classified, numpy_cosines
 
 
@@ -158,8 +157,10 @@ def test_feature_map_is_told_to_pool():
 
 
 def test_small_gamma_does_not_overflow():
-    similarities = ops.array([[1.0, -1.0], [-1.0, -1.0]])
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(soft_similarity(similarities, gamma=1e-30)),
-        [1.0, -1.0],
+    layer = keras_finegrain.CosineSimilarity(
+        2, centers_per_class=2, pooling="soft", gamma=1e-30
     )
+    layer.build((None, 2))
+    layer.centers.assign([[[1, 0], [0, 1]], [[-1, 0], [-1, 0]]])
+    similarities = ops.convert_to_numpy(layer(np.array([[2.0, 0.0]])))
+    np.testing.assert_allclose(similarities, [[1, -1]])
