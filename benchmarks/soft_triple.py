@@ -10,7 +10,9 @@ centers; both losses after the first update are printed, as they have to be
 equal. (The 1e-5 that the official code adds under the regularizer's root is in
 neither.) The second sets it beside the three products of matrices without
 which there is no step: the embeddings with the centers, and both gradients. The
-reference is the fastest library's.
+reference is the fastest library's. Rows without the regularizer show what of
+the rest is its part, and what the softmax over the centers, the cross-entropy,
+the lengths and the update need.
 
 The last table is the memory of 11,318 classes with ten centers each (Stanford
 Online Products): by how much the process grows from the import of the package
@@ -62,7 +64,9 @@ def data(size: Size) -> tuple[Any, Any, Any]:
     )
 
 
-def ours(jit_compile: bool, **size: int) -> Callable[[], Any]:
+def ours(
+    jit_compile: bool, regularizer: bool = True, **size: int
+) -> Callable[[], Any]:
     """A step of this package; its note is the loss after one update."""
     import keras
     from bias import Bias
@@ -73,6 +77,10 @@ def ours(jit_compile: bool, **size: int) -> Callable[[], Any]:
     x, y, centers = data(Size(**size))
     inputs = keras.Input(x.shape[1:])
     head = keras_finegrain.SoftTriple(*centers.shape[:2], tau=TAU)
+    if not regularizer:
+        head = keras_finegrain.CosineSimilarity(
+            *centers.shape[:2], pooling="soft"
+        )
     model = keras_finegrain.Model(inputs, head(Bias()(inputs)))
     head.centers.assign(centers)
     model.compile(
@@ -214,7 +222,12 @@ def compare(size: Size, given: argparse.Namespace) -> None:
             if form.backend == "jax"
         ),
     ]
-    cases = [other, *steps, *bare]
+    options = {**options, "regularizer": False}
+    parts = [
+        form.case(f"no regularizer, {form.name}", ours, **options)
+        for form in forms
+    ]
+    cases = [other, *steps, *parts, *bare]
     timings = turns.in_turns(cases, given.rounds, given.tiny)
     of_other, of_steps = timings[0], timings[1 : 1 + len(steps)]
     notes = ["beside the peer"]
@@ -228,14 +241,14 @@ def compare(size: Size, given: argparse.Namespace) -> None:
         [of_other, *of_steps],
         notes=notes,
     )
-    of_bare = timings[1 + len(steps) :]
+    of_ours, of_bare = timings[1 : -len(bare)], timings[-len(bare) :]
     fastest = min(
         (of for of in of_bare if of.seconds), key=lambda of: of.median
     )
     turns.print_table(
         f"{size}: against three bare products",
-        [*bare, *steps],
-        [*of_bare, *of_steps],
+        [*bare, *parts, *steps],
+        [*of_bare, *of_ours[len(steps) :], *of_steps],
         of_bare.index(fastest),
     )
 

@@ -18,17 +18,93 @@ from keras_finegrain._typing import Tensor
 # ten centers of 512 dimensions, a step in short pieces is faster in TensorFlow
 # graphs and on JAX, and slower under TensorFlow's XLA.
 BLOCK = 64
+# And for so few centers a product for each is faster everywhere.
+FEW = 3
+
+
+@with_gradient
+def squared_lengths(centers: Tensor) -> tuple[Tensor, Any]:
+    """‖w‖² `(num_classes, centers_per_class)`.
+
+    Args:
+        centers: w `(num_classes, centers_per_class, dim)`.
+    """
+
+    def gradient(upstream: Tensor) -> tuple[Tensor]:
+        return (2.0 * upstream[..., None] * centers,)
+
+    # (Squares and a sum of them would write a copy of the centers.)
+    return ops.einsum("ckd,ckd->ck", centers, centers), gradient
+
+
+@with_gradient
+def products_within_classes(centers: Tensor) -> tuple[Tensor, Any]:
+    """w_cs·w_ct `(num_classes, centers_per_class, centers_per_class)`.
+
+    ‖w‖² stands on the diagonal: what needs both reads the centers once.
+
+    Args:
+        centers: w `(num_classes, centers_per_class, dim)`.
+    """
+
+    def gradient(upstream: Tensor) -> tuple[Tensor]:
+        # dw_s = Σ_t (u_st + u_ts) w_t
+        both = upstream + ops.swapaxes(upstream, 1, 2)
+        if count == 1:
+            return (both * centers,)
+        return (ops.einsum("cst,ctd->csd", both, centers),)
+
+    num_classes, count, dim = tuple(centers.shape)
+    if count == 1:
+        squared = ops.einsum("ckd,ckd->ck", centers, centers)
+        return squared[..., None], gradient
+    if count <= FEW:
+        rows = [
+            ops.einsum("cd,ctd->ct", centers[:, index], centers)
+            for index in range(count)
+        ]
+        return ops.stack(rows, axis=1), gradient
+    if dim % BLOCK or dim == BLOCK:
+        return ops.einsum("csd,ctd->cst", centers, centers), gradient
+    # (A copy of the centers in another order. It is let go before the
+    # gradient, which is as large, is made.)
+    blocks = ops.swapaxes(
+        ops.reshape(centers, (num_classes, count, dim // BLOCK, BLOCK)), 1, 2
+    )
+    products = ops.einsum("cnsd,cntd->cnst", blocks, blocks)
+    return ops.sum(products, axis=1), gradient
+
+
+def lengths_on_diagonal(products: Tensor) -> Tensor:
+    """‖w‖² `(num_classes, centers_per_class)` of products within classes."""
+    diagonal = ops.eye(products.shape[-1], dtype=products.dtype)
+    return ops.sum(products * diagonal, axis=-1)
+
+
+def cosines_within_classes(products: Tensor) -> Tensor:
+    """The cosines of each class's centers with one another.
+
+    Args:
+        products: Of `products_within_classes`.
+
+    Returns:
+        Tensor `(num_classes, centers_per_class, centers_per_class)`. A zero
+        center has the cosine 0 with all and the gradient 0.
+    """
+    inverse = inverse_length(lengths_on_diagonal(products))
+    return products * inverse[:, :, None] * inverse[:, None, :]
 
 
 @with_gradient
 def cosines_with_centers(
-    embeddings: Tensor, centers: Tensor
+    embeddings: Tensor, centers: Tensor, squared: Tensor
 ) -> tuple[Tensor, Any]:
     """The cosine of each center with each embedding.
 
     Args:
         embeddings: x `(batch, dim)`, of unit length.
         centers: w `(num_classes, centers_per_class, dim)`, of any length.
+        squared: ‖w‖² `(num_classes, centers_per_class)`.
 
     Returns:
         Tensor `(num_classes, centers_per_class, batch)`: the order in which
@@ -39,53 +115,22 @@ def cosines_with_centers(
     # As a matrix: with the class as an axis of its own some libraries make a
     # product for each class, which takes many times as long.
     centers = ops.reshape(centers, (-1, shape[-1]))
-    # (Squares and a sum of them would write a copy of the centers.)
-    squared = ops.einsum("nd,nd->n", centers, centers)
-    inverse = inverse_length(squared)[:, None]
+    inverse = ops.reshape(inverse_length(squared), (-1, 1))
     products = ops.einsum("nd,bd->nb", centers, embeddings)
 
-    def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
-        # ∂cos/∂x = w / ‖w‖,  ∂cos/∂w = x / ‖w‖ − (x·w) w / ‖w‖³
+    def gradient(upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # ∂cos/∂x = w / ‖w‖,  ∂cos/∂w = x / ‖w‖,  ∂cos/∂‖w‖² = −(x·w) / 2‖w‖³
         scaled = ops.reshape(upstream, ops.shape(products)) * inverse
         along = ops.sum(scaled * products, axis=-1, keepdims=True)
-        along = along * inverse * inverse
+        of_squared = -0.5 * along * inverse * inverse
         of_centers = ops.einsum("nb,bd->nd", scaled, embeddings)
         return (
             ops.einsum("nb,nd->bd", scaled, centers),
-            ops.reshape(of_centers - along * centers, shape),
+            ops.reshape(of_centers, shape),
+            ops.reshape(of_squared, shape[:-1]),
         )
 
     cosine = ops.reshape(products * inverse, (*shape[:-1], -1))
-    return cosine, gradient
-
-
-@with_gradient
-def cosines_within_classes(centers: Tensor) -> tuple[Tensor, Any]:
-    """The cosines of each class's centers with one another.
-
-    Args:
-        centers: w `(num_classes, centers_per_class, dim)`, of any length.
-
-    Returns:
-        Tensor `(num_classes, centers_per_class, centers_per_class)`. A zero
-        center has the cosine 0 with all and the gradient 0.
-    """
-    products = _products_within_classes(centers)
-    diagonal = ops.eye(centers.shape[1], dtype=centers.dtype)
-    squared = ops.sum(products * diagonal, axis=-1, keepdims=True)
-    inverse = inverse_length(squared)
-    across = ops.swapaxes(inverse, 1, 2)
-    cosine = products * inverse * across
-
-    def gradient(upstream: Tensor) -> tuple[Tensor]:
-        # A pair stands in both triangles: a_st = (u_st + u_ts) / (‖w_s‖ ‖w_t‖)
-        # and dw_s = Σ_t a_st w_t − (Σ_t (u_st + u_ts) cos_st) w_s / ‖w_s‖².
-        both = upstream + ops.swapaxes(upstream, 1, 2)
-        along = ops.sum(both * cosine, axis=-1, keepdims=True)
-        # The last term is the diagonal of a: one product gives them all.
-        weights = (both - along * diagonal) * inverse * across
-        return (ops.einsum("cst,ctd->csd", weights, centers),)
-
     return cosine, gradient
 
 
@@ -99,18 +144,3 @@ def read_centers(variable: Tensor) -> Tensor:
         variable: Variable or tensor of a known shape.
     """
     return ops.reshape(variable, variable.shape)
-
-
-def _products_within_classes(centers: Tensor) -> Tensor:
-    """w_cs·w_ct `(num_classes, centers_per_class, centers_per_class)`.
-
-    (The blocks are a copy of the centers in another order. It is let go before
-    the gradient, which is as large, is made.)
-    """
-    num_classes, count, dim = tuple(centers.shape)
-    if dim % BLOCK or dim == BLOCK:
-        return ops.einsum("csd,ctd->cst", centers, centers)
-    blocks = ops.swapaxes(
-        ops.reshape(centers, (num_classes, count, dim // BLOCK, BLOCK)), 1, 2
-    )
-    return ops.sum(ops.einsum("cnsd,cntd->cnst", blocks, blocks), axis=1)

@@ -5,7 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._center_cosines import cosines_within_classes, read_centers
+from keras_finegrain._center_cosines import (
+    cosines_within_classes,
+    products_within_classes,
+    read_centers,
+)
 from keras_finegrain._checks import number
 from keras_finegrain._math import unit_distance
 from keras_finegrain._typing import Tensor
@@ -36,12 +40,25 @@ def center_spread(centers: Tensor) -> Tensor:
     ...     keras_finegrain.regularizers.center_spread(centers)), 4))
     0.7071
     """
-    num_classes, count, _ = tuple(centers.shape)
+    return spread_of_products(products_within_classes(read_centers(centers)))
+
+
+def spread_of_products(products: Tensor) -> Tensor:
+    """`center_spread` where the products of the centers are known.
+
+    Args:
+        products: w_cs·w_ct `(num_classes, centers_per_class,
+            centers_per_class)`, of centers of any length.
+
+    Returns:
+        Scalar in [0, 1].
+    """
+    num_classes, count, _ = tuple(products.shape)
     if count == 1:
-        return ops.zeros((), dtype=centers.dtype)
-    distance = unit_distance(cosines_within_classes(read_centers(centers)))
+        return ops.zeros((), dtype=products.dtype)
+    distance = unit_distance(cosines_within_classes(products))
     # Each pair stands in both triangles; the diagonal is 0 but for rounding.
-    apart = 1.0 - ops.eye(count, dtype=centers.dtype)
+    apart = 1.0 - ops.eye(count, dtype=products.dtype)
     pairs = 2 * num_classes * count * (count - 1)
     return ops.sum(apart * distance) / pairs
 

@@ -8,7 +8,10 @@ from keras_finegrain._center_cosines import (
     BLOCK,
     cosines_with_centers,
     cosines_within_classes,
+    lengths_on_diagonal,
+    products_within_classes,
     read_centers,
+    squared_lengths,
 )
 from keras_finegrain._math import unit_length
 from keras_finegrain.layers.cosine_similarity import soft_maximum
@@ -47,7 +50,9 @@ def assert_same(written, derived, arrays, shape):
 @pytest.mark.parametrize("dim", DIMS)
 def test_cosines_with_embeddings_equal_products_of_unit_vectors(float64, dim):
     assert_same(
-        cosines_with_centers,
+        lambda embeddings, centers: cosines_with_centers(
+            embeddings, centers, squared_lengths(centers)
+        ),
         lambda embeddings, centers: ops.einsum(
             "ckd,bd->ckb", unit_length(centers), embeddings
         ),
@@ -57,10 +62,40 @@ def test_cosines_with_embeddings_equal_products_of_unit_vectors(float64, dim):
 
 
 @pytest.mark.parametrize("dim", DIMS)
-def test_cosines_within_a_class_equal_products_of_unit_vectors(float64, dim):
+def test_lengths_of_either_kind_give_the_same_cosines(float64, dim):
+    def with_diagonal(embeddings, centers):
+        products = products_within_classes(centers)
+        squared = lengths_on_diagonal(products)
+        return cosines_with_centers(embeddings, centers, squared)
+
+    assert_same(
+        with_diagonal,
+        lambda embeddings, centers: cosines_with_centers(
+            embeddings, centers, squared_lengths(centers)
+        ),
+        batch_and_centers(dim),
+        (4, 5, 3),
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("dim", DIMS)
+def test_products_within_a_class(float64, dim, count):
     # One that is not symmetric: each triangle has a gradient of its own.
     assert_same(
-        cosines_within_classes,
+        products_within_classes,
+        lambda centers: ops.einsum("csd,ctd->cst", centers, centers),
+        [batch_and_centers(dim)[1][:, :count]],
+        (4, count, count),
+    )
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_cosines_within_a_class_equal_products_of_unit_vectors(float64, dim):
+    assert_same(
+        lambda centers: cosines_within_classes(
+            products_within_classes(centers)
+        ),
         lambda centers: ops.einsum(
             "csd,ctd->cst", unit_length(centers), unit_length(centers)
         ),
@@ -100,12 +135,15 @@ def test_a_zero_center_has_the_cosine_and_the_gradient_zero(dim):
     centers = centers.astype("float32")
     centers[1, 2] = 0
     _, (_, gradient) = value_and_gradients(
-        lambda x, w: ops.sum(cosines_with_centers(x, w)), [embeddings, centers]
+        lambda x, w: ops.sum(cosines_with_centers(x, w, squared_lengths(w))),
+        [embeddings, centers],
     )
     np.testing.assert_array_equal(gradient[1, 2], 0)
     _, (gradient,) = value_and_gradients(
-        lambda w: ops.sum(cosines_within_classes(w)), [centers]
+        lambda w: ops.sum(cosines_within_classes(products_within_classes(w))),
+        [centers],
     )
     np.testing.assert_array_equal(gradient[1, 2], 0)
-    cosines = cosines_within_classes(read_centers(ops.array(centers)))
+    products = products_within_classes(read_centers(ops.array(centers)))
+    cosines = cosines_within_classes(products)
     np.testing.assert_array_equal(ops.convert_to_numpy(cosines)[1, 2], 0)

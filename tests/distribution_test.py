@@ -18,9 +18,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-# Two workers run all scenarios. On TensorFlow every replica has a graph of its
-# own: four run those that four may tell from two, two run the others.
-ON_FOUR = ON_TWO = ()
+# On TensorFlow every replica has a graph of its own, and each takes its time
+# to build: four run those that four may tell from two, two run the others, and
+# workers what goes between processes.
+ON_FOUR = ON_TWO = ON_WORKERS = ()
 if BACKEND == "tensorflow":
     ON_FOUR = (
         *("all_layers", "all_layers_float64", "ragged", "ragged_to_one"),
@@ -31,6 +32,10 @@ if BACKEND == "tensorflow":
         *("all_layers", "keras_alone", "two_center_losses", "sampled_classes"),
         *("trained_centers_float64", "ragged_class_mean", "triplets"),
         "soft_triple_ragged",
+    )
+    ON_WORKERS = (
+        *("all_layers", "ragged_first", "ragged_class_mean", "triplets_ragged"),
+        *("proxy_anchor_ragged", "soft_triple_ragged", "sampled_classes"),
     )
 
 
@@ -115,7 +120,8 @@ def test_fit_on_two_workers_equals_one_device(one_device, tmp_path):
     workers.finish(
         [
             workers.start(
-                ["-m", "tests.programs.replicas", 1, output], environment
+                ["-m", "tests.programs.replicas", 1, output, *ON_WORKERS],
+                environment,
             )
             for output, environment in zip(
                 outputs, workers.worker_environments(2), strict=True
@@ -124,4 +130,4 @@ def test_fit_on_two_workers_equals_one_device(one_device, tmp_path):
         timeout=600,
     )
     for output in outputs:
-        assert_equal(results_of(output), one_device)
+        assert_equal(results_of(output), one_device, ON_WORKERS)

@@ -7,7 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._center_cosines import cosines_with_centers, read_centers
+from keras_finegrain._center_cosines import (
+    cosines_with_centers,
+    read_centers,
+    squared_lengths,
+)
 from keras_finegrain._checks import number, one_of, positive_integer
 from keras_finegrain._gradients import with_gradient
 from keras_finegrain._math import unit_length
@@ -53,11 +57,8 @@ def soft_maximum(
 
         def gradient(upstream: Tensor) -> tuple[Tensor]:
             # ∂M/∂v_k = softmax_k · (1 + v_k − M)
-            # (Computed anew: `weights` would be held from forward to backward,
-            # and be as large as the values.)
-            softmax = ops.exp((values - highest) - ops.log(total))
-            upstream = ops.expand_dims(upstream, axis)
-            return (upstream * softmax * ((values - soft) + 1.0),)
+            upstream = ops.expand_dims(upstream, axis) / total
+            return (upstream * weights * ((values - soft) + 1.0),)
 
         return ops.squeeze(soft, axis=axis), gradient
 
@@ -236,40 +237,37 @@ class CosineSimilarity(MeasuredLayer):
             dtype=self.loss_dtype,
             initializer=self.centers_initializer
             or keras.initializers.RandomNormal(stddev=dim**-0.5),
-            regularizer=self.centers_regularizer(),
             autocast=False,
         )
 
-    def centers_regularizer(self) -> keras.regularizers.Regularizer | None:
-        """What Keras adds for the centers: none here."""
-        return None
-
     def call(self, embeddings: Tensor, training: bool | None = None) -> Tensor:
         """Returns the similarities `(batch, num_classes)`."""
-        return self.similarity(
-            embeddings, self.scored_centers(embeddings, training)
-        )
+        centers = self.scored_centers(embeddings, training)
+        return self.similarity(embeddings, centers, squared_lengths(centers))
 
-    def similarity(self, embeddings: Tensor, centers: Tensor) -> Tensor:
+    def similarity(
+        self, embeddings: Tensor, centers: Tensor, squared: Tensor
+    ) -> Tensor:
         """The pooled cosines of embeddings and centers.
 
         Args:
             embeddings: `(batch, dim)`, of any length.
-            centers: `(classes, centers_per_class, dim)`, of any length.
+            centers: w `(classes, centers_per_class, dim)`, of any length.
+            squared: ‖w‖² `(classes, centers_per_class)`.
 
         Returns:
             Tensor `(batch, classes)` in [-1, 1].
         """
         embeddings = unit_length(ops.cast(embeddings, self.loss_dtype))
+        if self.centers_per_class > 1 and self.pooling == "soft":
+            # γ divides what is small: neither cosines nor centers.
+            embeddings = embeddings / self.gamma
+        cosine = cosines_with_centers(embeddings, centers, squared)
         if self.centers_per_class == 1:
-            cosine = cosines_with_centers(embeddings, centers)
             return ops.transpose(ops.squeeze(cosine, axis=1))
         if self.pooling == "max":
-            cosine = cosines_with_centers(embeddings, centers)
             return ops.transpose(ops.max(cosine, axis=1))
-        # γ divides what is small: neither cosines nor centers.
-        logits = cosines_with_centers(embeddings / self.gamma, centers)
-        soft = soft_maximum(logits, axis=1, largest=1.0 / self.gamma)
+        soft = soft_maximum(cosine, axis=1, largest=1.0 / self.gamma)
         return self.gamma * ops.transpose(soft)
 
     def scored_centers(
