@@ -88,7 +88,8 @@ def ours(
     layer.build(values.shape)
 
     def total(values: Any) -> Any:
-        layer(values, labels, training=True)
+        with keras_finegrain.label_scope(labels, jit_compile=jit_compile):
+            layer(values, training=True)
         return sum(layer.losses)
 
     step = _differentiated(total, values, jit_compile, layer)

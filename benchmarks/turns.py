@@ -5,6 +5,10 @@ of a table wait side by side, each built and warm, and step one after the other
 in every round: what slows the machine down slows all of them down. A round
 gives each case a ratio to the table's reference; printed are the median of the
 rounds and their range.
+
+Memory that a process frees stays with it. Without that, glibc gives every large
+array back and the next one is cleared page by page: on a CPU most of what a
+pass over a large array takes, and more or less of it from one run to the next.
 """
 
 import argparse
@@ -235,6 +239,9 @@ def environment(backend: str) -> dict[str, str]:
         # Several processes share a GPU.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "MALLOC_MMAP_THRESHOLD_": str(2**32),
+        "MALLOC_TRIM_THRESHOLD_": str(2**36),
+        "MALLOC_TOP_PAD_": str(2**28),
         **os.environ,
         "KERAS_BACKEND": backend,
     }

@@ -31,6 +31,8 @@ class LabelScope:
             metric, value and weight.
         sampled: The classes that the head scored in this step, a
             `class_sampling.SampledClasses`, or `None` for all of them.
+        jit_compile: Whether XLA compiles the step: on TensorFlow another form
+            of the same computation can then be the faster one.
     """
 
     labels: Tensor | None
@@ -39,6 +41,7 @@ class LabelScope:
         dataclasses.field(default_factory=list)
     )
     sampled: Optional["SampledClasses"] = None
+    jit_compile: bool = False
 
 
 # One scope per thread: `tf.distribute` runs each replica in its own.
@@ -47,7 +50,9 @@ _active = threading.local()
 
 @contextlib.contextmanager
 def label_scope(
-    labels: Tensor | None, sample_weight: Tensor | None = None
+    labels: Tensor | None,
+    sample_weight: Tensor | None = None,
+    jit_compile: bool = False,
 ) -> Iterator[LabelScope]:
     """Shows labels to the layers that are called inside.
 
@@ -58,6 +63,8 @@ def label_scope(
         labels: Integer labels `(batch,)` or `(batch, 1)`, or one-hot labels
             `(batch, num_classes)`.
         sample_weight: Weights `(batch,)`, or `None`.
+        jit_compile: Whether it is open inside of a
+            `tf.function(jit_compile=True)`. It changes speed alone.
 
     Yields:
         The open `LabelScope`; it is closed again on any exit.
@@ -71,7 +78,7 @@ def label_scope(
     1
     """
     outer = current_scope()
-    _active.scope = LabelScope(labels, sample_weight)
+    _active.scope = LabelScope(labels, sample_weight, jit_compile=jit_compile)
     try:
         yield _active.scope
     finally:

@@ -62,13 +62,13 @@ class _LabelScopeSteps:
         """As `keras.Model.train_step`, inside of a label scope."""
         # The data is the last argument on every backend.
         _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
-        with label_scope(y, sample_weight):
+        with label_scope(y, sample_weight, bool(self.jit_compile)):  # type: ignore[attr-defined]
             return self._reducible(super().train_step(*args))  # type: ignore[misc]
 
     def test_step(self, *args: Any) -> Any:
         """As `keras.Model.test_step`, inside of a label scope."""
         _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
-        with label_scope(y, sample_weight):
+        with label_scope(y, sample_weight, bool(self.jit_compile)):  # type: ignore[attr-defined]
             return self._reducible(super().test_step(*args))  # type: ignore[misc]
 
     def _reducible(self, logs: Any) -> Any:

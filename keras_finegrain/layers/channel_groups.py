@@ -3,10 +3,15 @@
 import dataclasses
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_finegrain._typing import Tensor
+from keras_finegrain.labels import current_scope
+
+# Up to so many channels of a class are compared one after the other.
+FEW = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +69,19 @@ class ChannelGroups:
         """A `(..., classes)` of each block as one `(..., num_classes)`."""
         return _joined(blocks, self.class_order)
 
+    def mask(self, places: Sequence[Tensor]) -> Tensor:
+        """Which channels stand at a place `(..., classes)` of each block.
+
+        Returns:
+            Boolean tensor `(..., channels)`.
+        """
+        return self.join_channels(
+            [
+                stands_at(place, size)
+                for place, (size, _) in zip(places, self.blocks, strict=True)
+            ]
+        )
+
     def to_channels(self, values: Tensor) -> Tensor:
         """What belongs to a class for each of its channels.
 
@@ -76,8 +94,8 @@ class ChannelGroups:
         return ops.take(values, self.owners, axis=-1)
 
 
-def first_maximum(values: Tensor) -> Tensor:
-    """Where the maximum over the last axis stands, the first if they tie.
+def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The maximum over the last axis, and where it stands.
 
     After a ReLU many channels of a group are zero together. The papers' code
     gives such a tie's gradient to the first; `ops.max` would share it out.
@@ -86,16 +104,43 @@ def first_maximum(values: Tensor) -> Tensor:
         values: Tensor `(..., size)`.
 
     Returns:
-        Boolean tensor `(..., size)`, true once in each row.
+        The maxima `(...)`, and the place of each, the first if they tie,
+        int32 `(...)`.
 
     Example:
 
     >>> from keras_finegrain.layers.channel_groups import first_maximum
-    >>> ops.convert_to_numpy(first_maximum(ops.array([[0.0, 2.0, 2.0]])))
-    array([[False,  True, False]])
+    >>> maximum, place = first_maximum(ops.array([[0.0, 2.0, 2.0]]))
+    >>> ops.convert_to_numpy(place)
+    array([1], dtype=int32)
     """
-    first = ops.argmax(values, axis=-1)
-    return ops.one_hot(first, values.shape[-1], dtype="bool")
+    size = values.shape[-1]
+    scope = current_scope()
+    compiled = scope is not None and scope.jit_compile
+    if compiled or keras.backend.backend() != "tensorflow" or size > FEW:
+        place = ops.cast(ops.argmax(values, axis=-1), "int32")
+        return ops.max(values, axis=-1), place
+    # The kernel of a graph takes four times as long on a CPU.
+    maximum = values[..., 0]
+    place = ops.zeros_like(maximum, dtype="int32")
+    for index in range(1, size):
+        value = values[..., index]
+        place = ops.where(value > maximum, index, place)
+        maximum = ops.maximum(maximum, value)
+    return maximum, place
+
+
+def stands_at(place: Tensor, size: int) -> Tensor:
+    """The places as a mask.
+
+    Args:
+        place: int32 `(...)`, in `[0, size)`.
+        size: How many places there are.
+
+    Returns:
+        Boolean tensor `(..., size)`, true once in each row.
+    """
+    return ops.equal(place[..., None], ops.arange(size, dtype="int32"))
 
 
 def _joined(blocks: Sequence[Tensor], order: np.ndarray | None) -> Tensor:

@@ -87,15 +87,15 @@ def class_scores(
 
     def scores(feature_map: Tensor) -> tuple[Tensor, Callable[..., Any]]:
         seen = feature_map if kept is None else feature_map * kept
-        blocks = groups.split(seen)
-        maxima = groups.join_classes([ops.max(block, -1) for block in blocks])
-        strongest = groups.join_channels(list(map(first_maximum, blocks)))
+        found = [first_maximum(block) for block in groups.split(seen)]
+        maxima = groups.join_classes([maximum for maximum, _ in found])
         positions = ops.cast(ops.shape(seen)[1], seen.dtype)
 
         def gradient(upstream: Tensor) -> tuple[Tensor]:
             share = groups.to_channels(upstream / positions)
             if kept is not None:
                 share = share * kept
+            strongest = groups.mask([place for _, place in found])
             return (ops.where(strongest, share[:, None], 0.0),)
 
         return mean(maxima, axis=1), gradient
@@ -160,19 +160,14 @@ def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
         over_positions = over_positions * (
             1.0 / ops.sum(over_positions, axis=1, keepdims=True)
         )
-        blocks = groups.split(over_positions)
-        strongest = list(map(first_maximum, blocks))
-        added = groups.join_channels(
-            [
-                ops.sum(ops.where(first, block, 0.0), axis=1)
-                for first, block in zip(strongest, blocks, strict=True)
-            ]
-        )
+        found = list(map(first_maximum, groups.split(over_positions)))
+        strongest = groups.mask([place for _, place in found])
+        added = ops.sum(ops.where(strongest, over_positions, 0.0), axis=1)
 
         def gradient(upstream: Tensor) -> tuple[Tensor]:
             upstream = (upstream / len(sizes))[:, None]
             slope = ops.where(
-                groups.join_channels(strongest),
+                strongest,
                 (upstream * (1.0 - added))[:, None],
                 (-upstream * added)[:, None],
             )
