@@ -16,7 +16,9 @@ the lengths and the update need.
 
 The last table is the memory of 11,318 classes with ten centers each (Stanford
 Online Products): by how much the process grows from the import of the package
-to its highest, with the model, its compilation and its training.
+to its highest, with the model, its compilation and its training. Below it
+stands what XLA sets aside for a step on JAX, in arrays of all similarities of a
+batch to all centers.
 """
 
 import argparse
@@ -49,8 +51,11 @@ class Size:
 
 SIZES = (Size(32, 512, 1_000, 10), Size(32, 64, 5_000, 2))
 MANY = Size(32, 64, 11_318, 10)
+# A batch so large beside dim that its similarities are most of the memory.
+WIDE = Size(512, 16, 1_000, 10)
 TINY_SIZES = (Size(8, 16, 12, 3), Size(8, 16, 20, 2))
 TINY_MANY = Size(8, 16, 40, 3)
+TINY_WIDE = Size(16, 4, 12, 3)
 
 
 def data(size: Size) -> tuple[Any, Any, Any]:
@@ -68,13 +73,26 @@ def ours(
     jit_compile: bool, regularizer: bool = True, **size: int
 ) -> Callable[[], Any]:
     """A step of this package; its note is the loss after one update."""
+    from training_step import training_step
+
+    x, y, centers = data(Size(**size))
+    model = trained(x, y, centers, jit_compile, regularizer)
+    whole = {"batch_size": len(y), "verbose": 0}
+    note = model.evaluate(x, y, return_dict=True, **whole)["loss"]
+    step = training_step(model, x, y)
+    step.note = note
+    return step
+
+
+def trained(
+    x: Any, y: Any, centers: Any, jit_compile: bool, regularizer: bool = True
+) -> Any:
+    """The model after one update."""
     import keras
     from bias import Bias
-    from training_step import training_step
 
     import keras_finegrain
 
-    x, y, centers = data(Size(**size))
     inputs = keras.Input(x.shape[1:])
     head = keras_finegrain.SoftTriple(*centers.shape[:2], tau=TAU)
     if not regularizer:
@@ -88,12 +106,24 @@ def ours(
         keras_finegrain.losses.SoftTripleLoss(),
         jit_compile=jit_compile,
     )
-    whole = {"batch_size": len(y), "verbose": 0}
-    model.fit(x, y, **whole)
-    note = model.evaluate(x, y, return_dict=True, **whole)["loss"]
-    step = training_step(model, x, y)
-    step.note = note
-    return step
+    model.fit(x, y, batch_size=len(y), verbose=0)
+    return model
+
+
+def temporaries(**size: int) -> Callable[[], Any]:
+    """Its note: what a step holds, in arrays of all similarities."""
+    from compiled_steps import compiled_train_step
+
+    x, y, centers = data(Size(**size))
+    step = compiled_train_step(trained(x, y, centers, True), x, y)
+    taken = step.memory_analysis().temp_size_in_bytes
+    similarities = 4 * len(x) * centers.shape[0] * centers.shape[1]
+
+    def nothing() -> None:
+        pass
+
+    nothing.note = taken / similarities
+    return nothing
 
 
 def ours_from_the_import(jit_compile: bool, **size: int) -> Callable[[], Any]:
@@ -270,11 +300,24 @@ def memory(size: Size, given: argparse.Namespace) -> None:
     )
 
 
+def working_memory(size: Size) -> None:
+    """Prints what a compiled step holds."""
+    options = dataclasses.asdict(size)
+    case = turns.Case("temporaries", temporaries, options, "jax")
+    (timing,) = turns.in_turns([case], 1)
+    print(
+        f"\n{size}: a step on JAX sets aside {timing.note:.2f} arrays of all "
+        "similarities."
+    )
+
+
 def main() -> None:
     given = turns.parser(__doc__).parse_args()
     for size in TINY_SIZES if given.tiny else SIZES:
         compare(size, given)
     memory(TINY_MANY if given.tiny else MANY, given)
+    if "jax" in given.backends:
+        working_memory(TINY_WIDE if given.tiny else WIDE)
 
 
 if __name__ == "__main__":
