@@ -130,16 +130,17 @@ def draw(
             markersize=5,
             label=f"{size.replace('_', ' ')} from {smallest:,}",
         )
+    for axis, layer in zip(axes[0], layers, strict=True):
+        axis.set_title(layer, fontsize=10)
     for row, name in zip(axes, names, strict=True):
         row[0].set_ylabel(f"{name}\ntime of a step, smallest = 1")
-        for axis, layer in zip(row, layers, strict=True):
+        for axis in row:
             axis.plot(factors, factors, color="0.6", linestyle=":", zorder=0)
             axis.set(xscale="log", yscale="log", ylim=(0.4, 60))
             axis.set_xticks(factors, [f"×{factor}" for factor in factors])
             axis.minorticks_off()
             axis.set_yticks([1, 10], ["1", "10"])
             axis.grid(color="0.92")
-            axis.set_title(layer if row is axes[0] else "", fontsize=10)
             axis.legend(fontsize=7, loc="upper left", frameon=False)
     for axis in axes[-1]:
         axis.set_xlabel("size")
