@@ -167,7 +167,8 @@ def test_every_way_of_running_trains_alike(reference, arguments):
         model.fit(images, labels, batch_size=6, epochs=2, shuffle=False)
         assert_same((weights_of(model), {}), (reference[0], {}))
         return
-    assert_same(train(model, *data()), reference)
+    # (XLA sums in another order.)
+    assert_same(train(model, *data()), reference, tolerance=5e-6)
 
 
 def test_train_on_batch_equals_fit(reference):
