@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
+from keras.src.backend import get_stateless_scope as get_stateless_scope
 from keras.src.backend import in_stateless_scope as in_stateless_scope
 from keras.src.backend.common.symbolic_scope import (
     in_symbolic_scope as in_symbolic_scope,
@@ -50,3 +51,13 @@ def calls_of(model: keras.Model) -> Iterator[Call]:
         unseen = [tensor for tensor in call.inputs if id(tensor) not in visited]
         visited.update(map(id, unseen))
         to_visit.extend(unseen)
+
+
+def forget_losses(layer: keras.layers.Layer) -> None:
+    """Drops what a layer and those inside of it added in an earlier step.
+
+    For Keras's own layers on JAX: they would take a loss of the new step that
+    was made in the place of a freed one for their old one, and out of the step
+    (`MeasuredLayer` says more).
+    """
+    layer._clear_losses()

@@ -1,16 +1,17 @@
 """Keras's own models, which show the labels of each step to their layers."""
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_finegrain._keras_internals import Functional
+from keras_finegrain._keras_internals import Functional, forget_losses
 from keras_finegrain._typing import Tensor
 from keras_finegrain.distribution import first_share, runs_on_several_workers
 from keras_finegrain.label_checks import check_head, checked_labels
-from keras_finegrain.labels import current_scope, label_scope
+from keras_finegrain.labels import LabelScope, current_scope, label_scope
 from keras_finegrain.layers.measured import MeasuredLayer
 
 
@@ -60,16 +61,23 @@ class _LabelScopeSteps:
 
     def train_step(self, *args: Any) -> Any:
         """As `keras.Model.train_step`, inside of a label scope."""
-        # The data is the last argument on every backend.
-        _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
-        with label_scope(y, sample_weight, bool(self.jit_compile)):  # type: ignore[attr-defined]
+        with self._label_scope(*args):
             return self._reducible(super().train_step(*args))  # type: ignore[misc]
 
     def test_step(self, *args: Any) -> Any:
         """As `keras.Model.test_step`, inside of a label scope."""
-        _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
-        with label_scope(y, sample_weight, bool(self.jit_compile)):  # type: ignore[attr-defined]
+        with self._label_scope(*args):
             return self._reducible(super().test_step(*args))  # type: ignore[misc]
+
+    def _label_scope(
+        self, *args: Any
+    ) -> contextlib.AbstractContextManager[LabelScope]:
+        """The scope of a step that was called with these arguments."""
+        if keras.backend.backend() == "jax":
+            forget_losses(self)
+        # The data is the last argument on every backend.
+        _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
+        return label_scope(y, sample_weight, bool(self.jit_compile))  # type: ignore[attr-defined]
 
     def _reducible(self, logs: Any) -> Any:
         """Logs with an axis where Keras reduces them over workers.

@@ -10,6 +10,7 @@ import pytest
 from keras import ops
 
 import keras_finegrain
+from keras_finegrain.layers.measured import MeasuredLayer
 
 BACKEND = keras.backend.backend()
 CLASSES = 3
@@ -169,6 +170,54 @@ def test_every_way_of_running_trains_alike(reference, arguments):
         return
     # (XLA sums in another order.)
     assert_same(train(model, *data()), reference, tolerance=5e-6)
+
+
+class AddsLoss(keras.layers.Layer):
+    """Adds the loss that it was last given."""
+
+    added = 0.0
+
+    def call(self, inputs):
+        self.add_loss(ops.convert_to_tensor(self.added))
+        return 1.0 * inputs
+
+
+class MeasuredAddsLoss(MeasuredLayer):
+    added = 0.0
+
+    def __init__(self):
+        super().__init__(())
+
+    call = AddsLoss.call
+
+
+@pytest.mark.parametrize(
+    ("model_class", "layer_class"),
+    [(keras.Model, MeasuredAddsLoss), (keras_finegrain.Model, AddsLoss)],
+)
+def test_a_loss_in_the_place_of_an_older_one_counts(model_class, layer_class):
+    first, second = layer_class(), layer_class()
+    inputs = keras.Input((2,))
+    model = model_class(inputs, second(first(inputs)))
+    model.compile(loss=lambda y, p: 0.0 * p[:, 0], run_eagerly=True)
+    # What happens by chance to an address in memory happens here to a tensor:
+    # it was the second layer's in one step, and is the first layer's in the
+    # next one.
+    three = ops.convert_to_tensor(3.0)
+    for first.added, second.added in [(1.0, three), (three, 5.0)]:
+        loss = model.test_on_batch(np.ones((4, 2)), np.ones(4))
+        assert float(loss) == float(first.added) + float(second.added)
+
+
+@pytest.mark.parametrize("model_class", [keras.Model, keras_finegrain.Model])
+def test_a_layer_that_is_called_twice_adds_both_losses(model_class):
+    layer = MeasuredAddsLoss()
+    layer.added = 3.0
+    inputs = keras.Input((2,))
+    model = model_class(inputs, layer(layer(inputs)))
+    model.compile(loss=lambda y, p: 0.0 * p[:, 0])
+    for _ in range(2):
+        assert model.test_on_batch(np.ones((4, 2)), np.ones(4)) == 6.0
 
 
 def test_train_on_batch_equals_fit(reference):

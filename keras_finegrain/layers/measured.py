@@ -2,12 +2,18 @@
 
 import math
 import re
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_finegrain._keras_internals import in_symbolic_scope
+from keras_finegrain._keras_internals import (
+    get_stateless_scope,
+    in_stateless_scope,
+    in_symbolic_scope,
+)
 from keras_finegrain._math import at_least_float32
 from keras_finegrain._typing import Tensor
 from keras_finegrain.distribution import ReplicaLocalList
@@ -41,6 +47,7 @@ class MeasuredLayer(keras.layers.Layer):
             measure: MeasuredMean(name=self._log_name(measure))
             for measure in measures
         }
+        self._step: Callable[[], Any] = lambda: None
 
     @property
     def who(self) -> str:
@@ -103,3 +110,16 @@ class MeasuredLayer(keras.layers.Layer):
     def _losses(self, losses: list[Tensor]) -> None:
         self._replica_losses = ReplicaLocalList()
         self._replica_losses.items.extend(losses)
+
+    # On JAX Keras finds the losses of a layer in those of a step by their `id`,
+    # and at each call takes the earlier ones out. That loses the first loss of
+    # a layer that is called twice; and, as the `id`s of the step before are
+    # there still, any loss that was made in the place of a freed one.
+    def _clear_losses(self) -> None:
+        if not in_stateless_scope():
+            super()._clear_losses()
+            return
+        step = get_stateless_scope()
+        if self._step() is not step:
+            self._loss_ids.clear()
+            self._step = weakref.ref(step)

@@ -132,7 +132,7 @@ class SoftTriple(CosineSimilarity):
         spread = spread_of_products(products)
         if training or current_scope() is not None:
             self.measure("center_spread", spread, weight=1.0)
-        if self.centers_per_class > 1:
+        if self.tau and self.centers_per_class > 1:
             self.add_loss(self.tau * spread)
         # The lengths stand on the diagonal. On JAX they are taken by
         # themselves: then XLA writes the gradient of the centers and their
