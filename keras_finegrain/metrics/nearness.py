@@ -16,6 +16,9 @@ from keras_finegrain.metrics.embedding_set import RetrievalSet
 # Rows that are gathered and converted at a time: a few MB.
 PIECE = 1024
 PAIRS = 256
+# So many numbers NumPy adds at a time. More it would add in another order for
+# one pair than for several.
+SUMMED = 8192
 
 
 class Nearness:
@@ -79,15 +82,13 @@ class Nearness:
         self._relative, self._absolute = _error_bound(
             found.gallery.shape[1], dtype
         )
-        self._right, self._half = self._operand(
-            found.gallery, gallery_order, dtype
-        )
+        self._right, self._half = self._operand(found.gallery, gallery_order)
         self.gallery_slack = self._slack(self._half)
         if found.own:
             self._left, self._query_half = self._right, self._half
         else:
             self._left, self._query_half = self._operand(
-                found.queries, query_order, dtype
+                found.queries, query_order
             )
         self.query_slack = self._slack(self._query_half)
 
@@ -138,14 +139,16 @@ class Nearness:
             queries: Which query, `(pairs,)`.
             gallery: Which sample, `(pairs,)`.
         """
-        nearness = np.empty(len(queries))
+        nearness = np.zeros(len(queries))
         for start in range(0, len(queries), PAIRS):
             pairs = slice(start, start + PAIRS)
             difference = self._queries[self._query_order[queries[pairs]]]
             difference -= self._gallery[self._gallery_order[gallery[pairs]]]
             # A power of two, which rounds nothing.
             difference *= self._scale
-            np.einsum("pd,pd->p", difference, difference, out=nearness[pairs])
+            for first in range(0, difference.shape[1], SUMMED):
+                part = difference[:, first : first + SUMMED]
+                nearness[pairs] += np.einsum("pd,pd->p", part, part)
         nearness *= -0.5
         return nearness
 
@@ -155,14 +158,11 @@ class Nearness:
         return moved
 
     def _operand(
-        self,
-        vectors: np.ndarray,
-        order: np.ndarray,
-        dtype: type[np.floating],
+        self, vectors: np.ndarray, order: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """[y, 1, -h(y)] and h(y)."""
         count, dim = len(order), vectors.shape[1]
-        operand = np.ones((count, dim + 2), dtype)
+        operand = np.ones((count, dim + 2), self.dtype)
         half = np.empty(count)
         for start in range(0, count, PIECE):
             rows = slice(start, start + PIECE)

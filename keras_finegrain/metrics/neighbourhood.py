@@ -1,5 +1,6 @@
 """What lies around each query, found once for all figures on it."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ from keras_finegrain.metrics.search import Reach, Search
 from keras_finegrain.metrics.shortlist import Shortlist
 
 
+@dataclasses.dataclass(frozen=True)
 class Neighbourhoods:
     """What lies around each query of a block.
 
@@ -17,7 +19,7 @@ class Neighbourhoods:
     figure then depends on the order of the samples, and an embedding that maps
     everything to one point scores 0, not by chance.
 
-    Args:
+    Attributes:
         queries: Indices of the queries, `(queries,)`.
         matches: How many samples of its class each can find, R, at least 1,
             `(queries,)`.
@@ -26,24 +28,15 @@ class Neighbourhoods:
             be so.
         rows: Of these queries in `shortlist`.
         shortlist: Knows the nearest of other classes.
-        labels: The class of each column.
+        labels: The class of each column, rising.
     """
 
-    def __init__(
-        self,
-        queries: np.ndarray,
-        matches: np.ndarray,
-        ranks: np.ndarray,
-        rows: np.ndarray,
-        shortlist: Shortlist,
-        labels: np.ndarray,
-    ) -> None:
-        self.queries = queries
-        self.matches = matches
-        self.ranks = ranks
-        self._rows = rows
-        self._shortlist = shortlist
-        self._labels = labels
+    queries: np.ndarray
+    matches: np.ndarray
+    ranks: np.ndarray
+    rows: np.ndarray
+    shortlist: Shortlist
+    labels: np.ndarray
 
     def hit(self, k: int) -> np.ndarray:
         """Whether one of its class is among the k nearest."""
@@ -80,7 +73,7 @@ class Neighbourhoods:
         row, place = np.nonzero(voters)
         # The votes of each class for each query, and its nearest sample.
         _, first, votes = np.unique(
-            row * len(self._labels) + labels[voters],
+            row * (self.labels[-1] + 1) + labels[voters],
             return_index=True,
             return_counts=True,
         )
@@ -110,8 +103,8 @@ class Neighbourhoods:
             Numbers of classes, `(rows, count)`; -1 where there are no more,
             or where what there is lies behind `count` of the query's class.
         """
-        columns = self._shortlist.nearest(self._rows[rows], count)
-        return np.where(columns < 0, -1, self._labels[columns])
+        columns = self.shortlist.nearest(self.rows[rows], count)
+        return np.where(columns < 0, -1, self.labels[columns])
 
 
 def neighbourhoods(
@@ -129,9 +122,10 @@ def neighbourhoods(
         class. As in PyTorch Metric Learning, others count in no figure.
     """
     search = Search(found, reach, chunk_size)
+    all_matches = found.matches
     for block, shortlist in search:
         queries = search.query_order[block]
-        matches = found.matches[queries]
+        matches = all_matches[queries]
         rows = np.flatnonzero(matches)
         if len(rows):
             yield Neighbourhoods(

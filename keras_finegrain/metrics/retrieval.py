@@ -41,9 +41,9 @@ def recall_at_k(
 
     Equally near neighbours of another class count as nearer. The figure
     therefore does not depend on the order of the samples, and an embedding
-    that maps everything to one point scores 0 rather than at random. What is
-    compared are sums over (q_d - g_d)² in float64, whatever else computes
-    faster what cannot matter.
+    that maps everything to one point scores 0 rather than at random. Distances
+    are compared as sums over (q_d - g_d)² in float64; faster, rounded products
+    only rule out what cannot matter.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.

@@ -74,7 +74,8 @@ class Search:
         self._bounds = np.searchsorted(self.labels, numbers)
         self._query_bounds = np.searchsorted(self._query_labels, numbers)
         self._matches = found.matches[self.query_order]
-        self._limits = np.full(len(self._matches), reach.depth)
+        depth = min(reach.depth, len(self.labels))
+        self._limits = np.full(len(self._matches), depth)
         if reach.whole_class:
             np.maximum(self._limits, self._matches, out=self._limits)
         self._voters = reach.voters
@@ -91,9 +92,14 @@ class Search:
         """Yields blocks of queries and what was found for them."""
         side = min(TILE, math.isqrt(self._room // 16))
         rows = self._blocks(side)
-        columns = rows if self._own_gallery else _pieces(len(self.labels), side)
+        groups = list(self._groups(rows))
+        # A tile serves both sides where the lists of both have a place. Where
+        # those of one block take it all, wide tiles are faster.
+        columns = rows
+        if not self._own_gallery or len(groups[0]) == 1:
+            columns = _pieces(len(self.labels), side)
         memory = np.empty(side * side, self._nearness.dtype)
-        for group in self._groups(rows):
+        for group in groups:
             lists = {block: self._shortlist(rows[block]) for block in group}
             self._fill(lists, rows, columns, memory)
             for block in group:
@@ -111,11 +117,11 @@ class Search:
             left = None
             # A list has seen the columns before its rows as the second one of
             # their tiles.
-            first = row if self._own_gallery else 0
+            first = row if columns is rows else 0
             for column in range(first, len(columns)):
                 one = _waiting(lists, row)
                 other = None
-                if self._own_gallery and column > row:
+                if columns is rows and column > row:
                     other = _waiting(lists, column)
                 if one is None and other is None:
                     continue
@@ -153,12 +159,17 @@ class Search:
         """The nearest of their class for a block of queries."""
         labels = self._query_labels[rows]
         starts = np.flatnonzero(np.diff(labels, prepend=-1, append=-1))
-        parts = [
-            self._own_of_class(
-                labels[start], slice(rows.start + start, rows.start + stop)
-            )
-            for start, stop in itertools.pairwise(starts)
-        ]
+        parts = []
+        for start, stop in itertools.pairwise(starts + rows.start):
+            # Each is compared with its whole class, in float64, and sorted.
+            most = max(self._room // (32 * max(self._matches[start], 1)), 1)
+            parts += [
+                self._own_of_class(
+                    self._query_labels[start],
+                    slice(start + piece.start, start + piece.stop),
+                )
+                for piece in _pieces(stop - start, most)
+            ]
         width = max(part.columns.shape[1] for part in parts)
         own = Own(
             np.full((len(labels), width), -np.inf),
@@ -166,10 +177,12 @@ class Search:
             np.concatenate([part.count for part in parts]),
             np.concatenate([part.error for part in parts]),
         )
-        for start, part in zip(starts, parts, strict=False):
+        start = 0
+        for part in parts:
             count, width = part.columns.shape
             own.nearness[start : start + count, :width] = part.nearness
             own.columns[start : start + count, :width] = part.columns
+            start += count
         return own
 
     def _own_of_class(self, label: int, queries: slice) -> Own:

@@ -85,9 +85,9 @@ class Shortlist:
         self._own = own
         self._limit = limit
         self._voters = voters
+        self._query_slack = nearness.query_slack[queries]
         # Behind so many of its own no other is among the voters. A query
         # without any is in no figure.
-        self._query_slack = nearness.query_slack[queries]
         self._floor = np.where(own.count > 0, -np.inf, np.inf)
         if voters and own.count.max() >= voters:
             nearest = own.nearness[:, voters - 1] - own.error

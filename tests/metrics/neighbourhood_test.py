@@ -8,7 +8,7 @@ decides nothing: duplicates, grids, collapsed embeddings, outliers.
 import numpy as np
 import pytest
 
-from keras_finegrain.metrics import search, shortlist
+from keras_finegrain.metrics import recall_at_k, search, shortlist
 from keras_finegrain.metrics.embedding_set import retrieval_set
 from keras_finegrain.metrics.nearness import Nearness
 from keras_finegrain.metrics.neighbourhood import neighbourhoods
@@ -302,3 +302,23 @@ def test_no_pair_is_multiplied_twice_and_few_after_a_collapse(monkeypatch):
     found = retrieval_set("test", *collapsed(), None, None, "cosine")
     list(neighbourhoods(found, Reach(1), 256))
     assert sum(counts) < 150 * 170 / 2
+
+
+@pytest.mark.parametrize("dim", [2048, 9216])
+def test_a_copy_in_another_class_is_as_near_however_long_the_vectors(dim):
+    for seed in range(8):
+        query, sample = np.random.default_rng(seed).normal(size=(2, 1, dim))
+        recall = recall_at_k(
+            query,
+            np.array([0]),
+            gallery_embeddings=np.repeat(sample, 3, axis=0),
+            gallery_labels=np.arange(3),
+        )
+
+        assert recall == 0.0
+
+
+def test_a_depth_beyond_every_integer_is_that_of_the_gallery():
+    embeddings, labels = np.eye(4), np.array([0, 0, 1, 1])
+
+    assert recall_at_k(embeddings, labels, 2**70) == 1.0

@@ -311,3 +311,28 @@ def test_more_neighbours_than_there_are_is_an_error(figure):
 def test_a_gallery_that_does_not_fit_is_named(gallery, message):
     with pytest.raises(ValueError, match=message):
         recall_at_k(np.ones((4, 2)), np.zeros(4, int), **gallery)
+
+
+def test_votes_of_two_queries_stay_apart_where_the_gallery_lacks_a_class():
+    accuracy = knn_accuracy(
+        np.array([[0.0], [10.0], [5.0]]),
+        np.array([0, 2, 1]),
+        2,
+        gallery_embeddings=np.array([[1.0], [9.0]]),
+        gallery_labels=np.array([0, 2]),
+        distance="euclidean",
+    )
+
+    assert accuracy == 1.0
+
+
+def test_memory_does_not_grow_with_the_square_of_a_large_class():
+    embeddings = np.random.default_rng(7).normal(size=(4000, 16))
+    labels = np.where(np.arange(4000) < 20, 1, 0)
+    tracemalloc.start()
+    recall_at_k(embeddings, labels, chunk_size=16)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    # (28 MB if a whole tile of queries met its class at once.)
+    assert peak < 8e6
