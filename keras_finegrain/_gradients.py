@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_finegrain._typing import Tensor
@@ -14,7 +15,8 @@ def with_gradient(
     """A function that brings its own gradient.
 
     For where the gradient that a backend derives takes more passes over memory,
-    or more products of matrices, than it has to.
+    or more products of matrices, than it has to. It can be derived again on
+    TensorFlow and JAX, and there is no forward mode (`jax.jvp`).
 
     Args:
         function: Takes tensors, and returns one tensor and the function that
@@ -37,6 +39,7 @@ def with_gradient(
         output, gradient = function(*tensors)
 
         def backward(*upstream: Tensor, **named: Tensor) -> Any:
+            _refuse_second_derivative()
             # Keras names it on PyTorch, where the tensors come along too.
             gradients = gradient(named.get("upstream", upstream[0]))
             return gradients if len(tensors) > 1 else gradients[0]
@@ -44,3 +47,19 @@ def with_gradient(
         return output, backward
 
     return ops.custom_gradient(forward)
+
+
+def _refuse_second_derivative() -> None:
+    # What the gradient closes over was made outside of PyTorch's autograd: its
+    # derivative would lack terms, and nobody would be told.
+    if keras.backend.backend() != "torch":
+        return
+    import torch
+
+    # Only under `create_graph=True`.
+    if torch.is_grad_enabled():
+        raise NotImplementedError(
+            "keras_finegrain: this gradient is written out and cannot be "
+            "derived again on PyTorch; received create_graph=True. Second "
+            "derivatives need TensorFlow or JAX."
+        )

@@ -114,6 +114,15 @@ def log_one_plus_sum_exp_and_slope(
 
     For a gradient that is written out: what is derived by a backend goes
     through the first.
+
+    Args:
+        values: Tensor `(rows, columns)`, finite.
+        mask: Boolean tensor of the same shape.
+        axis: The axis of the sum.
+
+    Returns:
+        The logarithms without that axis, and the slopes `(rows, columns)`, 0
+        where the mask is false.
     """
     values = ops.where(mask, values, -float("inf"))
     # e^0 is the 1, so that the maximum is never −∞.

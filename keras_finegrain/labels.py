@@ -146,10 +146,10 @@ def to_sparse(
 
 
 def to_range(labels: Tensor, num_classes: int) -> Tensor:
-    """Casts integer labels to int32 so that none wraps around into the range.
+    """Casts labels to int32 so that none wraps around into the range.
 
     Args:
-        labels: Integer tensor.
+        labels: Tensor of integers, of any dtype.
         num_classes: The number of classes.
 
     Returns:
@@ -159,7 +159,8 @@ def to_range(labels: Tensor, num_classes: int) -> Tensor:
     dtype = keras.backend.standardize_dtype(labels.dtype)
     if dtype in ("uint32", "uint64"):
         labels = ops.minimum(labels, ops.cast(num_classes, dtype))
-    elif dtype == "int64":
+    elif dtype == "int64" or "float" in dtype:
+        # (A float while it is one: a cast of 3e9 could land anywhere.)
         labels = ops.clip(labels, -1, num_classes)
     return ops.cast(labels, "int32")
 
@@ -175,7 +176,7 @@ def check_range(who: str, num_classes: int, labels: Tensor) -> None:
     Args:
         who: What the labels were given to, for the message.
         num_classes: The number of classes.
-        labels: Integer tensor.
+        labels: Tensor of integers, of any dtype.
 
     Raises:
         ValueError: If a label lies outside of `[0, num_classes)`. Inside a

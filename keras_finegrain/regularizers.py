@@ -52,6 +52,13 @@ def spread_of_products(products: Tensor) -> Tensor:
 
     Returns:
         Scalar in [0, 1].
+
+    Example:
+
+    >>> products = ops.array([[[1.0, 0.0], [0.0, 4.0]]])
+    >>> print(round(float(
+    ...     keras_finegrain.regularizers.spread_of_products(products)), 4))
+    0.7071
     """
     num_classes, count, _ = tuple(products.shape)
     if count == 1:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -24,6 +25,10 @@ SCRIPTS = (
 # These have no part that depends on the backend, or none that others have not.
 OF_ONE_BACKEND = ("growth", "input_pipeline", "real_step", "retrieval", "start")
 
+# The rows of one table end with one loss.
+SIDE_BY_SIDE = ("mc_loss", "pair_losses", "soft_triple")
+LOSS = re.compile(r" (-?\d+\.\d{4,}) \|$", re.MULTILINE)
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -33,6 +38,8 @@ def test_a_benchmark_runs_to_its_end(script, tmp_path):
         pytest.skip(f"{script} has nothing of its own on {backend}")
     command = [sys.executable, str(BENCHMARKS / f"{script}.py")]
     command += ["--tiny", "--rounds", "1", "--backends", backend]
+    if script == "pair_losses" and backend == "torch":
+        command.append("--peer")
 
     result = subprocess.run(
         command,
@@ -53,3 +60,7 @@ def test_a_benchmark_runs_to_its_end(script, tmp_path):
     for name, ratio, *_ in rows:
         # A case that failed has its error there.
         assert re.fullmatch(r" *[\d.,]+ *", ratio), f"{name}: {ratio}"
+    if script in SIDE_BY_SIDE:
+        for table in result.stdout.split("\n\n"):
+            losses = [float(loss) for loss in LOSS.findall(table)]
+            np.testing.assert_allclose(losses, losses[:1] * len(losses), 1e-4)

@@ -46,7 +46,7 @@ class SoftTriple(CosineSimilarity):
         gamma: γ, at least 1e-30, the softness of the choice between a class's
             centers. Default 0.1, the paper's.
         tau: τ, at least 0, the weight of the regularizer. Default 0.2, the
-            paper's. It is added to the model's loss.
+            paper's. Each call of the layer adds it to the model's loss.
         pooling: "soft", or "max" to take the nearest center alone.
         centers_initializer: Initializer of the centers. Default `None`:
             uniform in ±1/√(C·K), as in the official code.

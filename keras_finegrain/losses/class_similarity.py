@@ -52,7 +52,7 @@ class ClassSimilarityLoss(LabelledLoss):
         raise NotImplementedError
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Target:
     """The classes that the samples of a batch are held to.
 
@@ -99,11 +99,7 @@ class Target:
                 "with the labels?"
             )
         check_range(who, num_classes, y_true)
-        # Clipped while it is a float: a cast of 3e9 to int32 could land
-        # anywhere.
-        labels = to_range(
-            ops.cast(ops.clip(y_true, -1, num_classes), "int32"), num_classes
-        )
+        labels = to_range(y_true, num_classes)
         return cls(
             ops.equal(labels[:, None], classes),
             valid=in_range(labels, num_classes),

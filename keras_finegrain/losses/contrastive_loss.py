@@ -85,12 +85,13 @@ class ContrastiveLoss(EmbeddingLoss):
         )
 
     def _of_anchors(self, anchors: Anchors) -> list[Term]:
-        distances, same = anchors.values, anchors.same
-        itself = anchors.with_itself()
-        positive = ops.logical_and(same, ops.logical_not(itself))
+        distances = anchors.values
+        negative = ops.logical_not(anchors.same)
         return [
-            self._power(distances - self.positive_margin, positive, 1.0),
-            self._power(self.margin - distances, ops.logical_not(same), -1.0),
+            self._power(
+                distances - self.positive_margin, anchors.positive(), 1.0
+            ),
+            self._power(self.margin - distances, negative, -1.0),
         ]
 
     def _power(self, violation: Tensor, kept: Tensor, sign: float) -> Term:

@@ -13,7 +13,7 @@ from keras_finegrain.losses.batch_loss import BatchLoss
 
 # The names that TensorFlow Addons gave them.
 DISTANCE_METRICS = ("L2", "squared-L2", "angular")
-# At most so many anchors are compared with the batch at a time. Few enough that
+# About so many anchors are compared with the batch at a time. Few enough that
 # what is computed of a block stays in the cache, and enough for its products.
 BLOCK = 512
 
@@ -37,6 +37,10 @@ class Anchors:
         """Which pairs are an anchor with itself, bool `(anchors, batch)`."""
         batch = ops.arange(ops.shape(self.values)[1], dtype="int32")
         return ops.equal(self.index[:, None], batch[None, :])
+
+    def positive(self) -> Tensor:
+        """Which pairs are two samples of a class, bool `(anchors, batch)`."""
+        return ops.logical_and(self.same, ops.logical_not(self.with_itself()))
 
 
 class Term(NamedTuple):
@@ -359,5 +363,4 @@ class EmbeddingLoss(BatchLoss):
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """The mean of the values that a mask keeps, 0 if it keeps none."""
     mask = ops.cast(mask, values.dtype)
-    # (Counted in the values' dtype: 4,096² pairs are exact in float32.)
     return ops.sum(values * mask) / ops.maximum(ops.sum(mask), 1.0)

@@ -28,7 +28,8 @@ def margin_crossentropy(
         target_similarity: ψ(S_y) `(batch,)`.
         scale: s.
         log_weights: The logarithm of how many classes each stands for
-            `(num_classes,)`, where a part of them was scored.
+            `(num_classes,)`, where a part of them was scored; 0 for every
+            true class.
 
     Returns:
         Tensor `(batch,)`.
@@ -52,19 +53,16 @@ def margin_crossentropy(
     ) -> tuple[Tensor, Any]:
         logits = logits_of(similarities, target_similarity)
         of_target = scale * target_similarity
-        if log_weights is not None:
-            of_target = of_target + target.at_true(log_weights)
         highest = ops.max(logits, axis=-1)
-        log_sum = highest + ops.log(
-            ops.sum(ops.exp(logits - highest[:, None]), axis=-1)
-        )
+        powers = ops.exp(logits - highest[:, None])
+        total = ops.sum(powers, axis=-1)
+        log_sum = highest + ops.log(total)
 
         def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
             # ∂ℓ/∂S_c = s softmax_c,  ∂ℓ/∂ψ = s (softmax_y − 1)
             upstream = scale * upstream
-            softmax = ops.exp(logits - log_sum[:, None])
             of_others = ops.where(
-                target.is_true, 0.0, softmax * upstream[:, None]
+                target.is_true, 0.0, powers * (upstream / total)[:, None]
             )
             return of_others, upstream * ops.expm1(of_target - log_sum)
 

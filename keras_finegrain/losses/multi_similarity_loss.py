@@ -82,10 +82,8 @@ class MultiSimilarityLoss(EmbeddingLoss):
         return mean_over_anchors(self._of_anchors, labels, embeddings, "cosine")
 
     def _of_anchors(self, anchors: Anchors) -> list[Term]:
-        cosines, same = anchors.values, anchors.same
-        itself = anchors.with_itself()
-        positive = ops.logical_and(same, ops.logical_not(itself))
-        negative = ops.logical_not(same)
+        cosines, positive = anchors.values, anchors.positive()
+        negative = ops.logical_not(anchors.same)
         if self.epsilon is not None:
             positive, negative = mined(
                 cosines, positive, negative, self.epsilon
@@ -117,13 +115,13 @@ def mined(
     """The pairs that tell something (Wang et al. 2019, equations 7 and 8).
 
     Args:
-        similarities: S `(batch, batch)`.
+        similarities: S `(anchors, batch)`.
         positive: The pairs of one class, without a sample and itself.
         negative: The pairs of two classes.
         epsilon: ε.
 
     Returns:
-        The kept positive and negative pairs, bool `(batch, batch)`. An anchor
+        The kept positive and negative pairs, bool `(anchors, batch)`. An anchor
         that lacks the one or the other keeps none.
     """
     infinity = float("inf")

@@ -92,7 +92,7 @@ def semi_hard_sorted(anchors: Anchors, margin: float) -> Term:
     """`triplet_semi_hard`, from the sorted distances of each anchor."""
     distances, same = anchors.values, anchors.same
     batch = ops.shape(same)[1]
-    positive = ops.logical_and(same, ops.logical_not(anchors.with_itself()))
+    positive = anchors.positive()
     negatives = ops.where(same, float("inf"), distances)
     positives = ops.where(positive, distances, float("inf"))
     # How many negatives are not further away than each positive.
@@ -204,7 +204,7 @@ def violations_sorted(anchors: Anchors, margin: float) -> tuple[Tensor, Tensor]:
     """v_ap − v_an and Σ_p v_ap, from the sorted distances of each anchor."""
     distances, same = anchors.values, anchors.same
     batch = ops.shape(same)[1]
-    positive = ops.logical_and(same, ops.logical_not(anchors.with_itself()))
+    positive = anchors.positive()
     # Positives first: of two equal values the first in the list goes first,
     # and a negative at the margin itself violates nothing.
     positives = ops.where(positive, distances + margin, float("inf"))

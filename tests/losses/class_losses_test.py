@@ -43,6 +43,16 @@ def similarities(batch=12, classes=5, seed=0, dtype="float32"):
     return generator.uniform(-1, 1, (batch, classes)).astype(dtype), labels
 
 
+@every(ALL)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
+def test_unsigned_labels_are_the_same_labels(loss, dtype):
+    similarity, labels = similarities(classes=300)
+    labels %= 250
+    assert eager(loss, labels.astype(dtype), similarity) == pytest.approx(
+        eager(loss, labels, similarity)
+    )
+
+
 @every(PER_SAMPLE)
 def test_value_is_the_written_out_equation(float64, loss):
     similarity, labels = similarities(dtype="float64")
