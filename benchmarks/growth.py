@@ -62,25 +62,29 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("."))
     given = options.parse_args()
     factors = (1, 2) if given.tiny else FACTORS
-    layers = ["CenterLoss"] if given.tiny else list(SIZES)
+    forms = turns.forms(given.backends)
+    decades = [
+        (layer, size) for layer, sizes in SIZES.items() for size in sizes
+    ]
+    if given.tiny:
+        forms, decades = forms[:1], decades[:2]
     grown = {}
-    for form in turns.forms(given.backends):
-        for layer in layers:
-            for size, smallest in SIZES[layer].items():
-                cases = [
-                    form.case(
-                        f"{size} {factor * smallest:,}",
-                        step_of,
-                        layer=layer,
-                        **{**SIZES[layer], size: factor * smallest},
-                    )
-                    for factor in factors
-                ]
-                timings = turns.in_turns(cases, given.rounds, one_process=True)
-                turns.print_table(f"{layer}, {form.name}", cases, timings)
-                grown[layer, size, form.name] = [
-                    turns.ratio(timing, timings[0]).median for timing in timings
-                ]
+    for form in forms:
+        for layer, size in decades:
+            cases = [
+                form.case(
+                    f"{size} {factor * SIZES[layer][size]:,}",
+                    step_of,
+                    layer=layer,
+                    **{**SIZES[layer], size: factor * SIZES[layer][size]},
+                )
+                for factor in factors
+            ]
+            timings = turns.in_turns(cases, given.rounds, one_process=True)
+            turns.print_table(f"{layer}, {form.name}", cases, timings)
+            grown[layer, size, form.name] = [
+                turns.ratio(timing, timings[0]).median for timing in timings
+            ]
     path = given.out / "growth.png"
     draw(grown, factors, path)
     print(f"\n{path}")

@@ -149,7 +149,7 @@ def bare_product(
             ops.matmul(weights, x) + ops.matmul(ops.transpose(weights), x),
         )
 
-    return compiled(products, (x, weights), jit_compile)
+    return turns.compiled(products, (x, weights), jit_compile)
 
 
 def pair_loss(
@@ -160,7 +160,7 @@ def pair_loss(
 
     name, arguments = LOSSES[loss]
     function = getattr(keras_finegrain.losses, name)(**arguments)
-    return compiled(
+    return turns.compiled(
         value_and_gradient(lambda x, labels: function(labels, x)),
         batch(batch_size, dim, per_class),
         jit_compile,
@@ -195,49 +195,12 @@ def value_and_gradient(
     return {"tensorflow": tensorflow, "torch": torch}[backend]
 
 
-def compiled(
-    function: Callable[..., tuple[Any, Any]],
-    arrays: tuple[np.ndarray, ...],
-    jit_compile: bool,
-) -> Callable[[], Any]:
-    """A step that computes and waits; the first result is its note."""
-    from keras import ops
-
-    tensors = [ops.convert_to_tensor(array) for array in arrays]
-    if os.environ["KERAS_BACKEND"] == "jax":
-        import jax
-
-        function = jax.jit(function)
-    elif os.environ["KERAS_BACKEND"] == "tensorflow":
-        import tensorflow as tf
-
-        # The size of a batch is not known to `fit` either.
-        function = tf.function(
-            function,
-            jit_compile=jit_compile,
-            input_signature=[
-                tf.TensorSpec([None, *array.shape[1:]], array.dtype)
-                for array in arrays
-            ],
-        )
-
-    def step() -> None:
-        # An entry of each: what is computed asynchronously has ended then.
-        entries = [
-            float(result[(0,) * len(result.shape)])
-            for result in function(*tensors)
-        ]
-        step.note = entries[0]
-
-    return step
-
-
 def peer(
     loss: str, batch_size: int, dim: int, per_class: int
 ) -> Callable[[], Any]:
     """PyTorch Metric Learning's."""
     function = PEERS[loss]()
-    return compiled(
+    return turns.compiled(
         value_and_gradient(lambda x, labels: function(x, labels)),
         batch(batch_size, dim, per_class),
         jit_compile=False,

@@ -35,6 +35,7 @@ def step_of(
     """A training step with one of the layers, or with none."""
     import keras
     from bias import Bias
+    from heads import head
     from training_step import training_step
 
     import keras_finegrain
@@ -49,20 +50,15 @@ def step_of(
         inputs = keras.Input(feature_map.shape[1:])
         feature_map = Bias()(inputs)
     x = generator.normal(size=(batch, *inputs.shape[1:])).astype("float32")
-    outputs = feature_map
-    if layer == "MCLoss":
-        outputs = keras_finegrain.MCLoss(classes, seed=0)(outputs)
-    if layer != "MCLoss" or not alone:
-        outputs = keras.layers.GlobalAveragePooling2D()(outputs)
-    if layer == "CenterLoss":
+    if alone and layer == "MCLoss":
+        outputs = keras_finegrain.MCLoss(classes, seed=0)(feature_map)
+        loss = None
+    elif alone and layer == "CenterLoss":
+        outputs = keras.layers.GlobalAveragePooling2D()(feature_map)
         outputs = keras_finegrain.CenterLoss(classes)(outputs)
-    loss = None
-    if layer == "SoftTriple":
-        outputs = keras_finegrain.SoftTriple(classes)(outputs)
-        loss = keras_finegrain.losses.SoftTripleLoss()
-    elif layer == "none" or not alone:
-        outputs = keras.layers.Dense(classes)(outputs)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        loss = None
+    else:
+        outputs, loss = head(layer, feature_map, classes)
     model = keras_finegrain.Model(inputs, outputs)
     model.compile(keras.optimizers.SGD(1e-3), loss, jit_compile=jit_compile)
     return training_step(model, x, y)

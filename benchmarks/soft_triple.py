@@ -53,7 +53,7 @@ SIZES = (Size(32, 512, 1_000, 10), Size(32, 64, 5_000, 2))
 MANY = Size(32, 64, 11_318, 10)
 # A batch so large beside dim that its similarities are most of the memory.
 WIDE = Size(512, 16, 1_000, 10)
-TINY_SIZES = (Size(8, 16, 12, 3), Size(8, 16, 20, 2))
+TINY_SIZES = (Size(8, 16, 12, 3),)
 TINY_MANY = Size(8, 16, 40, 3)
 TINY_WIDE = Size(16, 4, 12, 3)
 
@@ -140,7 +140,7 @@ def ours_from_the_import(jit_compile: bool, **size: int) -> Callable[[], Any]:
     return step
 
 
-def peer(**size: int) -> Callable[[], Any]:
+def peer(regularizer: bool = True, **size: int) -> Callable[[], Any]:
     """A step of pytorch-metric-learning; its note as that of ours."""
     import torch
     from pytorch_metric_learning.losses import SoftTripleLoss
@@ -152,11 +152,12 @@ def peer(**size: int) -> Callable[[], Any]:
     y = y.long()
     classes, count, dim = centers.shape
     bias = torch.zeros(dim, requires_grad=True, device=device)
+    sparse = SparseCentersRegularizer(classes, count) if regularizer else None
     loss = SoftTripleLoss(
         classes,
         dim,
         centers_per_class=count,
-        weight_regularizer=SparseCentersRegularizer(classes, count),
+        weight_regularizer=sparse,
         weight_reg_weight=TAU,
     ).to(device)
     loss.fc.data = centers.reshape(-1, dim).T.contiguous()
@@ -174,56 +175,18 @@ def peer(**size: int) -> Callable[[], Any]:
     return step
 
 
-def products_tensorflow(jit_compile: bool, **size: int) -> Callable[[], Any]:
-    """The bare products in TensorFlow."""
-    import tensorflow as tf
+def products(jit_compile: bool, **size: int) -> Callable[[], Any]:
+    """The bare products."""
+    from keras import ops
 
-    x, centers, upstream = (tf.constant(a) for a in factors(Size(**size)))
-
-    @tf.function(jit_compile=jit_compile)
-    def products(x, centers, upstream):
+    def three(x: Any, centers: Any, upstream: Any) -> tuple[Any, Any, Any]:
         return (
-            tf.matmul(centers, x, transpose_b=True),
-            tf.matmul(upstream, centers, transpose_a=True),
-            tf.matmul(upstream, x),
+            ops.matmul(centers, ops.transpose(x)),
+            ops.matmul(ops.transpose(upstream), centers),
+            ops.matmul(upstream, x),
         )
 
-    def step() -> None:
-        for product in products(x, centers, upstream):
-            # One number is copied: it waits for the end.
-            product[0, 0].numpy()
-
-    return step
-
-
-def products_jax(**size: int) -> Callable[[], Any]:
-    """The bare products in JAX."""
-    import jax
-
-    given = jax.device_put(factors(Size(**size)))
-
-    @jax.jit
-    def products(x, centers, upstream):
-        return centers @ x.T, upstream.T @ centers, upstream @ x
-
-    return lambda: jax.block_until_ready(products(*given))
-
-
-def products_torch(**size: int) -> Callable[[], Any]:
-    """The bare products in PyTorch."""
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    x, centers, upstream = (
-        torch.from_numpy(part).to(device) for part in factors(Size(**size))
-    )
-
-    def step() -> None:
-        products = centers @ x.T, upstream.T @ centers, upstream @ x
-        for product in products:
-            product[0, 0].item()
-
-    return step
+    return turns.compiled(three, factors(Size(**size)), jit_compile)
 
 
 def factors(size: Size) -> tuple[Any, Any, Any]:
@@ -240,45 +203,41 @@ def compare(size: Size, given: argparse.Namespace) -> None:
     steps = [form.case(f"ours, {form.name}", ours, **options) for form in forms]
     other = turns.Case("pytorch-metric-learning", peer, options, "torch")
     bare = [
-        turns.Case("products, PyTorch", products_torch, options, "torch"),
-        *(
-            form.case(f"products, {form.name}", products_tensorflow, **options)
-            for form in forms
-            if form.backend == "tensorflow"
-        ),
-        *(
-            turns.Case(f"products, {form.name}", products_jax, options, "jax")
-            for form in forms
-            if form.backend == "jax"
-        ),
+        form.case(f"products, {form.name}", products, **options)
+        for form in turns.forms({"torch", *given.backends})
     ]
     options = {**options, "regularizer": False}
+    others = [
+        other,
+        turns.Case(f"{other.name}, no regularizer", peer, options, "torch"),
+    ]
     parts = [
         form.case(f"no regularizer, {form.name}", ours, **options)
         for form in forms
     ]
-    cases = [other, *steps, *parts, *bare]
+    cases = [*others, *steps, *parts, *bare]
     timings = turns.in_turns(cases, given.rounds, given.tiny)
-    of_other, of_steps = timings[0], timings[1 : 1 + len(steps)]
-    notes = ["beside the peer"]
-    for own in (of_other, *of_steps):
-        faster = turns.ratio(of_other, own).median
-        loss = own.note or float("nan")
-        notes += [f"{faster:,.0f} times as fast, loss {loss:.4f}"]
-    turns.print_table(
-        f"{size}: against the peer",
-        [other, *steps],
-        [of_other, *of_steps],
-        notes=notes,
-    )
-    of_ours, of_bare = timings[1 : -len(bare)], timings[-len(bare) :]
+    of_bare = timings[-len(bare) :]
+    for theirs, rows in ((0, steps), (1, parts)):
+        places = [theirs, *map(cases.index, rows)]
+        notes = ["beside the peer"]
+        for own in (timings[place] for place in places):
+            faster = turns.ratio(timings[theirs], own).median
+            loss = own.note or float("nan")
+            notes += [f"{faster:,.0f} times as fast, loss {loss:.4f}"]
+        turns.print_table(
+            f"{size}: against the peer",
+            [cases[place] for place in places],
+            [timings[place] for place in places],
+            notes=notes,
+        )
     fastest = min(
         (of for of in of_bare if of.seconds), key=lambda of: of.median
     )
     turns.print_table(
         f"{size}: against three bare products",
         [*bare, *parts, *steps],
-        [*of_bare, *of_ours[len(steps) :], *of_steps],
+        [timings[cases.index(case)] for case in (*bare, *parts, *steps)],
         of_bare.index(fastest),
     )
 
@@ -291,7 +250,8 @@ def memory(size: Size, given: argparse.Namespace) -> None:
         for form in turns.forms(given.backends)
     ]
     title = f"{size}: memory from the import on, building included"
-    turns.print_table(title, cases, turns.in_turns(cases, 1))
+    timings = turns.in_turns(cases, 1, given.tiny)
+    turns.print_table(title, cases, timings)
     side = size.classes * size.centers
     print(
         "\nThe peer was not run: it takes the product of all centers with all, "

@@ -14,30 +14,21 @@ import time
 
 import keras
 import numpy as np
+from heads import head
 
 import keras_finegrain
 
 CLASSES = 200
-HEADS = ("plain", "CenterLoss", "MCLoss", "SoftTriple")
+LAYERS = ("plain", "CenterLoss", "MCLoss", "SoftTriple")
 
 
-def build(head: str, side: int, channels: int, jit_compile: bool):
+def build(layer: str, side: int, channels: int, jit_compile: bool):
     """A model from a feature map to scores, compiled."""
     feature_map = keras.Input((side, side, channels))
     # Something to train below the layers.
-    x = keras.layers.Conv2D(channels, 1)(feature_map)
-    if head == "MCLoss":
-        x = keras_finegrain.MCLoss(CLASSES, seed=0)(x)
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32")(x)
-    if head == "CenterLoss":
-        x = keras_finegrain.CenterLoss(CLASSES)(x)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if head == "SoftTriple":
-        x = keras_finegrain.SoftTriple(CLASSES)(x)
-        loss = keras_finegrain.losses.SoftTripleLoss()
-    else:
-        x = keras.layers.Dense(CLASSES, dtype="float32")(x)
-    model = keras_finegrain.Model(feature_map, x)
+    convolved = keras.layers.Conv2D(channels, 1)(feature_map)
+    scores, loss = head(layer, convolved, CLASSES)
+    model = keras_finegrain.Model(feature_map, scores)
     model.compile(
         keras.optimizers.SGD(1e-3, momentum=0.9), loss, jit_compile=jit_compile
     )
@@ -85,22 +76,22 @@ def main() -> None:
         keras.config.set_dtype_policy(policy)
         for jit_compile in (True,) if only_compiled else (False, True):
             models = {
-                head: build(head, options.side, options.channels, jit_compile)
-                for head in HEADS
+                layer: build(layer, options.side, options.channels, jit_compile)
+                for layer in LAYERS
             }
             for model in models.values():
                 model.fit(data, verbose=0, shuffle=False)  # compiles
-            seconds = {head: [] for head in HEADS}
+            seconds = {layer: [] for layer in LAYERS}
             for _ in range(options.rounds):
-                for head, model in models.items():
+                for layer, model in models.items():
                     started = time.perf_counter()
                     model.fit(data, verbose=0, shuffle=False)
-                    seconds[head].append(time.perf_counter() - started)
+                    seconds[layer].append(time.perf_counter() - started)
             plain = statistics.median(seconds["plain"])
-            for head in HEADS:
-                median = statistics.median(seconds[head])
+            for layer in LAYERS:
+                median = statistics.median(seconds[layer])
                 print(
-                    f"| {policy} | {'yes' if jit_compile else 'no'} | {head} "
+                    f"| {policy} | {'yes' if jit_compile else 'no'} | {layer} "
                     f"| {1000 * median / options.steps:.2f} "
                     f"| {median / plain:.2f} |",
                     flush=True,

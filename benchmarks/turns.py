@@ -2,9 +2,10 @@
 
 A time by itself says as much about the machine as about the code. So the cases
 of a table wait side by side, each built and warm, and step one after the other
-in every round: what slows the machine down slows all of them down. A round
-gives each case a ratio to the table's reference; printed are the median of the
-rounds and their range.
+in every round: what slows the machine down slows all of them down, if not
+alike (on busy cores the threads of one wait for each other longer than those of
+another: leave them idle). A round gives each case a ratio to the table's
+reference; printed are the median of the rounds and their range.
 
 Memory that a process frees stays with it. Without that, glibc gives every large
 array back and the next one is cleared page by page: on a CPU most of what a
@@ -13,6 +14,7 @@ pass over a large array takes, and more or less of it from one run to the next.
 
 import argparse
 import contextlib
+import ctypes
 import dataclasses
 import importlib
 import json
@@ -242,6 +244,8 @@ def environment(backend: str) -> dict[str, str]:
         "MALLOC_MMAP_THRESHOLD_": str(2**32),
         "MALLOC_TRIM_THRESHOLD_": str(2**36),
         "MALLOC_TOP_PAD_": str(2**28),
+        # The arenas of other threads give arrays above 64 MB back all the same.
+        "MALLOC_ARENA_MAX": "1",
         **os.environ,
         "KERAS_BACKEND": backend,
     }
@@ -330,13 +334,18 @@ class _Built:
     def __init__(self, module: str, build: str, options: dict[str, Any]):
         function = getattr(importlib.import_module(module), build)
         self._step = function(**options)
-        self._before = getattr(self._step, "resident", resident())
+        self._before = getattr(self._step, "resident", None)
+        if self._before is None:
+            self._before = resident()
         seconds = _seconds(self._step, 1)
         if seconds < SLOW_SECONDS:
             # The first step may have compiled or filled a cache.
             seconds = min(_seconds(self._step, 1) for _ in range(2))
         steps = TURN_SECONDS / max(seconds, 1e-6)
         self._count = max(1, round(steps / getattr(self._step, "steps", 1)))
+        if seconds < SLOW_SECONDS:
+            # Memory is laid out over some tens of steps.
+            _seconds(self._step, self._count)
 
     def turn(self) -> dict[str, Any]:
         return {
@@ -354,8 +363,60 @@ def _seconds(step: Callable[[], Any], count: int) -> float:
     return (time.perf_counter() - started) / steps
 
 
+def compiled(
+    function: Callable[..., tuple[Any, ...]],
+    arrays: Sequence[Any],
+    jit_compile: bool,
+) -> Callable[[], None]:
+    """A step that calls a function of arrays and waits for its end.
+
+    Args:
+        function: Returns a tuple of tensors, by operations of the backend.
+        arrays: Its arguments, NumPy arrays.
+        jit_compile: Whether XLA compiles it on TensorFlow.
+
+    Returns:
+        A function without arguments. Its note is an entry of the first result.
+    """
+    from keras import ops
+
+    def with_entries(*tensors: Any) -> Any:
+        results = function(*tensors)
+        # Who reads an entry of each has waited for all of them.
+        return results, [result[(0,) * len(result.shape)] for result in results]
+
+    tensors = [ops.convert_to_tensor(array) for array in arrays]
+    if os.environ["KERAS_BACKEND"] == "jax":
+        import jax
+
+        with_entries = jax.jit(with_entries)
+    elif os.environ["KERAS_BACKEND"] == "tensorflow":
+        import tensorflow as tf
+
+        # The size of a batch is not known to `fit` either.
+        with_entries = tf.function(
+            with_entries,
+            jit_compile=jit_compile,
+            input_signature=[
+                tf.TensorSpec([None, *array.shape[1:]], array.dtype)
+                for array in arrays
+            ],
+        )
+
+    def step() -> None:
+        _, entries = with_entries(*tensors)
+        step.note, *_ = map(float, entries)
+
+    return step
+
+
 def resident() -> float:
-    """The memory that this process holds now, in MB."""
+    """The memory that this process holds now, in MB; its highest starts here.
+
+    What was freed goes back this once: a step would find room there.
+    """
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
