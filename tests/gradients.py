@@ -24,9 +24,10 @@ def value_and_gradients(
     elif backend == "jax":
         import jax
 
-        value, gradients = jax.value_and_grad(
-            function, argnums=tuple(range(len(arrays)))
-        )(*[jax.numpy.asarray(array) for array in arrays])
+        # (Operation by operation every one would be compiled.)
+        value, gradients = jax.jit(
+            jax.value_and_grad(function, argnums=tuple(range(len(arrays))))
+        )(*arrays)
     else:
         import torch
 
