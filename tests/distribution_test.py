@@ -29,9 +29,8 @@ if BACKEND == "tensorflow":
         "proxy_anchor_ragged",
     )
     ON_TWO = (
-        *("all_layers", "keras_alone", "two_center_losses", "sampled_classes"),
-        *("trained_centers_float64", "ragged_class_mean", "triplets"),
-        "soft_triple_ragged",
+        *("keras_alone", "two_center_losses", "sampled_classes", "triplets"),
+        *("trained_centers_float64", "ragged_class_mean"),
     )
     ON_WORKERS = (
         *("all_layers", "ragged_first", "ragged_class_mean", "triplets_ragged"),
