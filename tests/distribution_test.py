@@ -29,8 +29,9 @@ if BACKEND == "tensorflow":
         "proxy_anchor_ragged",
     )
     ON_TWO = (
-        *("keras_alone", "two_center_losses", "sampled_classes", "triplets"),
-        *("trained_centers_float64", "ragged_class_mean"),
+        *("all_layers", "keras_alone", "two_center_losses", "sampled_classes"),
+        *("trained_centers_float64", "ragged_class_mean", "triplets"),
+        "soft_triple_ragged",
     )
     ON_WORKERS = (
         *("all_layers", "ragged_first", "ragged_class_mean", "triplets_ragged"),
