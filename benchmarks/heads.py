@@ -14,6 +14,9 @@ def head(layer: str, feature_map: Any, classes: int) -> tuple[Any, Any]:
         layer: "MCLoss", "CenterLoss", "SoftTriple", or anything else for none.
         feature_map: Of a Keras model, `(batch, height, width, channels)`.
         classes: The number of classes.
+
+    Returns:
+        The scores `(batch, classes)`, float32 under every policy, and the loss.
     """
     if layer == "MCLoss":
         feature_map = keras_finegrain.MCLoss(classes, seed=0)(feature_map)
