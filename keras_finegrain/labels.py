@@ -90,6 +90,18 @@ def current_scope() -> LabelScope | None:
     return getattr(_active, "scope", None)
 
 
+def is_compiled_by_xla() -> bool:
+    """Whether XLA compiles what is computed now, as far as this is known.
+
+    What is not known changes speed alone: a step on TensorFlow that opens no
+    scope counts as a graph.
+    """
+    scope = current_scope()
+    return keras.backend.backend() == "jax" or (
+        scope is not None and scope.jit_compile
+    )
+
+
 def to_sparse(
     labels: Tensor, batch_shape: tuple[int | None, ...], num_classes: int
 ) -> Tensor:

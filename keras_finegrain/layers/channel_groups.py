@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_finegrain._typing import Tensor
-from keras_finegrain.labels import current_scope
+from keras_finegrain.labels import is_compiled_by_xla
 
 # Up to so many channels of a class are compared one after the other.
 FEW = 32
@@ -115,9 +115,8 @@ def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
     array([1], dtype=int32)
     """
     size = values.shape[-1]
-    scope = current_scope()
-    compiled = scope is not None and scope.jit_compile
-    if compiled or keras.backend.backend() != "tensorflow" or size > FEW:
+    in_graph = keras.backend.backend() == "tensorflow"
+    if is_compiled_by_xla() or not in_graph or size > FEW:
         place = ops.cast(ops.argmax(values, axis=-1), "int32")
         return ops.max(values, axis=-1), place
     # The kernel of a graph takes four times as long on a CPU.

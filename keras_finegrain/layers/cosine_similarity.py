@@ -13,56 +13,13 @@ from keras_finegrain._center_cosines import (
     squared_lengths,
 )
 from keras_finegrain._checks import number, one_of, positive_integer
-from keras_finegrain._gradients import with_gradient
 from keras_finegrain._math import unit_length
 from keras_finegrain._typing import InitializerLike, Tensor
 from keras_finegrain.class_sampling import sample_classes
 from keras_finegrain.distribution import gather
 from keras_finegrain.labels import current_scope, to_sparse
 from keras_finegrain.layers.measured import MeasuredLayer
-
-# e^x is in float32 neither infinite nor 0, nor close to it, within this range.
-_EXPONENT_RANGE = 60.0
-
-
-def soft_maximum(
-    values: Tensor, axis: int, largest: float = math.inf
-) -> Tensor:
-    """The relaxed maximum over an axis (Qian et al. 2019, equation 5).
-
-        M = Σ_k softmax_k(v_k) · v_k
-
-    Args:
-        values: v, with the centers of a class along `axis`.
-        axis: The axis of the sum.
-        largest: No |v_k| is above this. Default inf: nothing is known of them.
-
-    Returns:
-        Tensor without that axis, never above the maximum.
-    """
-    # Something is subtracted for the range of exp only: it cancels in the
-    # quotient. Where the values lie in a range that is small enough, the
-    # maximum need not be looked for.
-    known = 2 * largest <= _EXPONENT_RANGE
-
-    @with_gradient
-    def pooled(values: Tensor) -> tuple[Tensor, Any]:
-        # Σ e·v / Σ e takes half the time of a softmax and a sum.
-        highest = largest
-        if not known:
-            highest = ops.max(values, axis=axis, keepdims=True)
-        weights = ops.exp(values - highest)
-        total = ops.sum(weights, axis=axis, keepdims=True)
-        soft = ops.sum(weights * values, axis=axis, keepdims=True) / total
-
-        def gradient(upstream: Tensor) -> tuple[Tensor]:
-            # ∂M/∂v_k = softmax_k · (1 + v_k − M)
-            upstream = ops.expand_dims(upstream, axis) / total
-            return (upstream * weights * ((values - soft) + 1.0),)
-
-        return ops.squeeze(soft, axis=axis), gradient
-
-    return pooled(values)
+from keras_finegrain.layers.soft_maximum import soft_maximum
 
 
 def count_distinct(centers: np.ndarray, tolerance: float) -> np.ndarray:
@@ -267,7 +224,7 @@ class CosineSimilarity(MeasuredLayer):
             return ops.transpose(ops.squeeze(cosine, axis=1))
         if self.pooling == "max":
             return ops.transpose(ops.max(cosine, axis=1))
-        soft = soft_maximum(cosine, axis=1, largest=1.0 / self.gamma)
+        soft = soft_maximum(cosine, largest=1.0 / self.gamma)
         return self.gamma * ops.transpose(soft)
 
     def scored_centers(
