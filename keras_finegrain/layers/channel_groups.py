@@ -115,8 +115,10 @@ def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
     array([1], dtype=int32)
     """
     size = values.shape[-1]
-    in_graph = keras.backend.backend() == "tensorflow"
-    if is_compiled_by_xla() or not in_graph or size > FEW:
+    in_graph = (
+        keras.backend.backend() == "tensorflow" and not is_compiled_by_xla()
+    )
+    if size > FEW or not in_graph:
         place = ops.cast(ops.argmax(values, axis=-1), "int32")
         return ops.max(values, axis=-1), place
     # The kernel of a graph takes four times as long on a CPU.

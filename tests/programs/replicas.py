@@ -14,7 +14,7 @@ import sys
 REPLICAS = int(sys.argv[1])
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Where a ragged batch leaves a replica without a sample, oneDNN's convolution
-# gives it the shape of its input: no Keras model trains so on such a CPU.
+# gives it the shape of its input, and a plain Keras model fails as well.
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 os.environ["XLA_FLAGS"] = (
     f"--xla_force_host_platform_device_count={max(REPLICAS, 1)}"
