@@ -10,6 +10,7 @@ from keras_finegrain.datasets.balanced_batching import balanced_batches
 from keras_finegrain.datasets.batching import batches
 from keras_finegrain.datasets.errors import DatasetError, MissingPackageError
 from keras_finegrain.datasets.loading import ImageDataset, check, load
+from keras_finegrain.datasets.photos import Photos
 
 if TYPE_CHECKING:
     from keras_finegrain.datasets.synthetic_birds import SyntheticBirds
@@ -18,6 +19,7 @@ __all__ = [
     "DatasetError",
     "ImageDataset",
     "MissingPackageError",
+    "Photos",
     "SyntheticBirds",
     "balanced_batches",
     "batches",

@@ -2,27 +2,16 @@
 
 import dataclasses
 import os
-import pathlib
-import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from keras_finegrain.datasets import tfds_source
 from keras_finegrain.datasets.decoding import crop_to_box, decode
-from keras_finegrain.datasets.errors import DatasetError
-from keras_finegrain.datasets.folder import read_folder
-from keras_finegrain.datasets.requirements import (
-    check_preparation,
-    import_tensorflow,
+from keras_finegrain.datasets.opening import open_source
+from keras_finegrain.datasets.requirements import import_tensorflow
+from keras_finegrain.datasets.splits import (
+    Split,
+    open_splits,
+    selected_labels,
 )
-from keras_finegrain.datasets.selection import (
-    listed,
-    matching_classes,
-    stratified_split,
-)
-from keras_finegrain.datasets.sources import Records, Source
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -112,31 +101,21 @@ def load(
         ...     birds.train, image_size=64, batch_size=32, training=True
         ... )  # doctest: +SKIP
     """
-    source = _open(name, data_dir, crop_to_bbox, download=True)
-    assert source is not None  # download=True prepares it
-    labels = _selected_labels(source, classes, data_dir)
-    class_names = tuple(source.class_names[label] for label in labels)
-    # renumber[original label] is the new label, or -1 for a class left out.
-    renumber = np.full(len(source.class_names), -1, np.int64)
-    renumber[labels] = np.arange(len(labels))
-    train_labels = renumber[source.train.labels]
-    in_train = train_labels >= 0
-    if source.test is None:
-        test_records = source.train
-        in_test = stratified_split(
-            train_labels, class_names, test_fraction, seed
-        )
-        in_train &= ~in_test
-    else:
-        test_records = source.test
-        in_test = renumber[source.test.labels] >= 0
+    splits = open_splits(
+        name,
+        data_dir,
+        classes,
+        test_fraction,
+        seed,
+        crop_to_bbox=crop_to_bbox,
+    )
     return ImageDataset(
         name=str(name),
-        class_names=class_names,
-        train=_decoded(source.train, in_train, renumber),
-        test=_decoded(test_records, in_test, renumber),
-        train_size=int(in_train.sum()),
-        test_size=int(in_test.sum()),
+        class_names=splits.class_names,
+        train=_decoded(splits.train, crop_to_bbox),
+        test=_decoded(splits.test, crop_to_bbox),
+        train_size=splits.train.size,
+        test_size=splits.test.size,
     )
 
 
@@ -173,126 +152,21 @@ def check(
         ...     print(error)  # doctest: +ELLIPSIS
         TFDS has no data set 'caltech_bird2011': did you mean 'caltech_...
     """
-    source = _open(name, data_dir, crop_to_bbox, download=False)
+    source = open_source(name, data_dir, crop_to_bbox, download=False)
     if source is not None:
-        _selected_labels(source, classes, data_dir)
+        selected_labels(source, classes, data_dir)
 
 
-def _open(
-    name: str | os.PathLike[str],
-    data_dir: str | os.PathLike[str] | None,
-    crop_to_bbox: bool,
-    download: bool,
-) -> Source | None:
-    """Returns the source, or None for one that could be prepared but is not."""
-    import_tensorflow()
-    if _is_folder(str(name)):
-        if crop_to_bbox:
-            raise DatasetError(
-                "crop_to_bbox=True needs bounding boxes, and the folder "
-                f"{str(name)!r} has none"
-            )
-        return read_folder(str(name))
-    builder = tfds_source.open_builder(str(name), data_dir, crop_to_bbox)
-    if not builder.is_prepared():
-        if not download:
-            check_preparation(builder)
-            return None
-        tfds_source.prepare(builder)
-    return tfds_source.read_prepared(builder, crop_to_bbox)
-
-
-def _is_folder(name: str) -> bool:
-    """Whether a name means a folder, there or not."""
-    if not re.fullmatch(r"\w[\w+./:-]*", name) or ".." in name:
-        return True
-    if pathlib.Path(name).is_dir():
-        return "/" in name or not tfds_source.is_known(name)
-    # "cifar10_corrupted/fog_1" is a configuration of a TFDS data set.
-    return "/" in name and not tfds_source.is_known(name.split("/")[0])
-
-
-def _selected_labels(
-    source: Source,
-    classes: str | None,
-    data_dir: str | os.PathLike[str] | None,
-) -> list[int]:
-    """Returns the original labels of the selected classes, in order."""
-    names = source.class_names
-    num_train = np.bincount(source.train.labels, minlength=len(names))
-    num_test = (
-        num_train
-        if source.test is None
-        else np.bincount(source.test.labels, minlength=len(names))
-    )
-    absent = (num_train == 0) & (num_test == 0)
-    if classes is None:
-        labels = list(range(len(names)))
-    else:
-        labels = [
-            label
-            for label in matching_classes(classes, names)
-            if not absent[label] or label in source.required_classes
-        ]
-    empty = [names[label] for label in labels if absent[label]]
-    if empty and source.required_classes:
-        raise DatasetError(
-            f"{source.name!r}: no images in the class {listed(empty)}: add "
-            "some or remove its folder"
-        )
-    if empty:
-        where = f" in data_dir={str(data_dir)!r}" if data_dir else ""
-        raise DatasetError(
-            f"{len(empty)} of the {len(names)} classes of "
-            f"{source.name!r}{where} have no images ({listed(empty)}): only "
-            "a part of it was prepared. Pass classes='*' for the classes "
-            "that have images, or a pattern that selects among them"
-        )
-    for split, count in (("train", num_train), ("test", num_test)):
-        missing = [
-            names[label]
-            for label in labels
-            if not count[label]
-            and (split == "train" or label in source.required_classes)
-        ]
-        if missing:
-            raise DatasetError(
-                f"{source.name!r}: the {split} split has no images of "
-                f"{listed(missing)}, and the other split has: select "
-                "classes that have images in both"
-            )
-    if len(labels) < 2:
-        chosen = listed([names[label] for label in labels]) or "none"
-        raise DatasetError(
-            f"Telling classes apart takes at least two with images, and "
-            f"classes={classes!r} selects {chosen} of {source.name!r}"
-        )
-    return labels
-
-
-def _decoded(
-    records: Records,
-    members: npt.NDArray[np.bool_],
-    renumber: npt.NDArray[np.int64],
-) -> Any:
-    """Returns the `(image, label)` pairs of some records, decoded lazily."""
+def _decoded(split: Split, crop_to_bbox: bool) -> Any:
+    """Returns the `(image, label)` pairs of a split, decoded lazily."""
     tf = import_tensorflow()
-    is_member = tf.constant(members)
-    new_label = tf.constant(renumber)
 
     def decoded_pair(example: dict[str, Any]) -> tuple[Any, Any]:
         image = decode(example["encoded"], example["origin"])
-        if "bbox" in example:
+        if crop_to_bbox:
             image = crop_to_box(image, example["bbox"])
-        return image, tf.gather(new_label, example["label"])
+        return image, example["label"]
 
-    return (
-        records.examples()
-        .enumerate()
-        .filter(lambda index, _: tf.gather(is_member, index))
-        .map(
-            lambda _, example: decoded_pair(example),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        .apply(tf.data.experimental.assert_cardinality(int(members.sum())))
+    return split.examples().map(
+        decoded_pair, num_parallel_calls=tf.data.AUTOTUNE
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_finegrain._optional import import_optional
 from keras_finegrain.datasets.errors import DatasetError, MissingPackageError
 
 # A download is on disk three times while a data set is prepared: the
@@ -73,6 +74,18 @@ def import_tfds() -> types.ModuleType:
             f"({one_line(error)}): "
             'pip install "keras-finegrain[tensorflow]"'
         ) from error
+
+
+def import_pillow() -> types.ModuleType:
+    """Returns `PIL.Image`.
+
+    Raises:
+        MissingPackageError: If Pillow is not installed.
+    """
+    try:
+        return import_optional("PIL.Image", "Decoding photos")
+    except ImportError as error:
+        raise MissingPackageError(str(error)) from error
 
 
 def check_preparation(builder: Any) -> None:

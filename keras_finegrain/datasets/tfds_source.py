@@ -81,13 +81,10 @@ def open_builder(
             f"TFDS cannot open {name!r}: {one_line(reason)}"
         ) from error
     image_and_label_keys(builder)
-    features = _features(builder)
-    if crop_to_bbox and not isinstance(
-        features.get("bbox"), tfds.features.BBoxFeature
-    ):
+    if crop_to_bbox and not _has_boxes(builder):
         raise DatasetError(
             f"crop_to_bbox=True needs a feature 'bbox', and {name!r} has "
-            f"{listed(sorted(features))}"
+            f"{listed(sorted(_features(builder)))}"
         )
     return builder
 
@@ -129,7 +126,7 @@ def prepare(builder: Any) -> None:
     )
 
 
-def read_prepared(builder: Any, crop_to_bbox: bool = False) -> Source:
+def read_prepared(builder: Any) -> Source:
     """Reads the labels of a prepared builder, and no image.
 
     Where its label feature has numbers for names and the records carry a
@@ -146,12 +143,12 @@ def read_prepared(builder: Any, crop_to_bbox: bool = False) -> Source:
             f"{builder.name!r} has no split 'train', it has {listed(splits)}"
         )
     names = list(builder.info.features[keys[1]].names)
-    train = _read_split(builder, "train", keys, names, crop_to_bbox)
+    train = _read_split(builder, "train", keys, names)
     test = None
     for split in _TEST_NAMES:
         if split not in splits:
             continue
-        test = _read_split(builder, split, keys, names, crop_to_bbox)
+        test = _read_split(builder, split, keys, names)
         if not (test.labels < 0).all():
             break
         test = None  # A test split whose labels were held back.
@@ -167,23 +164,28 @@ def _features(builder: Any) -> dict[str, Any]:
     return dict(features.items())
 
 
+def _has_boxes(builder: Any) -> bool:
+    box = _features(builder).get("bbox")
+    return isinstance(box, import_tfds().features.BBoxFeature)
+
+
 def _read_split(
     builder: Any,
     split: str,
     keys: tuple[str, str],
     names: list[str],
-    crop_to_bbox: bool,
 ) -> Records:
     image_key, label_key = keys
     labels = _read_labels(builder, split, label_key, names)
     held_back = labels.size > 0 and (labels < 0).all()
     if not held_back:
         _check_range(builder.name, split, labels, len(names))
+    has_boxes = _has_boxes(builder)
 
     def examples() -> Any:
         tf, tfds = import_tensorflow(), import_tfds()
         wanted = {image_key: True, label_key: True}
-        if crop_to_bbox:
+        if has_boxes:
             wanted["bbox"] = True
         dataset = builder.as_dataset(
             split=split,
@@ -199,7 +201,7 @@ def _read_split(
                 "origin": tf.strings.join(
                     [f"{builder.name}, {split} record ", tf.as_string(index)]
                 ),
-                **({"bbox": example["bbox"]} if crop_to_bbox else {}),
+                **({"bbox": example["bbox"]} if has_boxes else {}),
             }
         )
 
