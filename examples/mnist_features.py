@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from birds_lib.errors import RunError
-from birds_lib.output import plain, writable_folder
+from birds_lib.output import writable_folder
 from mnist_lib.arguments import parse_arguments
 
 # Import names; the extra `examples` brings them.
@@ -46,6 +46,8 @@ def train_and_draw(options: argparse.Namespace, folder: pathlib.Path) -> None:
     from mnist_lib.pictures import animate_features, draw_features
     from mnist_lib.results import Results
     from mnist_lib.training import train
+
+    from keras_finegrain.training.tables import plain
 
     data = load(
         options.dataset,

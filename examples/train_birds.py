@@ -7,15 +7,17 @@ needed. `--help` lists the options, docs/train_birds.md explains them.
 """
 
 import argparse
+import dataclasses
 import logging
 import os
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from birds_lib.arguments import parse_arguments
 from birds_lib.errors import RunError
-from birds_lib.output import plain, writable_folder
+from birds_lib.output import writable_folder
 from birds_lib.requirements import check_packages
 
 
@@ -42,15 +44,25 @@ def train_and_compare(
     options: argparse.Namespace, folder: pathlib.Path
 ) -> None:
     """Checks what the run needs, trains every method, leaves the results."""
-    import keras
-    from birds_lib.backbones import build_backbone, split_backbone
-    from birds_lib.distribution import check_last_batches, prepare_devices
-    from birds_lib.methods import check_channels, check_losses
     from birds_lib.pictures import draw_embeddings, draw_learning_curves
+    from birds_lib.progress import Progress
     from birds_lib.results import Results
-    from birds_lib.training import Trainer
 
+    import keras_finegrain
     from keras_finegrain import datasets
+    from keras_finegrain.training import (
+        FeatureCache,
+        ImageStream,
+        TrainingError,
+        train,
+    )
+    from keras_finegrain.training.backbones import build_backbone, cut_at
+    from keras_finegrain.training.devices import (
+        check_last_batches,
+        prepare_devices,
+    )
+    from keras_finegrain.training.methods import check_method
+    from keras_finegrain.training.tables import plain
 
     # TensorFlow Datasets warns of its own deprecated names at every use, and
     # TensorFlow of a step that is traced anew for every method.
@@ -61,44 +73,47 @@ def train_and_compare(
             "--freeze: a backbone with --weights none has learned nothing to "
             "keep; pass weights or leave --freeze out"
         )
-    if options.mixed_precision != "none":
-        keras.config.set_dtype_policy(f"mixed_{options.mixed_precision}")
-    devices = prepare_devices(
-        options.distribute, options.batch_size, options.xla
-    )
-    backbone = build_backbone(
-        options.backbone,
-        image_size=options.image_size,
-        weights=options.weights,
-        arguments=dict(options.backbone_args),
-    )
-    if options.freeze:
-        split_backbone(backbone, options.freeze)
+    settings = {
+        method: to_settings(options, method) for method in options.method
+    }
     selection = {
         "data_dir": options.data_dir,
         "classes": options.classes,
         "crop_to_bbox": options.crop_to_bbox,
     }
     try:
+        devices = prepare_devices(
+            options.distribute, options.batch_size, options.xla
+        )
+        backbone = build_backbone(settings[options.method[0]])
+        if options.freeze:
+            cut_at(backbone, options.freeze)
         datasets.check(options.dataset, **selection)
         data = datasets.load(options.dataset, **selection)
+        check_last_batches(
+            devices.replicas,
+            options.batch_size,
+            data.train_size,
+            data.test_size,
+        )
+        for each in settings.values():
+            check_method(
+                each,
+                backbone.output.shape[-1],
+                data.num_classes,
+                devices.replicas,
+            )
     except datasets.DatasetError as error:
         raise RunError(f"--dataset {options.dataset}: {error}") from error
-    check_last_batches(devices.replicas, options.batch_size, data)
-    check_losses(options.method, options, data.num_classes, devices.replicas)
-    check_channels(
-        options.method,
-        backbone.output.shape[-1],
-        data.num_classes,
-        options.backbone,
-    )
+    except TrainingError as error:
+        raise RunError(str(error)) from error
     print(
         f"{data.name}: {data.num_classes} classes, {data.train_size} images to "
         f"train on, {data.test_size} to test on. Results go to {folder}",
         flush=True,
     )
 
-    trainer = Trainer(options, data, devices.scope)
+    source, cache = ImageStream(data), FeatureCache()
     results = Results(folder, options, data)
     finished = results.restore() if options.resume else []
     first_runs = {}
@@ -106,12 +121,29 @@ def train_and_compare(
         if seed in finished:
             continue
         for method in options.method:
-            run = trainer.train(method, seed)
+            try:
+                run = train(
+                    settings[method],
+                    seed,
+                    source,
+                    cache=cache,
+                    scope=devices.scope,
+                    validate=True,
+                    callbacks=[Progress(f"{method} seed {seed}")],
+                )
+            except TrainingError as error:
+                raise RunError(str(error)) from error
             results.add(method, seed, run)
             if seed == options.first_seed:
                 run.model.save(folder / f"{method}.keras")
                 if options.report:
-                    trainer.write_report(method, run, folder / f"{method}.html")
+                    keras_finegrain.report(
+                        run.model,
+                        source.test(settings[method]),
+                        folder / f"{method}.html",
+                        data.class_names,
+                        title=f"{method} on the test images of {data.name}",
+                    )
                 first_runs[method] = run
         draw_learning_curves(results, folder / "learning_curves.png")
         if seed == options.first_seed:
@@ -125,6 +157,25 @@ def train_and_compare(
         print("\nmean ± half of the 95 % t-interval over the seeds")
     print(
         f"\n{folder}: results.json, results.md, history.csv, pictures, models"
+    )
+
+
+def to_settings(options: argparse.Namespace, method: str) -> Any:
+    """What one method is trained with."""
+    from keras_finegrain.training import Settings
+
+    given = vars(options)
+    return Settings(
+        **{
+            field.name: given[field.name]
+            for field in dataclasses.fields(Settings)
+            if field.name in given
+        }
+        | {
+            "method": method,
+            "backbone_args": dict(options.backbone_args),
+            "loss_args": dict(options.loss_args),
+        }
     )
 
 

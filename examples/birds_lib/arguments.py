@@ -14,7 +14,7 @@ from birds_lib.parsing import (
 )
 
 DEFAULT_METHODS = ("softmax", "center", "mc", "soft_triple")
-# By the family that `methods.py` builds them in.
+# Those of `keras_finegrain.training.methods`, which to import takes seconds.
 METHODS = (
     *DEFAULT_METHODS,
     *("hard_triple", "cosine"),
@@ -120,8 +120,8 @@ def _add_model(group: Any) -> None:
         "--backbone",
         default=BUILT_IN,
         metavar="NAME",
-        help=f"{BUILT_IN} (a built-in conv net), a name in keras.applications "
-        "or a KerasHub preset",
+        help=f"{BUILT_IN} (a built-in conv net), a name in "
+        "keras.applications, a KerasHub preset or a .keras file",
     )
     group.add_argument(
         "--backbone-args",
@@ -142,6 +142,19 @@ def _add_model(group: Any) -> None:
         metavar="LAYER",
         help="keep the backbone up to this layer as it is, and compute its "
         "output over the data set once",
+    )
+    group.add_argument(
+        "--views",
+        type=integer(1),
+        default=8,
+        metavar="N",
+        help="random views of each training image that a frozen part sees",
+    )
+    group.add_argument(
+        "--pooling",
+        choices=("average", "max"),
+        default="average",
+        help="over the feature map",
     )
     group.add_argument(
         "--embedding-size",

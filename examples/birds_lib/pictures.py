@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 
 from birds_lib.results import Results
-from birds_lib.training import Run
+from keras_finegrain.training import Run, test_figures
 from keras_finegrain.visualization import (
     class_legend,
     embedding_scatter,
@@ -81,9 +81,10 @@ def draw_embeddings(
             ax=axis,
             seed=seed,
         )
+        figures = test_figures(run.embeddings, run.scores, run.labels)
         axis.set_title(
-            f"{method}: Recall@1 {100 * run.figures['recall_at_1']:.1f} %, "
-            f"intra/inter {run.figures['intra_inter_distance_ratio']:.2f}",
+            f"{method}: Recall@1 {100 * figures['recall_at_1']:.1f} %, "
+            f"intra/inter {figures['intra_inter_distance_ratio']:.2f}",
             fontsize=10,
         )
     class_legend(figure, axes[0, 0])

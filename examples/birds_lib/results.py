@@ -8,15 +8,11 @@ import pathlib
 from typing import Any
 
 from birds_lib.errors import RunError
-from birds_lib.output import (
-    cell,
-    markdown,
-    mean_and_interval,
-    replace_file,
-    versions,
-)
-from birds_lib.training import Run
+from birds_lib.output import replace_file
 from keras_finegrain.datasets import ImageDataset
+from keras_finegrain.training import Run, test_figures
+from keras_finegrain.training.tables import cell, markdown, mean_and_interval
+from keras_finegrain.training.versions import versions
 
 # Figure, heading, factor and decimals of the table's columns.
 COLUMNS = (
@@ -118,7 +114,8 @@ class Results:
 
     def add(self, method: str, seed: int, run: Run) -> None:
         """Takes a finished run and writes everything anew."""
-        self._take(method, seed, run.figures, run.history)
+        figures = test_figures(run.embeddings, run.scores, run.labels)
+        self._take(method, seed, figures | run.measured, run.history)
         self._write()
 
     def _take(

@@ -4,8 +4,10 @@ import argparse
 import json
 import pathlib
 
-from birds_lib.output import cell, markdown, replace_file, versions
+from birds_lib.output import replace_file
 
+from keras_finegrain.training.tables import cell, markdown
+from keras_finegrain.training.versions import versions
 from mnist_lib.data import ImageSet
 
 # Figure, heading, factor and decimals of the table's columns.

@@ -10,24 +10,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from birds_lib.arguments import BUILT_IN
-from birds_lib.errors import RunError
+from keras_finegrain.training.errors import TrainingError
+from keras_finegrain.training.settings import Settings
+
+BUILT_IN = "small"
 
 
-def build_backbone(
-    name: str,
-    *,
-    image_size: int,
-    weights: str,
-    arguments: Mapping[str, Any],
-) -> keras.Model:
+def build_backbone(settings: Settings) -> keras.Model:
     """Builds a backbone that takes images as they are stored.
 
     Args:
-        name: `"small"`, a name in `keras.applications`, a KerasHub preset.
-        image_size: Side of the input in pixels.
-        weights: `"imagenet"`, `"none"` or a weights file.
-        arguments: Further arguments of the backbone.
+        settings: Those of the run: `backbone`, `backbone_args`, `weights` and
+            `image_size`.
 
     Returns:
         A functional model from images `(batch, image_size, image_size, 3)` in
@@ -36,73 +30,100 @@ def build_backbone(
         model; a KerasHub backbone is one layer, and `"features"` its output.
 
     Raises:
-        RunError: If the backbone cannot be built so.
+        TrainingError: If the backbone cannot be built so.
     """
-    images = keras.Input((image_size, image_size, 3), name="image")
-    if name == BUILT_IN:
-        _refuse(arguments, name)
-        model = keras.Model(images, _small(images), name=name)
-        if weights == "imagenet":
-            raise RunError(
-                f"--weights imagenet: the backbone {BUILT_IN} has none; pass "
-                "none or a file"
-            )
-    elif hasattr(keras.applications, name) and name[0].isupper():
-        model = _from_applications(name, images, weights, arguments)
+    name, weights = settings.backbone, settings.weights
+    if name.endswith(".keras"):
+        model = _from_file(settings)
     else:
-        model = _from_keras_hub(name, images, weights, arguments)
-    if len(model.output.shape) != 4:
-        raise RunError(
+        model = _from_name(settings)
+    shapes = [output.shape for output in model.outputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise TrainingError(
             f"--backbone {name}: must end in a feature map (batch, height, "
-            f"width, channels), and ends in the shape {model.output.shape}"
+            f"width, channels), and ends in {', '.join(map(str, shapes))}"
         )
     if weights not in ("imagenet", "none"):
         _load_file(model, name, weights)
     return model
 
 
-def split_backbone(
-    backbone: keras.Model, layer_name: str
-) -> tuple[keras.Model, keras.Model]:
-    """Cuts a backbone in two after a layer; the first part is frozen.
+def cut_at(backbone: keras.Model, layer_name: str) -> Any:
+    """The output of the last layer that is kept as it is; it is frozen.
 
     Args:
-        backbone: A functional model.
-        layer_name: The last layer of the first part.
+        backbone: A functional model. What comes up to the layer is no longer
+            trainable.
+        layer_name: The layer.
 
     Returns:
-        The first part, not trainable, and the second one. They share the
-        layers of the backbone.
+        Its symbolic output.
 
     Raises:
-        RunError: If there is no such layer, or a way around it.
+        TrainingError: If there is no such layer, or a way around it.
     """
     names = [layer.name for layer in backbone.layers]
     if layer_name not in names:
-        raise RunError(
+        raise TrainingError(
             f"--freeze {layer_name}: the backbone has no such layer. "
             + _near(layer_name, names)
         )
     cut = backbone.get_layer(layer_name).output
     try:
-        first = keras.Model(backbone.input, cut, name="frozen")
-        second = _rest(backbone, cut)
+        first = keras.Model(backbone.input, cut)
+        if cut is not backbone.output:
+            keras.Model(cut, backbone.output)
     except ValueError as error:
-        raise RunError(
+        raise TrainingError(
             f"--freeze {layer_name}: the backbone cannot be cut there, other "
             "layers lead around it. Take the last layer of a block, where "
             "all branches have joined"
         ) from error
     first.trainable = False
-    return first, second
+    return cut
 
 
-def _rest(backbone: keras.Model, cut: Any) -> keras.Model:
-    if cut is backbone.output:
-        features = keras.Input(cut.shape[1:], dtype=cut.dtype)
-        unchanged = keras.layers.Identity()(features)
-        return keras.Model(features, unchanged, name="tail")
-    return keras.Model(cut, backbone.output, name="tail")
+def _from_name(settings: Settings) -> keras.Model:
+    name, weights = settings.backbone, settings.weights
+    size = settings.image_size
+    images = keras.Input((size, size, 3), name="image")
+    if name == BUILT_IN:
+        _refuse(settings.backbone_args, name)
+        if weights == "imagenet":
+            raise TrainingError(
+                f"--weights imagenet: the backbone {BUILT_IN} has none; pass "
+                "none or a file"
+            )
+        return keras.Model(images, _small(images), name=name)
+    if hasattr(keras.applications, name) and name[0].isupper():
+        return _from_applications(name, images, weights, settings.backbone_args)
+    return _from_keras_hub(name, images, weights, settings.backbone_args)
+
+
+def _from_file(settings: Settings) -> keras.Model:
+    """A whole model from images to a feature map, for another size too."""
+    path, size = settings.backbone, settings.image_size
+    _refuse(settings.backbone_args, path)
+    if not os.path.isfile(path):
+        raise TrainingError(f"--backbone {path}: there is no such file")
+    try:
+        stored = keras.models.load_model(path, compile=False)
+        if isinstance(stored, keras.Sequential):
+            stored = keras.Model(stored.inputs[0], stored.outputs[0])
+        config = stored.get_config()
+        config["layers"][0]["config"]["batch_shape"] = (None, size, size, 3)
+        model = type(stored).from_config(config)
+        if settings.weights != "none":
+            model.set_weights(stored.get_weights())
+    except Exception as error:
+        raise TrainingError(
+            f"--backbone {path}: cannot be built for images of {size} x "
+            f"{size} pixels: {_one_line(error)}"
+        ) from error
+    # As for a backbone that is built here; the weights stay in float32.
+    for layer in model.layers:
+        layer.dtype_policy = keras.config.dtype_policy()
+    return model
 
 
 def _small(images: Any) -> Any:
@@ -129,7 +150,7 @@ def _from_applications(
     build = getattr(keras.applications, name)
     unknown = set(arguments) - set(inspect.signature(build).parameters)
     if unknown:
-        raise RunError(
+        raise TrainingError(
             f"--backbone-args: {name} has no argument "
             f"{', '.join(sorted(unknown))}. "
             + _near(min(unknown), list(inspect.signature(build).parameters))
@@ -151,7 +172,7 @@ def _from_applications(
             if weights == "imagenet"
             else f"--backbone {name}: cannot be built"
         )
-        raise RunError(f"{what}: {_one_line(error)}") from error
+        raise TrainingError(f"{what}: {_one_line(error)}") from error
 
 
 def _preprocessed(name: str, images: Any) -> Any:
@@ -199,7 +220,7 @@ def _from_keras_hub(
     try:
         import keras_hub
     except ImportError as error:
-        raise RunError(
+        raise TrainingError(
             f"{unknown} KerasHub presets need: pip install keras-hub"
         ) from error
     if weights == "imagenet":
@@ -211,7 +232,7 @@ def _from_keras_hub(
             name, load_weights=weights == "preset", **arguments
         )
     except Exception as error:
-        raise RunError(
+        raise TrainingError(
             f"{unknown} KerasHub says: {_one_line(error)}"
         ) from error
     scaled = keras.layers.Rescaling(
@@ -226,7 +247,7 @@ def _from_keras_hub(
 
 def _load_file(model: keras.Model, name: str, path: str) -> None:
     if not os.path.isfile(path):
-        raise RunError(f"--weights {path}: there is no such file")
+        raise TrainingError(f"--weights {path}: there is no such file")
     for weight in model.weights:
         weight.assign(np.full(weight.shape, np.nan))
     try:
@@ -242,7 +263,7 @@ def _load_file(model: keras.Model, name: str, path: str) -> None:
         if skipped:
             raise ValueError(f"it holds no {skipped[0]}")
     except Exception as error:
-        raise RunError(
+        raise TrainingError(
             f"--weights {path}: does not fit --backbone {name}"
             f" ({_one_line(error)}). Are --backbone-args those that it was "
             "trained with?"
@@ -251,7 +272,7 @@ def _load_file(model: keras.Model, name: str, path: str) -> None:
 
 def _refuse(arguments: Mapping[str, Any], name: str) -> None:
     if arguments:
-        raise RunError(
+        raise TrainingError(
             f"--backbone-args: {name} takes none, received "
             f"{', '.join(arguments)}"
         )

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import keras
 
-from birds_lib.errors import RunError
-from keras_finegrain import datasets
+from keras_finegrain.training.errors import TrainingError
 
 Scope = Callable[[], AbstractContextManager]
 
@@ -38,14 +37,15 @@ def prepare_devices(distribute: str, batch_size: int, xla: bool) -> Devices:
         The `Devices`.
 
     Raises:
-        RunError: If the devices cannot share a batch, or XLA cannot be had.
+        TrainingError: If the devices cannot share a batch, or XLA cannot be
+            had.
     """
     backend = keras.backend.backend()
     if backend == "torch":
         if xla:
-            raise RunError("--xla: PyTorch has none; take another backend")
+            raise TrainingError("--xla: PyTorch has none; take another backend")
         if distribute == "mirrored":
-            raise RunError(
+            raise TrainingError(
                 "--distribute mirrored: Keras has none on PyTorch; take "
                 "KERAS_BACKEND=tensorflow or jax"
             )
@@ -56,27 +56,27 @@ def prepare_devices(distribute: str, batch_size: int, xla: bool) -> Devices:
     if distribute == "auto" and replicas < 2:
         return one
     if batch_size % replicas:
-        raise RunError(
+        raise TrainingError(
             f"--batch-size {batch_size}: must divide by the {replicas} devices"
         )
     if xla and backend == "tensorflow":
-        raise RunError("--xla does not go with --distribute on TensorFlow")
+        raise TrainingError("--xla does not go with --distribute on TensorFlow")
     return Devices(replicas, scope())
 
 
 def check_last_batches(
-    replicas: int, batch_size: int, data: datasets.ImageDataset
+    replicas: int, batch_size: int, train_size: int, test_size: int
 ) -> None:
-    """Raises `RunError` if the devices cannot share an epoch's last batch.
+    """Raises `TrainingError` if the devices cannot share an epoch's last batch.
 
     `keras.distribution` shards no batch that does not divide by the devices.
     """
     if keras.backend.backend() != "jax":
         return
-    for split, size in (("train", data.train_size), ("test", data.test_size)):
+    for split, size in (("train", train_size), ("test", test_size)):
         last = size % batch_size
         if last % replicas:
-            raise RunError(
+            raise TrainingError(
                 f"--distribute: {size} {split} images leave a last batch of "
                 f"{last} at --batch-size {batch_size}, which must divide by "
                 f"the {replicas} devices on JAX. Take another batch size, or "

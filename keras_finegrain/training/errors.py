@@ -1,5 +1,9 @@
 """What a user can put right."""
 
 
-class RunError(Exception):
-    """Ends the run with one line on standard error and exit status 2."""
+class TrainingError(Exception):
+    """Settings that cannot be trained with, or a training that diverged.
+
+    Its message names the setting as the command lines do, `--freeze` for
+    `Settings.freeze`.
+    """

@@ -1,6 +1,5 @@
 """From a feature map to scores: what the methods differ in."""
 
-import argparse
 import functools
 import inspect
 from collections.abc import Callable
@@ -8,9 +7,15 @@ from typing import Any, NamedTuple
 
 import keras
 
-import keras_finegrain
-from birds_lib.errors import RunError
 from keras_finegrain import losses
+from keras_finegrain.layers import (
+    CenterLoss,
+    CosineSimilarity,
+    MCLoss,
+    SoftTriple,
+)
+from keras_finegrain.training.errors import TrainingError
+from keras_finegrain.training.settings import Settings
 
 # Weights that start at random learn at their own rate.
 HEAD_WEIGHTS = "^(head|embedding)/"
@@ -33,7 +38,7 @@ ON_SIMILARITIES: dict[str, Callable[..., keras.losses.Loss]] = {
     "proxy_anchor": losses.ProxyAnchorLoss,
 }
 # FaceNet's margin and distance, on embeddings of unit length.
-_FACENET = {"margin": 0.2, "distance_metric": "squared-L2"}
+_FACENET: dict[str, Any] = {"margin": 0.2, "distance_metric": "squared-L2"}
 # The loss of each method on the embeddings of a batch.
 ON_PAIRS: dict[str, Callable[..., keras.losses.Loss]] = {
     "triplet": functools.partial(losses.TripletSemiHardLoss, **_FACENET),
@@ -45,6 +50,19 @@ ON_PAIRS: dict[str, Callable[..., keras.losses.Loss]] = {
     "n_pairs": losses.NPairsLoss,
 }
 _SOFT_TRIPLE = ("soft_triple", "hard_triple")
+# Cross-entropy on the scores of a linear layer, and what is added to it.
+_CROSS_ENTROPY = ("softmax", "center", "mc")
+METHODS = (
+    *_CROSS_ENTROPY,
+    *_SOFT_TRIPLE,
+    "cosine",
+    *ON_SIMILARITIES,
+    *ON_PAIRS,
+)
+_POOLINGS = {
+    "average": keras.layers.GlobalAveragePooling2D,
+    "max": keras.layers.GlobalMaxPooling2D,
+}
 # The weight of the embedding's squared length, which keeps it finite. Ours.
 _N_PAIRS_LENGTH = 0.02
 
@@ -66,111 +84,112 @@ class Head(NamedTuple):
     loss: keras.losses.Loss
 
 
-def build_head(
-    method: str,
-    feature_map: Any,
-    num_classes: int,
-    options: argparse.Namespace,
-) -> Head:
+def build_head(settings: Settings, feature_map: Any, num_classes: int) -> Head:
     """Puts a method's layers on a feature map.
 
     Args:
-        method: A name of `arguments.METHODS`.
+        settings: Those of the run.
         feature_map: Symbolic tensor `(batch, height, width, channels)`.
         num_classes: Number of classes.
-        options: The command line.
 
     Returns:
-        The `Head`. The pooling and the embedding are the same for all.
+        The `Head`. The pooling and the embedding are the same for all methods.
     """
+    method = settings.method
     if method == "mc":
-        feature_map = keras_finegrain.MCLoss(
+        feature_map = MCLoss(
             num_classes,
-            loss_weight=options.mc_weight,
-            diversity_weight=options.mc_diversity_weight,
+            loss_weight=settings.mc_weight,
+            diversity_weight=settings.mc_diversity_weight,
             name="mc_loss",
         )(feature_map)
-    embedding = keras.layers.GlobalAveragePooling2D(
-        name="pooling", dtype="float32"
-    )(feature_map)
-    if options.embedding_size:
+    pooling = _POOLINGS[settings.pooling]
+    embedding = pooling(name="pooling", dtype="float32")(feature_map)
+    if settings.embedding_size:
         embedding = keras.layers.Dense(
-            options.embedding_size, name="embedding"
+            settings.embedding_size, name="embedding"
         )(embedding)
     if method == "center":
-        embedding = keras_finegrain.CenterLoss(
+        embedding = CenterLoss(
             num_classes,
-            loss_weight=options.center_weight,
-            alpha=options.center_alpha,
+            loss_weight=settings.center_weight,
+            alpha=settings.center_alpha,
             name="center_loss",
         )(embedding)
-    loss = build_loss(method, options)
+    loss = build_loss(settings)
     if method in ON_PAIRS:
         compared = _compared(method)(embedding)
         # Scores for the test: the class whose mean embedding is nearest.
-        head = keras_finegrain.CosineSimilarity(
-            num_classes, trainable=False, name="head"
-        )
+        head = CosineSimilarity(num_classes, trainable=False, name="head")
         return Head(compared, head(compared), compared, loss)
-    scores = _classifier(method, num_classes, options)(embedding)
+    scores = _classifier(settings, num_classes)(embedding)
     return Head(embedding, scores, scores, loss)
 
 
-def build_loss(method: str, options: argparse.Namespace) -> keras.losses.Loss:
-    """What a method compiles, with the arguments of the command line.
+def build_loss(settings: Settings) -> keras.losses.Loss:
+    """What a method compiles, with the arguments that the settings give it.
 
     Raises:
-        RunError: If `--loss-args` names or says what the loss does not take.
+        TrainingError: If `loss_args` names or says what the loss does not
+            take, or the method cannot be trained with `mixup`.
     """
+    method = settings.method
+    if settings.mixup and method != "softmax":
+        raise TrainingError(
+            f"--mixup {settings.mixup:g}: gives an image two classes, which "
+            f"--method softmax alone can be trained with, received {method}"
+        )
     make = (ON_SIMILARITIES | ON_PAIRS).get(method)
     if method in _SOFT_TRIPLE:
         make = functools.partial(
             losses.SoftTripleLoss,
-            scale=options.soft_triple_scale,
-            margin=options.soft_triple_margin,
+            scale=settings.soft_triple_scale,
+            margin=settings.soft_triple_margin,
         )
     elif method == "cosine":
         make = losses.CosineLoss
+    elif settings.mixup:
+        make = functools.partial(
+            keras.losses.CategoricalCrossentropy, from_logits=True
+        )
     elif make is None:
         make = functools.partial(
             keras.losses.SparseCategoricalCrossentropy, from_logits=True
         )
-    arguments = dict(options.loss_args)
     known = [
         name
         for name in inspect.signature(make).parameters
         if name not in ("name", "kwargs")
     ]
-    unknown = [name for name in arguments if name not in known]
+    unknown = [name for name in settings.loss_args if name not in known]
     if unknown:
-        raise RunError(
+        raise TrainingError(
             f"--loss-args {unknown[0]}: the loss of --method {method} takes "
             f"{', '.join(known) or 'no arguments'}"
         )
     try:
-        return make(**arguments)
+        return make(**settings.loss_args)
     except ValueError as error:
-        raise RunError(f"--loss-args: {error}") from error
+        raise TrainingError(f"--loss-args: {error}") from error
 
 
-def _classifier(
-    method: str, num_classes: int, options: argparse.Namespace
-) -> keras.layers.Layer:
+def _classifier(settings: Settings, num_classes: int) -> keras.layers.Layer:
     """The layer from embeddings to scores."""
+    method = settings.method
     if method in _SOFT_TRIPLE:
-        return keras_finegrain.SoftTriple(
+        return SoftTriple(
             num_classes,
-            centers_per_class=options.soft_triple_centers,
-            gamma=options.soft_triple_gamma,
-            tau=options.soft_triple_tau,
+            centers_per_class=settings.soft_triple_centers,
+            gamma=settings.soft_triple_gamma,
+            tau=settings.soft_triple_tau,
             pooling="soft" if method == "soft_triple" else "max",
             name="head",
         )
     if method in ON_SIMILARITIES:
         sub_centers = method == "subcenter_arcface"
-        return keras_finegrain.CosineSimilarity(
+        return CosineSimilarity(
             num_classes,
-            centers_per_class=options.sub_centers if sub_centers else 1,
+            centers_per_class=settings.sub_centers if sub_centers else 1,
             name="head",
         )
     # Scores in float32: cross-entropy of half-precision logits loses digits.
@@ -184,52 +203,50 @@ def _compared(method: str) -> keras.layers.Layer:
     return keras.layers.UnitNormalization()
 
 
-def check_channels(
-    methods: list[str], channels: int, num_classes: int, backbone: str
-) -> None:
-    """Raises `RunError` if MCLoss has fewer channels than classes."""
-    if "mc" in methods and channels < num_classes:
-        raise RunError(
-            f"--method mc: every class needs a channel of its own, and "
-            f"--backbone {backbone} has {channels} for {num_classes} classes. "
-            "Take a wider backbone, fewer --classes, or leave mc out"
-        )
-
-
 def balanced_batch(
-    method: str, options: argparse.Namespace, num_classes: int
+    settings: Settings, num_classes: int
 ) -> tuple[int, int] | None:
     """How many classes a batch holds, and images of each; None for any."""
-    if method not in ON_PAIRS:
+    if settings.method not in ON_PAIRS:
         return None
     # An N-pair is an anchor and its positive: more would not be used.
-    images = 2 if method == "n_pairs" else options.images_per_class
-    return min(options.batch_size // images, num_classes), images
+    images = 2 if settings.method == "n_pairs" else settings.images_per_class
+    return min(settings.batch_size // images, num_classes), images
 
 
-def check_losses(
-    methods: list[str],
-    options: argparse.Namespace,
-    num_classes: int,
-    replicas: int,
+def check_method(
+    settings: Settings, channels: int, num_classes: int, replicas: int = 1
 ) -> None:
-    """Raises `RunError` for what a method cannot be trained with."""
-    for method in methods:
-        build_loss(method, options)
-        balanced = balanced_batch(method, options, num_classes)
-        if balanced is None:
-            continue
-        in_batch, per_class = balanced
-        if in_batch < 2:
-            raise RunError(
-                f"--batch-size {options.batch_size}: --method {method} needs "
-                f"two classes with {per_class} images in a batch; take a "
-                "larger one or fewer --images-per-class"
-            )
-        size = in_batch * per_class
-        if size % replicas and keras.backend.backend() == "jax":
-            raise RunError(
-                f"--method {method}: {in_batch} classes with {per_class} "
-                f"images make a batch of {size}, which must divide by the "
-                f"{replicas} devices on JAX"
-            )
+    """Raises `TrainingError` for what a method cannot be trained with.
+
+    Args:
+        settings: Those of the run.
+        channels: Of the backbone's feature map.
+        num_classes: Number of classes.
+        replicas: The devices that share a batch.
+    """
+    method = settings.method
+    build_loss(settings)
+    if method == "mc" and channels < num_classes:
+        raise TrainingError(
+            f"--method mc: every class needs a channel of its own, and "
+            f"--backbone {settings.backbone} has {channels} for {num_classes} "
+            "classes. Take a wider backbone, fewer --classes, or leave mc out"
+        )
+    balanced = balanced_batch(settings, num_classes)
+    if balanced is None:
+        return
+    in_batch, per_class = balanced
+    if in_batch < 2:
+        raise TrainingError(
+            f"--batch-size {settings.batch_size}: --method {method} needs "
+            f"two classes with {per_class} images in a batch; take a "
+            "larger one or fewer --images-per-class"
+        )
+    size = in_batch * per_class
+    if size % replicas and keras.backend.backend() == "jax":
+        raise TrainingError(
+            f"--method {method}: {in_batch} classes with {per_class} "
+            f"images make a batch of {size}, which must divide by the "
+            f"{replicas} devices on JAX"
+        )

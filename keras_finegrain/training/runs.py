@@ -1,321 +1,261 @@
-"""One method, one seed: from the first weights to the figures."""
+"""One method, one seed: from the first weights to what it says of the test."""
 
-import argparse
-import pathlib
+import contextlib
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
-import keras_finegrain
-from birds_lib.backbones import build_backbone, split_backbone
-from birds_lib.errors import RunError
-from birds_lib.frozen import FeatureBatches, compute_features
-from birds_lib.methods import (
+from keras_finegrain.layers import CosineSimilarity
+from keras_finegrain.metrics import intra_inter_distance_ratio, recall_at_k
+from keras_finegrain.models import Model
+from keras_finegrain.optimizers import LayerwiseLearningRate
+from keras_finegrain.training.backbones import build_backbone, cut_at
+from keras_finegrain.training.errors import TrainingError
+from keras_finegrain.training.frozen import FeatureCache, check_freeze
+from keras_finegrain.training.methods import (
     HEAD_WEIGHTS,
     ON_PAIRS,
+    Head,
     balanced_batch,
     build_head,
+    check_method,
 )
-from birds_lib.progress import Progress
-from keras_finegrain import datasets
-from keras_finegrain.metrics import intra_inter_distance_ratio, recall_at_k
+from keras_finegrain.training.settings import Settings
+from keras_finegrain.training.sources import Source
+
+# 0.1 is 6 degrees between two centers of unit length.
+_DISTINCT = 0.1
 
 
 class Run(NamedTuple):
     """What one run gave.
 
     Attributes:
-        figures: Name to number, on the test set after the last epoch.
         history: Name to one number an epoch.
         model: From images in [0, 255] to scores.
-        embeddings: Of the test set, `(samples, dim)`.
-        labels: Of the test set, `(samples,)`.
+        embeddings: Of the test images, `(images, dim)`.
+        scores: Of the test images, `(images, num_classes)`.
+        labels: Of the test images, `(images,)`.
+        measured: Name to number: the seconds of `fit` and, of a head with
+            several centers a class, how many of them are distinct.
     """
 
-    figures: dict[str, float]
     history: dict[str, list[float]]
     model: keras.Model
-    embeddings: np.ndarray
-    labels: np.ndarray
+    embeddings: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    measured: dict[str, float]
 
 
-class Models(NamedTuple):
-    """What one run trains; the layers are the same objects in all of them.
+@dataclasses.dataclass(frozen=True)
+class Models:
+    """The models of one run; their layers are the same objects.
 
     Attributes:
-        model: What is trained, to scores or, on pairs, to embeddings; from
-            images, or from features where a part of the backbone is frozen.
-        with_embedding: The same to embeddings and scores.
-        frozen: From images to features, or None.
-        loss: What `model` is trained with.
+        whole: From images to scores.
+        cut: Symbolic output of the frozen part, or None.
+        head: What is trained, compared and tested.
     """
 
-    model: keras.Model
-    with_embedding: keras.Model
-    frozen: keras.Model | None
-    loss: keras.losses.Loss
+    whole: keras.Model
+    cut: Any
+    head: Head
 
 
-class Trainer:
-    """Trains methods on one data set under the same conditions.
+def train(
+    settings: Settings,
+    seed: int,
+    source: Source,
+    *,
+    cache: FeatureCache | None = None,
+    scope: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+    validate: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Run:
+    """Trains one method with one seed.
 
     For one seed all methods have the same first weights of the backbone and
-    the same augmentation and, but for those on pairs, the same order of images.
+    the same augmentation and, but for those on pairs, the same order of
+    images.
 
     Args:
-        options: The command line.
-        data: The data set.
+        settings: What the run is made with.
+        seed: Of the first weights, the order and the augmentation.
+        source: The images.
+        cache: Keeps the output of a frozen part for other runs.
         scope: Gives the context in which models are built.
+        validate: Whether to test after every epoch, for the history.
+        callbacks: Further callbacks of `fit`.
+
+    Returns:
+        The `Run`, with the weights after the last epoch.
+
+    Raises:
+        TrainingError: If the settings cannot be trained with, or the training
+            diverges.
     """
-
-    def __init__(
-        self,
-        options: argparse.Namespace,
-        data: datasets.ImageDataset,
-        scope: Callable[[], AbstractContextManager],
-    ) -> None:
-        self._options = options
-        self._data = data
-        self._scope = scope
-        self._features: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self._test_images = datasets.batches(
-            data.test,
-            image_size=options.image_size,
-            batch_size=options.batch_size,
-            training=False,
-            cache=True,
-        )
-
-    def train(self, method: str, seed: int) -> Run:
-        """Trains one method with one seed.
-
-        Raises:
-            RunError: If the training diverges.
-        """
-        model, with_embedding, frozen, loss = self.build(method, seed)
-        train, test = self._batches(method, frozen, seed)
-        on_pairs = method in ON_PAIRS
-        with self._scope():
-            self._compile(model, loss, len(train), classifies=not on_pairs)
-        started = time.perf_counter()
-        history = model.fit(
-            train,
-            # Test batches have no pairs to speak of: a loss on them would be
-            # noise.
-            validation_data=None if on_pairs else test,
-            epochs=self._options.epochs,
-            shuffle=False,  # The batches are shuffled already.
-            verbose=0,
-            callbacks=[
-                Progress(f"{method} seed {seed}"),
-                keras.callbacks.TerminateOnNaN(),
-            ],
-        ).history
-        seconds = time.perf_counter() - started
-        if not np.isfinite(history["loss"]).all():
-            raise RunError(
-                f"{method}, seed {seed}: the loss became NaN or infinite in "
-                f"epoch {len(history['loss'])}; lower --lr"
-            )
-        if on_pairs:
-            self._set_class_means(with_embedding, frozen)
-        embeddings, scores = with_embedding.predict(test, verbose=0)
-        labels = np.concatenate([np.asarray(y) for _, y in test])
-        figures = test_figures(embeddings, scores, labels)
-        figures["seconds"] = seconds
-        head = with_embedding.get_layer("head")
-        if getattr(head, "centers_per_class", 1) > 1:
-            # 0.1 is 6 degrees between two centers of unit length.
-            distinct = head.distinct_centers(tolerance=0.1)
-            figures["distinct_centers"] = float(np.mean(distinct))
-        # The frozen part and the tail share the backbone's layers: put on the
-        # images, the trained ones make a model that needs neither cache.
-        whole = model
-        if on_pairs:
-            whole = keras.Model(with_embedding.input, with_embedding.outputs[1])
-        if frozen is not None:
-            whole = keras_finegrain.Model(frozen.input, whole(frozen.output))
-        return Run(figures, history, whole, embeddings, labels)
-
-    def write_report(self, method: str, run: Run, path: pathlib.Path) -> None:
-        """Writes a page on a trained model and the test images."""
-        keras_finegrain.report(
-            run.model,
-            self._test_images,
-            path,
-            self._data.class_names,
-            title=f"{method} on the test images of {self._data.name}",
-        )
-
-    def build(self, method: str, seed: int) -> Models:
-        """Builds the models of one run."""
-        options = self._options
-        with self._scope():
-            keras.utils.set_random_seed(seed)
-            backbone = self._backbone()
-            frozen, tail = None, backbone
-            if options.freeze:
-                frozen, tail = split_backbone(backbone, options.freeze)
-            # The head's first weights do not depend on how many numbers the
-            # backbone drew.
-            keras.utils.set_random_seed(seed)
-            head = build_head(
-                method, tail.output, self._data.num_classes, options
-            )
-            model = keras_finegrain.Model(tail.input, head.trained)
-            with_embedding = keras.Model(
-                tail.input, [head.embedding, head.scores]
-            )
-        return Models(model, with_embedding, frozen, head.loss)
-
-    def _backbone(self) -> keras.Model:
-        options = self._options
-        return build_backbone(
-            options.backbone,
-            image_size=options.image_size,
-            weights=options.weights,
-            arguments=dict(options.backbone_args),
-        )
-
-    def _set_class_means(
-        self, with_embedding: keras.Model, frozen: keras.Model | None
-    ) -> None:
-        """Classifies by the nearest mean of the training embeddings."""
-        if frozen is None:
-            train = datasets.batches(
-                self._data.train,
-                image_size=self._options.image_size,
-                batch_size=self._options.batch_size,
-                training=False,
-            )
+    check_freeze(settings)
+    on_pairs = settings.method in ON_PAIRS
+    with _policy(settings), scope():
+        models = build(settings, seed, source.num_classes)
+        batches: Any = source
+        if models.cut is None:
+            start, front = models.whole.input, source.front(settings)
         else:
-            train = FeatureBatches(
-                *self._features["train"], self._options.batch_size
-            )
-        batches, batch_labels = [], []
-        for inputs, labels in train:
-            inputs = np.asarray(inputs)
-            batches.append(with_embedding.predict_on_batch(inputs)[0])
-            batch_labels.append(np.asarray(labels))
-        embeddings = np.concatenate(batches)
-        labels = np.concatenate(batch_labels)
-        length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-        directions = embeddings / np.maximum(length, 1e-12)
-        means = [
-            directions[labels == label].mean(axis=0, keepdims=True)
-            for label in range(self._data.num_classes)
-        ]
-        with_embedding.get_layer("head").centers.assign(np.stack(means))
+            start, front = models.cut, None
+            frozen = keras.Model(models.whole.input, start)
+            batches = source.frozen(settings, frozen, cache or FeatureCache())
+        head = models.head
+        trained = _behind(front, Model(start, head.trained))
+        tested = _behind(
+            front, keras.Model(start, [head.embedding, head.scores])
+        )
+        train_batches = batches.train(
+            settings, seed, balanced_batch(settings, source.num_classes)
+        )
+        test_batches = batches.test(settings)
+        _compile(settings, trained, head.loss, len(train_batches))
+    started = time.perf_counter()
+    history = trained.fit(
+        train_batches,
+        # Test batches have no pairs to speak of: a loss on them would be
+        # noise.
+        validation_data=test_batches if validate and not on_pairs else None,
+        epochs=settings.epochs,
+        shuffle=False,  # The batches are shuffled already.
+        verbose=0,
+        callbacks=[*callbacks, keras.callbacks.TerminateOnNaN()],
+    ).history
+    measured = {"seconds": time.perf_counter() - started}
+    if not np.isfinite(history["loss"]).all():
+        raise TrainingError(
+            f"{settings.method}, seed {seed}: the loss became NaN or infinite "
+            f"in epoch {len(history['loss'])}; lower --lr"
+        )
+    last = models.whole.get_layer("head")
+    if on_pairs:
+        _set_class_means(last, tested, batches.train_as_tested(settings))
+    elif getattr(last, "centers_per_class", 1) > 1:
+        distinct = last.distinct_centers(tolerance=_DISTINCT)
+        measured["distinct_centers"] = float(np.mean(distinct))
+    embeddings, scores = tested.predict(test_batches, verbose=0)
+    labels = np.concatenate([np.asarray(y) for _, y in test_batches])
+    return Run(history, models.whole, embeddings, scores, labels, measured)
 
-    def _compile(
-        self,
-        model: keras.Model,
-        loss: keras.losses.Loss,
-        steps: int,
-        *,
-        classifies: bool,
-    ) -> None:
-        """Compiles it for epochs of so many steps."""
-        options = self._options
+
+def build(settings: Settings, seed: int, num_classes: int) -> Models:
+    """Builds the models of one run."""
+    keras.utils.set_random_seed(seed)
+    backbone = build_backbone(settings)
+    check_method(settings, backbone.output.shape[-1], num_classes)
+    # The head's first weights do not depend on how many numbers the backbone
+    # drew.
+    keras.utils.set_random_seed(seed)
+    head = build_head(settings, backbone.output, num_classes)
+    cut = cut_at(backbone, settings.freeze) if settings.freeze else None
+    return Models(Model(backbone.input, head.scores), cut, head)
+
+
+@contextlib.contextmanager
+def _policy(settings: Settings) -> Iterator[None]:
+    """What is built here computes in the precision of the settings."""
+    before = keras.config.dtype_policy()
+    if settings.mixed_precision != "none":
+        keras.config.set_dtype_policy(f"mixed_{settings.mixed_precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _behind(front: keras.Model | None, model: keras.Model) -> keras.Model:
+    """The model on the images that the front makes."""
+    if front is None:
+        return model
+    kind = Model if isinstance(model, Model) else keras.Model
+    return kind(front.inputs, model(front.output))
+
+
+def _compile(
+    settings: Settings,
+    model: keras.Model,
+    loss: keras.losses.Loss,
+    steps: int,
+) -> None:
+    """Compiles it for epochs of so many steps."""
+    rate = keras.optimizers.schedules.CosineDecay(
+        settings.lr, steps * settings.epochs
+    )
+    if settings.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(
-            keras.optimizers.schedules.CosineDecay(
-                options.lr, steps * options.epochs
-            ),
-            weight_decay=options.weight_decay,
+            rate, weight_decay=settings.weight_decay
         )
-        if options.head_lr_multiplier != 1.0:
-            optimizer = keras_finegrain.optimizers.LayerwiseLearningRate(
-                optimizer, {HEAD_WEIGHTS: options.head_lr_multiplier}
-            )
+    else:
+        optimizer = keras.optimizers.SGD(
+            rate, momentum=0.9, weight_decay=settings.weight_decay
+        )
+    if settings.head_lr_multiplier != 1.0:
+        optimizer = LayerwiseLearningRate(
+            optimizer, {HEAD_WEIGHTS: settings.head_lr_multiplier}
+        )
+    metrics = None
+    if settings.method not in ON_PAIRS:
+        metrics = [
+            keras.metrics.CategoricalAccuracy("accuracy")
+            if settings.mixup
+            else keras.metrics.SparseCategoricalAccuracy("accuracy")
+        ]
+    backend = keras.backend.backend()
+    model.compile(
+        optimizer,
+        loss,
+        metrics=metrics,
         # On JAX the alternative to compiling is a step without any jit.
-        compiled = options.xla or keras.backend.backend() == "jax"
-        model.compile(
-            optimizer,
-            loss,
-            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-            if classifies
-            else None,
-            jit_compile=compiled,
-        )
+        jit_compile=settings.xla or backend == "jax",
+        # PyTorch has no compiled function to take several.
+        steps_per_execution=1
+        if backend == "torch"
+        else settings.steps_per_execution,
+    )
 
-    def _batches(
-        self, method: str, frozen: keras.Model | None, seed: int
-    ) -> tuple[Any, Any]:
-        """What a method trains on, and is tested on."""
-        options = self._options
-        balanced = balanced_batch(method, options, self._data.num_classes)
-        if frozen is not None:
-            if not self._features:
-                self._features = self._compute_features(frozen)
-            return (
-                FeatureBatches(
-                    *self._features["train"],
-                    options.batch_size,
-                    seed=seed,
-                    balanced=balanced,
-                ),
-                FeatureBatches(*self._features["test"], options.batch_size),
-            )
-        if balanced is None:
-            train = datasets.batches(
-                self._data.train,
-                image_size=options.image_size,
-                batch_size=options.batch_size,
-                training=True,
-                augment=options.augment,
-                seed=seed,
-                cache=True,
-            )
-        else:
-            train = datasets.balanced_batches(
-                self._data.train,
-                image_size=options.image_size,
-                classes_per_batch=balanced[0],
-                images_per_class=balanced[1],
-                augment=options.augment,
-                seed=seed,
-            )
-        return train, self._test_images
 
-    def _compute_features(
-        self, frozen: keras.Model
-    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        options = self._options
-        train_images = datasets.batches(
-            self._data.train,
-            image_size=options.image_size,
-            batch_size=options.batch_size,
-            training=False,
-        )
-        print(f"computing the output of {options.freeze} once …", flush=True)
-        started = time.perf_counter()
-        features = {
-            "train": compute_features(
-                frozen, train_images, mirrored=options.augment != "none"
-            ),
-            "test": compute_features(frozen, self._test_images, mirrored=False),
-        }
-        size = sum(views.nbytes for views, _ in features.values())
-        print(
-            f"… {size / 1e6:.0f} MB in {time.perf_counter() - started:.0f} s",
-            flush=True,
-        )
-        return features
+def _set_class_means(
+    head: CosineSimilarity, tested: keras.Model, batches: Iterable[Any]
+) -> None:
+    """Classifies by the nearest mean of the training embeddings."""
+    found, found_labels = [], []
+    for inputs, batch_labels in batches:
+        found.append(tested.predict_on_batch(inputs)[0])
+        found_labels.append(np.asarray(batch_labels))
+    embeddings = np.concatenate(found)
+    labels = np.concatenate(found_labels)
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    directions = embeddings / np.maximum(length, 1e-12)
+    means = [
+        directions[labels == label].mean(axis=0, keepdims=True)
+        for label in range(head.num_classes)
+    ]
+    head.centers.assign(np.stack(means))
 
 
 def test_figures(
-    embeddings: np.ndarray, scores: np.ndarray, labels: np.ndarray
+    embeddings: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.integer],
 ) -> dict[str, float]:
-    """The figures of a test set.
+    """What is measured on a test set whose classes were trained on.
 
     Args:
-        embeddings: `(samples, dim)`.
-        scores: `(samples, num_classes)`; the highest one wins.
-        labels: `(samples,)`.
+        embeddings: `(images, dim)`.
+        scores: `(images, num_classes)`; the highest one wins.
+        labels: `(images,)`.
 
     Returns:
         top_1, top_5 and recall_at_1 in [0, 1], and the distance ratio.

@@ -1,0 +1,43 @@
+"""Where the examples leave what they make, and files that are whole."""
+
+import pathlib
+import tempfile
+
+from birds_lib.errors import RunError
+
+
+def writable_folder(
+    path: str, may_hold_results: bool, option: str
+) -> pathlib.Path:
+    """Makes the folder for the results.
+
+    Args:
+        path: The folder.
+        may_hold_results: Whether those of an earlier run may be there.
+        option: What allows that, for the message.
+
+    Raises:
+        RunError: If it cannot be written to, or holds an earlier run.
+    """
+    folder = pathlib.Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RunError(
+            f"--output {path}: cannot be written to ({error.strerror})"
+        ) from error
+    if (folder / "results.json").exists() and not may_hold_results:
+        raise RunError(
+            f"--output {path}: holds the results of an earlier run; choose "
+            f"another folder or pass {option}"
+        )
+    return folder
+
+
+def replace_file(path: pathlib.Path, text: str) -> None:
+    """Writes a file at once: a run stopped here keeps the old one."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text, encoding="utf-8", newline="")
+    temporary.replace(path)
