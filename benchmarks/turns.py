@@ -234,6 +234,17 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return own
 
 
+def keeping_freed_memory() -> dict[str, str]:
+    """The environment in which memory that a process frees stays with it."""
+    return {
+        "MALLOC_MMAP_THRESHOLD_": str(2**32),
+        "MALLOC_TRIM_THRESHOLD_": str(2**36),
+        "MALLOC_TOP_PAD_": str(2**28),
+        # The arenas of other threads give arrays above 64 MB back all the same.
+        "MALLOC_ARENA_MAX": "1",
+    }
+
+
 def environment(backend: str) -> dict[str, str]:
     """The environment of a process that runs on a backend."""
     return {
@@ -241,11 +252,7 @@ def environment(backend: str) -> dict[str, str]:
         # Several processes share a GPU.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        "MALLOC_MMAP_THRESHOLD_": str(2**32),
-        "MALLOC_TRIM_THRESHOLD_": str(2**36),
-        "MALLOC_TOP_PAD_": str(2**28),
-        # The arenas of other threads give arrays above 64 MB back all the same.
-        "MALLOC_ARENA_MAX": "1",
+        **keeping_freed_memory(),
         **os.environ,
         "KERAS_BACKEND": backend,
     }
@@ -350,7 +357,8 @@ class _Built:
     def turn(self) -> dict[str, Any]:
         return {
             "seconds": _seconds(self._step, self._count),
-            "megabytes": max(0.0, _highest_resident() - self._before),
+            # (In this order a NaN stays one.)
+            "megabytes": max(_highest_resident() - self._before, 0.0),
             "note": getattr(self._step, "note", None),
         }
 
@@ -413,10 +421,14 @@ def compiled(
 def resident() -> float:
     """The memory that this process holds now, in MB; its highest starts here.
 
-    What was freed goes back this once: a step would find room there.
+    What was freed goes back this once: a step would find room there. NaN where
+    the system cannot forget what was highest before.
     """
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return float("nan")
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 

@@ -1,0 +1,325 @@
+"""Which method buys what on real photos: every run once, one table of all.
+
+    python benchmarks/evidence.py --prepare caltech_birds2011 --classes sparrow
+    python benchmarks/evidence.py --weights FOLDER --only "tail/*" --seeds 5
+
+The first command packs photos into one file, the second trains the arms of
+`evidence/arms.toml` on them and prints the tables. A finished run is a line of
+`--results` and is never run again; a stopped command loses the run that it was
+in, and the same command goes on. Needs no TensorFlow but for `--prepare`.
+"""
+
+import argparse
+import dataclasses
+import fnmatch
+import os
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from evidence_ledger import Ledger, LedgerError
+from evidence_tables import tables
+from protocols import PROTOCOLS, figures, predictions, split
+from turns import keeping_freed_memory
+
+HERE = Path(__file__).parent
+ARMS = HERE / "evidence" / "arms.toml"
+
+
+class EvidenceError(Exception):
+    """What a user can put right."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    # Before the first import of TensorFlow: its notes hide ours.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    given = parser().parse_args(argv)
+    # What JAX has compiled for one seed serves the others.
+    compiled = str(given.cache / "compiled")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", compiled)
+    from keras_finegrain.datasets import DatasetError
+    from keras_finegrain.training import TrainingError
+
+    errors = (DatasetError, EvidenceError, LedgerError, TrainingError)
+    try:
+        if given.prepare is not None:
+            prepare(given)
+        elif given.table:
+            print_tables(given)
+        else:
+            run_all(given)
+    except errors as error:
+        print(f"evidence.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def prepare(given: argparse.Namespace) -> None:
+    """Packs the photos of a data set into one file."""
+    from keras_finegrain.datasets import Photos
+
+    photos = Photos.prepare(
+        given.prepare,
+        short_side=given.short_side,
+        data_dir=given.data_dir,
+        classes=given.classes,
+    )
+    photos.save(given.data)
+    tested = int(photos.is_test.sum())
+    print(
+        f"{given.data}: {photos.num_classes} classes, "
+        f"{len(photos.labels) - tested} photos to train on, {tested} to test "
+        f"on, {given.data.stat().st_size / 1e6:.1f} MB"
+    )
+
+
+def run_all(given: argparse.Namespace) -> None:
+    """Makes the runs that are not there yet, then prints their tables."""
+    arms = {
+        name: settings
+        for name, settings in read_arms(given.arms).items()
+        if fnmatch.fnmatchcase(name, given.only or "*")
+    }
+    if not arms:
+        raise EvidenceError(
+            f"--only {given.only}: names no arm of {given.arms}. There are "
+            f"{', '.join(read_arms(given.arms))}"
+        )
+    finished = ledger(given)
+    ends = time.perf_counter() + 60 * given.minutes
+    # The longest run of each group: how long the next one may take.
+    longest: dict[str, float] = {}
+    evidence = Evidence(given)
+    for name, seed in in_order(arms, given.seeds):
+        settings = dataclasses.asdict(arms[name])
+        place = name, given.protocol, seed
+        if finished.find(*place, settings, evidence.digest) is not None:
+            continue
+        left = ends - time.perf_counter()
+        group = name.split("/")[0]
+        if left < longest.get(group, 0):
+            print(f"--minutes {given.minutes:g}: stopped before {name}")
+            break
+        started = time.perf_counter()
+        line = evidence.run(name, arms[name], seed)
+        finished.append(line)
+        seconds = time.perf_counter() - started
+        longest[group] = max(longest.get(group, 0), seconds)
+        print(
+            f"{name}  {given.protocol}  seed {seed}  "
+            + "  ".join(f"{k} {v:.4g}" for k, v in line["figures"].items())
+            + f"  ({seconds:.0f} s)",
+            flush=True,
+        )
+    print_tables(given)
+
+
+def print_tables(given: argparse.Namespace) -> None:
+    """Prints the tables of all finished runs, in the order of the arms."""
+    order = list(read_arms(given.arms))
+    lines = sorted(
+        ledger(given).lines,
+        # Arms that are no longer in the table come last.
+        key=lambda line: (
+            order.index(line["arm"]) if line["arm"] in order else len(order)
+        ),
+    )
+    print(f"\n{tables(lines, given.only)}")
+
+
+def ledger(given: argparse.Namespace) -> Ledger:
+    """The file of finished runs."""
+    from keras_finegrain.training import Settings
+
+    return Ledger(given.results, dataclasses.asdict(Settings()))
+
+
+def read_arms(path: Path) -> dict[str, Any]:
+    """The settings of each arm, by its name and in the file's order."""
+    from keras_finegrain.training import Settings
+
+    try:
+        groups = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise EvidenceError(f"--arms {path}: cannot be read: {error}") from None
+    known = {field.name for field in dataclasses.fields(Settings)}
+    arms = {}
+    for group, shared in groups.items():
+        for name, own in shared.pop("arms", {}).items():
+            settings = {"method": name, **shared, **own}
+            unknown = sorted(set(settings) - known)
+            if unknown:
+                raise EvidenceError(
+                    f"--arms {path}: {group}/{name} has no setting "
+                    f"{unknown[0]}. There are {', '.join(sorted(known))}"
+                )
+            arms[f"{group}/{name}"] = Settings(**settings)
+    return arms
+
+
+def in_order(arms: dict[str, Any], seeds: int) -> Iterator[tuple[str, int]]:
+    """Arm and seed of each run: any beginning of a group is worth having."""
+    groups = dict.fromkeys(name.split("/")[0] for name in arms)
+    for group in groups:
+        for seed in range(seeds):
+            for name in arms:
+                if name.split("/")[0] == group:
+                    yield name, seed
+
+
+class Evidence:
+    """Makes runs on the photos of a file.
+
+    Args:
+        given: The command line.
+    """
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        from keras_finegrain.datasets import Photos
+        from keras_finegrain.training import FeatureCache, PhotosOnDevice
+
+        if not given.data.exists():
+            raise EvidenceError(
+                f"--data {given.data}: there is no such file. Make it with "
+                "--prepare, such as --prepare caltech_birds2011 --classes "
+                "sparrow"
+            )
+        self._given = given
+        self._photos = Photos.load(given.data)
+        self._cache = FeatureCache(given.cache)
+        self._on_device = {
+            crop: PhotosOnDevice(self._photos, crop_to_boxes=crop)
+            for crop in (False, True)
+        }
+
+    @property
+    def digest(self) -> str:
+        """Says which photos they are."""
+        return self._photos.digest
+
+    def run(self, name: str, arm: Any, seed: int) -> dict[str, Any]:
+        """Trains and tests one arm; returns its line."""
+        import numpy as np
+
+        from keras_finegrain.training import PhotoSplit, train
+        from keras_finegrain.training.versions import device_name, versions
+
+        photos, protocol = self._photos, self._given.protocol
+        started = time.perf_counter()
+        parts = split(protocol, photos.labels, photos.is_test, seed)
+        # The model's classes are the ones that it is trained on.
+        label_of = np.full(photos.num_classes, -1, np.int32)
+        label_of[parts.classes] = np.arange(len(parts.classes))
+        source = PhotoSplit(
+            self._on_device[parts.crop_to_boxes],
+            label_of[photos.labels],
+            parts.train,
+            parts.tested,
+            len(parts.classes),
+        )
+        run = train(self._located(arm), seed, source, cache=self._cache)
+        outputs = parts, photos.labels, run.embeddings, run.scores
+        found = figures(protocol, *outputs)
+        if "distinct_centers" in run.measured:
+            found["distinct_centers"] = run.measured["distinct_centers"]
+        return {
+            "arm": name,
+            "protocol": protocol,
+            "seed": seed,
+            "data": {
+                "name": photos.name,
+                "digest": photos.digest,
+                "train": len(parts.train),
+                "test": len(parts.tested),
+            },
+            "settings": dataclasses.asdict(arm),
+            "versions": versions(),
+            "device": device_name(),
+            "seconds": {
+                "fit": round(run.measured["seconds"], 2),
+                "whole": round(time.perf_counter() - started, 2),
+            },
+            "figures": found,
+            "photos": parts.tested.tolist(),
+            "labels": photos.labels[parts.tested].tolist(),
+            "predictions": predictions(protocol, *outputs),
+        }
+
+    def _located(self, arm: Any) -> Any:
+        """The arm's settings with the path of its backbone."""
+        if not arm.backbone.endswith(".keras"):
+            return arm
+        path = self._given.weights / arm.backbone
+        return dataclasses.replace(arm, backbone=str(path))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    own = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    own.add_argument("--arms", type=Path, default=ARMS, help="table of arms")
+    own.add_argument("--only", metavar="PATTERN", help='arms, as "tail/*"')
+    own.add_argument("--protocol", choices=PROTOCOLS, default="closed")
+    own.add_argument(
+        "--seeds", type=_positive, default=5, help="seeds 0 to N - 1"
+    )
+    own.add_argument(
+        "--minutes",
+        type=float,
+        default=float("inf"),
+        help="start no run that would end later",
+    )
+    own.add_argument(
+        "--results",
+        type=Path,
+        default=HERE / "evidence" / "sparrows.jsonl",
+        help="the lines of finished runs",
+    )
+    own.add_argument("--table", action="store_true", help="print the tables")
+    own.add_argument(
+        "--data",
+        type=Path,
+        default=Path("runs/sparrows.npz"),
+        help="the file of photos",
+    )
+    own.add_argument(
+        "--weights", type=Path, default=Path(), help="folder of backbones"
+    )
+    own.add_argument(
+        "--cache",
+        type=Path,
+        default=Path("runs/features"),
+        help="where the output of frozen parts is kept",
+    )
+    packing = own.add_argument_group("packing photos into --data")
+    packing.add_argument(
+        "--prepare", metavar="NAME|FOLDER", help="as in datasets.load"
+    )
+    packing.add_argument("--data-dir", help="where TFDS keeps its data")
+    packing.add_argument("--classes", metavar="PATTERN")
+    packing.add_argument(
+        "--short-side", type=_positive, default=256, help="in pixels"
+    )
+    return own
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, received {text}")
+    return value
+
+
+if __name__ == "__main__":
+    if not os.environ.keys() >= keeping_freed_memory().keys():
+        # Only a process that starts reads it. Training from `block10_add` on
+        # takes twice as long without (62 photos a second or 31, on one core).
+        environment = {**keeping_freed_memory(), **os.environ}
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+    sys.exit(main())

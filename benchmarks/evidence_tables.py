@@ -1,0 +1,235 @@
+"""Tables of finished runs: what each arm reaches, and what it gains.
+
+The arms of a group, on the same photos and under one protocol, stand in two
+tables. The first has the mean of each figure over the seeds of an arm. The
+second has the difference to the group's baseline, which is the arm named
+".../softmax", or the first one: over the seeds that both have, and over the
+photos.
+
+The two intervals of a difference answer two questions. Over the seeds: would
+other seeds, tested on these photos, say the same? Over the photos: would other
+photos of these classes, given to these very models? Under cv and open_set
+another seed is another fold or draw too, and the first interval holds that.
+"""
+
+import fnmatch
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_finegrain.training.tables import cell, markdown
+
+# Figure, heading, factor and decimals of the columns.
+COLUMNS = (
+    ("top_1", "top-1 %", 100, 1),
+    ("top_5", "top-5 %", 100, 1),
+    ("recall_at_1", "Recall@1 %", 100, 1),
+    ("recall_at_2", "Recall@2 %", 100, 1),
+    ("recall_at_4", "Recall@4 %", 100, 1),
+    ("recall_at_8", "Recall@8 %", 100, 1),
+    ("nmi", "NMI %", 100, 1),
+    ("auroc", "AUROC %", 100, 1),
+    ("fpr_at_95", "FPR95 %", 100, 1),
+    ("intra_inter_distance_ratio", "intra/inter", 1, 3),
+)
+BASELINE = "/softmax"
+RESAMPLES = 10_000
+_NOTHING = "–"
+
+Line = Mapping[str, Any]
+# The lines of one arm: seed, line.
+Runs = dict[int, Line]
+
+
+def tables(lines: Iterable[Line], only: str | None = None) -> str:
+    """The tables of all groups, as Markdown.
+
+    Args:
+        lines: Finished runs, as `evidence_ledger` has them.
+        only: Which arms get a row: a pattern as of a shell, such as
+            `"tail/*"`. Defaults to all. The baseline stays the group's.
+
+    Raises:
+        ValueError: If a run is there twice, or runs of one arm had different
+            settings.
+    """
+    parts = []
+    for (group, protocol, _), arms in _groups(lines).items():
+        shown = [arm for arm in arms if fnmatch.fnmatchcase(arm, only or "*")]
+        if not shown:
+            continue
+        of_group = [line for runs in arms.values() for line in runs.values()]
+        columns = [
+            column
+            for column in COLUMNS
+            if all(column[0] in line["figures"] for line in of_group)
+        ]
+        data = of_group[0]["data"]
+        parts.append(
+            f"### {group}, {protocol}, {data['name']} ({data['digest'][:8]})\n"
+        )
+        parts.append(markdown(_means(arms, shown, columns)))
+        differences = _differences(arms, shown, columns, protocol)
+        if len(differences) > 1:
+            parts.append(markdown(differences))
+        parts.append(_caption(group, protocol, of_group))
+    return "\n".join(parts)
+
+
+def photo_interval(
+    differences: Sequence[float], resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """A 95 % interval of a mean over photos, by the percentile bootstrap.
+
+    Args:
+        differences: One number a photo.
+        resamples: How many times as many photos are drawn from these, with
+            replacement.
+        seed: Of those draws.
+
+    Returns:
+        The 2.5th and the 97.5th percentile of the means.
+
+    Reference:
+
+    - Efron, Bootstrap methods: another look at the jackknife, Annals of
+      Statistics 1979.
+    """
+    values, counts = np.unique(np.asarray(differences), return_counts=True)
+    photos = counts.sum()
+    # How often each value is drawn is all that a mean depends on: a few counts
+    # a resample in place of as many numbers as there are photos.
+    draws = np.random.default_rng(seed).multinomial(
+        photos, counts / photos, resamples
+    )
+    low, high = np.percentile(draws @ values / photos, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _groups(
+    lines: Iterable[Line],
+) -> dict[tuple[str, str, str], dict[str, Runs]]:
+    """Group, protocol and digest; arm; seed: in the order of the lines."""
+    groups: dict[tuple[str, str, str], dict[str, Runs]] = {}
+    for line in lines:
+        arm, protocol, seed = line["arm"], line["protocol"], line["seed"]
+        group = arm.split("/")[0], protocol, line["data"]["digest"]
+        runs = groups.setdefault(group, {}).setdefault(arm, {})
+        if seed in runs:
+            raise ValueError(
+                f"tables: lines must have a run once, received {arm}, "
+                f"{protocol}, seed {seed} twice. Give one file at a time, or "
+                "remove one of them."
+            )
+        first = next(iter(runs.values()), line)
+        if line["settings"] != first["settings"]:
+            raise ValueError(
+                f"tables: the runs of an arm must have the same settings, "
+                f"received others for {arm}, {protocol}, seeds "
+                f"{first['seed']} and {seed}. Name one of them another arm."
+            )
+        runs[seed] = line
+    return groups
+
+
+def _means(
+    arms: dict[str, Runs], shown: list[str], columns: list[tuple]
+) -> list[list[str]]:
+    headings = [heading for _, heading, _, _ in columns]
+    rows = [["arm", *headings, "seeds", "seconds a run"]]
+    for arm in shown:
+        runs = arms[arm].values()
+        cells = [
+            cell([factor * line["figures"][name] for line in runs], places)
+            for name, _, factor, places in columns
+        ]
+        seconds = statistics.median(line["seconds"]["whole"] for line in runs)
+        rows.append([arm, *cells, str(len(runs)), f"{seconds:.1f}"])
+    return rows
+
+
+def _differences(
+    arms: dict[str, Runs],
+    shown: list[str],
+    columns: list[tuple],
+    protocol: str,
+) -> list[list[str]]:
+    base = next(
+        (arm for arm in arms if arm.endswith(BASELINE)), next(iter(arms))
+    )
+    headings = [heading for _, heading, _, _ in columns]
+    # The lines do not say which photos of open_set are of known classes.
+    over_photos = protocol != "open_set"
+    of_photos = [f"{headings[0]} over photos"] if over_photos else []
+    rows = [[f"against {base}", *headings, *of_photos, "seeds"]]
+    for arm in shown:
+        if arm == base:
+            continue
+        pairs = [
+            (line, arms[base][seed])
+            for seed, line in arms[arm].items()
+            if seed in arms[base]
+        ]
+        if not pairs:
+            nothing = [_NOTHING] * (len(rows[0]) - 2)
+            rows.append([arm, *nothing, "none shared"])
+            continue
+        cells = [
+            cell(
+                [
+                    factor * (line["figures"][name] - other["figures"][name])
+                    for line, other in pairs
+                ],
+                places,
+                sign="+",
+            )
+            for name, _, factor, places in columns
+        ]
+        if over_photos:
+            cells.append(_photo_cell(pairs))
+        rows.append([arm, *cells, str(len(pairs))])
+    return rows
+
+
+def _photo_cell(pairs: list[tuple[Line, Line]]) -> str:
+    """The difference in right answers, a photo at a time, in %."""
+    of_photo: dict[int, list[int]] = {}
+    for line, other in pairs:
+        right_there = _right(other)
+        for photo, right in _right(line).items():
+            of_photo.setdefault(photo, []).append(right - right_there[photo])
+    differences = [100 * float(np.mean(each)) for each in of_photo.values()]
+    low, high = photo_interval(differences)
+    return f"{np.mean(differences):+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _right(line: Line) -> dict[int, int]:
+    """1 for each photo that was taken for what it is, 0 for the others."""
+    return {
+        photo: int(label == prediction)
+        for photo, label, prediction in zip(
+            line["photos"], line["labels"], line["predictions"], strict=True
+        )
+    }
+
+
+def _caption(group: str, protocol: str, lines: list[Line]) -> str:
+    devices = dict.fromkeys(line["device"] for line in lines)
+    versions = dict.fromkeys(_versions(line["versions"]) for line in lines)
+    seeds = sorted({line["seed"] for line in lines})
+    named = ", ".join(map(str, seeds))
+    return (
+        f"{'; '.join(devices)}; {'; '.join(versions)}; "
+        f"seed{'s' * (len(seeds) > 1)} {named}. ± is half of the 95 % "
+        "t-interval over seeds; in brackets 95 % of the means over photos "
+        "that are drawn again. "
+        f"`python benchmarks/evidence.py --only '{group}/*' "
+        f"--protocol {protocol} --seeds {seeds[-1] + 1}`\n"
+    )
+
+
+def _versions(versions: Mapping[str, Any]) -> str:
+    backend = versions["backend"]
+    return f"Keras {versions['keras']} on {backend} {versions[backend]}"

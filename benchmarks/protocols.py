@@ -1,0 +1,327 @@
+"""Which photos a run is trained on, which are tested, and what is reported.
+
+A photo is named by its number in the arrays of all photos. The random parts
+are drawn once and for all: fold 2 and draw 2 are the same on every machine.
+
+| protocol | trained on | tested |
+|---|---|---|
+| closed | the official training photos | the official test photos |
+| boxes | the same, cropped to bounding boxes | the same, cropped |
+| cv | four of five folds of the training photos | the fifth |
+| zero_shot | the first half of the classes | the other half, by retrieval |
+| open_set | training photos of 5/7 of the classes | test photos of all |
+
+All tuning happens under cv: it never sees a test photo.
+"""
+
+import dataclasses
+
+import numpy as np
+
+PROTOCOLS = ("closed", "boxes", "cv", "zero_shot", "open_set")
+# Seeds of five runs see each fold, or each draw, once.
+PARTS = 5
+_FOLD_SEED, _DRAW_SEED = 20110, 20111
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """What one run is trained and tested on.
+
+    Attributes:
+        train: Numbers of the photos that it is trained on, rising.
+        test: Numbers of the photos that it is tested on, rising.
+        classes: Their labels that it is trained on, rising: the model's class
+            k is `classes[k]`.
+        crop_to_boxes: Whether all photos are cropped to their bounding boxes.
+        unknown: Numbers of photos of classes that it has not seen and should
+            not accept, rising; empty but for open_set.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    classes: np.ndarray
+    crop_to_boxes: bool
+    unknown: np.ndarray
+
+    @property
+    def tested(self) -> np.ndarray:
+        """Numbers of all photos that are tested: `test`, then `unknown`."""
+        return np.concatenate([self.test, self.unknown])
+
+
+def split(
+    protocol: str, labels: np.ndarray, is_test: np.ndarray, seed: int
+) -> Split:
+    """What a run is trained and tested on.
+
+    cv divides each class among five folds, as evenly as can be; seed s tests
+    fold s mod 5. zero_shot trains on the first half of the classes (the
+    smaller one if they are odd) in the order of their labels. open_set holds
+    out 2/7 of the classes (6 of 21): draw s mod 5, and the five draws hold out
+    each class once or twice.
+
+    Args:
+        protocol: One of `PROTOCOLS`.
+        labels: Classes of all photos, integers `(photos,)`. They need not be
+            consecutive.
+        is_test: Whether a photo is an official test photo, `(photos,)`.
+        seed: Of the run, at least 0. It chooses the fold or the draw.
+
+    Raises:
+        ValueError: If an argument is out of its range, the shapes disagree, or
+            the photos do not allow the protocol.
+    """
+    _check_protocol("split", protocol)
+    labels, is_test = np.asarray(labels), np.asarray(is_test, bool)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            "split: labels must be integers of the shape (photos,), received "
+            f"{labels.dtype} of the shape {labels.shape}."
+        )
+    if is_test.shape != labels.shape:
+        raise ValueError(
+            f"split: is_test must have the shape {labels.shape} of labels, "
+            f"received {is_test.shape}. Give one value a photo."
+        )
+    if seed < 0:
+        raise ValueError(
+            f"split: seed must be at least 0, received {seed}. Count from 0."
+        )
+    unknown = np.zeros(len(labels), bool)
+    if protocol == "zero_shot":
+        trains = np.isin(labels, _first_half(np.unique(labels)))
+        train, test = trains, ~trains
+    elif protocol == "cv":
+        fold = _folds(labels, is_test) == seed % PARTS
+        train, test = ~is_test & ~fold, fold
+    else:
+        train, test = ~is_test, is_test
+    if protocol == "open_set":
+        held_out = _held_out(np.unique(labels), seed % PARTS)
+        unknown = test & np.isin(labels, held_out)
+        train = train & ~np.isin(labels, held_out)
+        test = test & ~unknown
+    classes = np.unique(labels[train])
+    needed = {"training": train, "test": test}
+    if protocol == "open_set":
+        needed["unknown"] = unknown
+    for name, chosen in needed.items():
+        if not chosen.any():
+            raise ValueError(
+                f"split: {protocol} needs {name} photos, received none among "
+                f"{len(labels)}. Did you mean another is_test?"
+            )
+    untrained = np.setdiff1d(labels[test], classes)
+    if protocol != "zero_shot" and len(untrained):
+        raise ValueError(
+            f"split: {protocol} must train every class that it tests, received "
+            f"no training photo of class {untrained[0]}. Leave that class "
+            "out, or add photos of it."
+        )
+    return Split(
+        train=np.flatnonzero(train),
+        test=np.flatnonzero(test),
+        classes=classes,
+        crop_to_boxes=protocol == "boxes",
+        unknown=np.flatnonzero(unknown),
+    )
+
+
+def figures(
+    protocol: str,
+    split: Split,
+    labels: np.ndarray,
+    embeddings: np.ndarray,
+    scores: np.ndarray,
+) -> dict[str, float]:
+    """The figures of a run.
+
+    | protocol | figures |
+    |---|---|
+    | closed, boxes, cv | top_1, top_5, recall_at_1, distance ratio |
+    | zero_shot | recall_at_1, recall_at_2, recall_at_4, recall_at_8, nmi |
+    | open_set | top_1, auroc, fpr_at_95 |
+
+    A class with the same score as the right one counts as better. In open_set,
+    top_1 is over the photos of known classes, and the other two say how well
+    the maximum score tells those from the others: fpr_at_95 is the share of
+    unknown photos that are accepted where 95 % of the known ones are.
+
+    Args:
+        protocol: One of `PROTOCOLS`.
+        split: What the run was trained and tested on.
+        labels: Classes of all photos, `(photos,)`.
+        embeddings: Of `split.tested`, `(tested, dim)`.
+        scores: Of the same photos, `(tested, classes)`; the highest one wins.
+            zero_shot does not use them.
+
+    Returns:
+        The figures by name: intra_inter_distance_ratio is not negative, all
+        others lie in [0, 1].
+
+    Raises:
+        ValueError: If the shapes disagree, or an embedding is not finite.
+    """
+    from keras_finegrain.metrics import (
+        intra_inter_distance_ratio,
+        nmi,
+        recall_at_k,
+    )
+
+    _check_outputs("figures", protocol, split, embeddings, scores)
+    tested = np.asarray(labels)[split.tested]
+    if protocol == "zero_shot":
+        return {
+            **{
+                f"recall_at_{k}": recall_at_k(embeddings, tested, k)
+                for k in (1, 2, 4, 8)
+            },
+            "nmi": nmi(embeddings, tested),
+        }
+    known = len(split.test)
+    own = np.searchsorted(split.classes, tested[:known])
+    right = np.take_along_axis(scores[:known], own[:, None], axis=1)
+    # NaN is not lower either: a run that diverged is never right.
+    rank = np.sum(~(scores[:known] < right), axis=1)
+    top_1 = float(np.mean(rank <= 1))
+    if protocol == "open_set":
+        highest = np.max(scores, axis=1)
+        return {
+            "top_1": top_1,
+            "auroc": _auroc(highest[:known], highest[known:]),
+            "fpr_at_95": _fpr_at_95(highest[:known], highest[known:]),
+        }
+    return {
+        "top_1": top_1,
+        "top_5": float(np.mean(rank <= 5)),
+        "recall_at_1": recall_at_k(embeddings, tested),
+        "intra_inter_distance_ratio": intra_inter_distance_ratio(
+            embeddings, tested
+        ),
+    }
+
+
+def predictions(
+    protocol: str,
+    split: Split,
+    labels: np.ndarray,
+    embeddings: np.ndarray,
+    scores: np.ndarray,
+) -> list[int]:
+    """The class that each tested photo is taken for.
+
+    Args:
+        protocol: As in `figures`.
+        split: As in `figures`.
+        labels: As in `figures`.
+        embeddings: As in `figures`.
+        scores: As in `figures`.
+
+    Returns:
+        One of `labels` for each of `split.tested`: that of the highest score,
+        and in zero_shot that of the nearest other tested photo by cosine
+        similarity, as `recall_at_1` counts it: of equally near ones another
+        class comes first, and -1 for a photo that is alone in its class.
+
+    Raises:
+        ValueError: As in `figures`.
+    """
+    from keras_finegrain.metrics.confusions import nearest_classes
+    from keras_finegrain.metrics.embedding_set import CHUNK_SIZE, retrieval_set
+
+    _check_outputs("predictions", protocol, split, embeddings, scores)
+    if protocol != "zero_shot":
+        return split.classes[np.argmax(scores, axis=1)].tolist()
+    found = retrieval_set(
+        "predictions",
+        embeddings,
+        np.asarray(labels)[split.tested],
+        None,
+        None,
+        "cosine",
+    )
+    nearest = nearest_classes(found, CHUNK_SIZE)
+    return np.where(nearest < 0, -1, found.classes[nearest]).tolist()
+
+
+def _first_half(classes: np.ndarray) -> np.ndarray:
+    if len(classes) < 4:
+        raise ValueError(
+            "split: zero_shot needs at least 4 classes, two to train and two "
+            f"to tell apart, received {len(classes)}."
+        )
+    return classes[: len(classes) // 2]
+
+
+def _folds(labels: np.ndarray, is_test: np.ndarray) -> np.ndarray:
+    """The fold of each photo, `(photos,)`; -1 for a test photo."""
+    photos = np.flatnonzero(~is_test)
+    shuffled = photos[_order(len(photos), _FOLD_SEED)]
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    folds = np.full(len(labels), -1)
+    # Dealt without a break, so that the folds are as even as the classes.
+    folds[by_class] = np.arange(len(photos)) % PARTS
+    return folds
+
+
+def _held_out(classes: np.ndarray, draw: int) -> np.ndarray:
+    if len(classes) < 4:
+        raise ValueError(
+            "split: open_set needs at least 4 classes, of which one is held "
+            f"out, received {len(classes)}."
+        )
+    count = round(len(classes) * 2 / 7)
+    # Each draw goes on where the one before ended.
+    places = np.arange(draw * count, (draw + 1) * count)
+    return np.take(
+        classes[_order(len(classes), _DRAW_SEED)], places, mode="wrap"
+    )
+
+
+def _order(count: int, seed: int) -> np.ndarray:
+    """A random order. NumPy promises the same raw integers in all versions."""
+    return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
+
+
+def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:
+    """P(a known photo scores higher than an unknown one), ties by half."""
+    from sklearn.metrics import roc_auc_score
+
+    is_known = np.arange(len(known) + len(unknown)) < len(known)
+    return float(roc_auc_score(is_known, np.concatenate([known, unknown])))
+
+
+def _fpr_at_95(known: np.ndarray, unknown: np.ndarray) -> float:
+    accepted = -(-95 * len(known) // 100)  # Rounded up.
+    threshold = np.sort(known)[-accepted]
+    return float(np.mean(unknown >= threshold))
+
+
+def _check_protocol(caller: str, protocol: str) -> None:
+    if protocol not in PROTOCOLS:
+        raise ValueError(
+            f"{caller}: protocol must be one of {', '.join(PROTOCOLS)}, "
+            f"received {protocol!r}."
+        )
+
+
+def _check_outputs(
+    caller: str,
+    protocol: str,
+    split: Split,
+    embeddings: np.ndarray,
+    scores: np.ndarray,
+) -> None:
+    _check_protocol(caller, protocol)
+    tested, classes = len(split.tested), len(split.classes)
+    if len(embeddings) != tested:
+        raise ValueError(
+            f"{caller}: embeddings must have {tested} rows, one for each of "
+            f"split.tested, received {len(embeddings)}."
+        )
+    if protocol != "zero_shot" and np.shape(scores) != (tested, classes):
+        raise ValueError(
+            f"{caller}: scores must have the shape ({tested}, {classes}), of "
+            f"split.tested and split.classes, received {np.shape(scores)}."
+        )
