@@ -78,7 +78,13 @@ def prepare(given: argparse.Namespace) -> None:
 
 
 def run_all(given: argparse.Namespace) -> None:
-    """Makes the runs that are not there yet, then prints their tables."""
+    """Makes the runs that are not there yet, then prints their tables.
+
+    Raises:
+        EvidenceError: At the end, if a run could not be trained.
+    """
+    from keras_finegrain.training import TrainingError
+
     arms = {
         name: settings
         for name, settings in read_arms(given.arms).items()
@@ -93,6 +99,7 @@ def run_all(given: argparse.Namespace) -> None:
     ends = time.perf_counter() + 60 * given.minutes
     # The longest run of each group: how long the next one may take.
     longest: dict[str, float] = {}
+    failed: list[str] = []
     evidence = Evidence(given)
     for name, seed in in_order(arms, given.seeds):
         settings = dataclasses.asdict(arms[name])
@@ -105,7 +112,13 @@ def run_all(given: argparse.Namespace) -> None:
             print(f"--minutes {given.minutes:g}: stopped before {name}")
             break
         started = time.perf_counter()
-        line = evidence.run(name, arms[name], seed)
+        try:
+            line = evidence.run(name, arms[name], seed)
+        except TrainingError as error:
+            # One that diverges does not cost a night of others.
+            failed.append(f"{name}, seed {seed}: {error}")
+            print(failed[-1], flush=True)
+            continue
         finished.append(line)
         seconds = time.perf_counter() - started
         longest[group] = max(longest.get(group, 0), seconds)
@@ -116,6 +129,8 @@ def run_all(given: argparse.Namespace) -> None:
             flush=True,
         )
     print_tables(given)
+    if failed:
+        raise EvidenceError(f"not trained: {'; '.join(failed)}")
 
 
 def print_tables(given: argparse.Namespace) -> None:

@@ -25,36 +25,32 @@ _SETTINGS = (
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-@dataclasses.dataclass(frozen=True)
-class FrozenPart:
-    """From what the batches of a source hold to features.
+def compute_features(
+    frozen: keras.Model,
+    batches: Iterable[Any],
+    front: keras.Model | None = None,
+    *,
+    varied: bool = False,
+) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int32]]:
+    """Runs the frozen part of a backbone over images.
 
-    Attributes:
-        front: From what the batches hold to images; None if they hold images.
+    Args:
         frozen: From images to features; run as in inference.
+        batches: `(inputs, labels)` in a fixed order.
+        front: From the inputs to images; None if they are images.
+        varied: Whether the front varies colours, as in training.
+
+    Returns:
+        The features `(images, ...)` and the labels `(images,)`.
     """
-
-    front: keras.Model | None
-    frozen: keras.Model
-
-    def features(
-        self, batches: Iterable[Any], *, varied: bool
-    ) -> npt.NDArray[np.float16]:
-        """The features of all images, `(images, ...)`.
-
-        Args:
-            batches: `(inputs, labels)` in a fixed order.
-            varied: Whether the front varies colours, as in training.
-        """
-        found = []
-        for inputs, _ in batches:
-            if self.front is not None:
-                inputs = self.front(inputs, training=varied)
-            images = keras.ops.convert_to_numpy(inputs)
-            found.append(
-                self.frozen.predict_on_batch(images).astype(np.float16)
-            )
-        return np.concatenate(found)
+    features, labels = [], []
+    for inputs, batch_labels in batches:
+        if front is not None:
+            inputs = front(inputs, training=varied)
+        images = keras.ops.convert_to_numpy(inputs)
+        features.append(frozen.predict_on_batch(images).astype(np.float16))
+        labels.append(np.asarray(batch_labels, np.int32))
+    return np.concatenate(features), np.concatenate(labels)
 
 
 @dataclasses.dataclass(frozen=True)

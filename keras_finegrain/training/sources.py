@@ -1,6 +1,7 @@
 """Where the images of a run come from, and in which batches."""
 
 import functools
+import uuid
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from keras_finegrain.training.frozen import (
     Arrays,
     FeatureCache,
     FrozenFeatures,
-    FrozenPart,
+    compute_features,
 )
 from keras_finegrain.training.settings import Settings
 
@@ -76,6 +77,8 @@ class ImageStream:
         self.num_classes = data.num_classes
         self._data = data
         self._test: Any = None
+        # What a folder or a TFDS data set holds may be another tomorrow.
+        self._digest = uuid.uuid4().hex
 
     def front(self, settings: Settings) -> None:
         """None: the batches hold images.
@@ -139,33 +142,24 @@ class ImageStream:
         """As `Source.frozen`."""
         data = self._data
         _refuse_what_needs_memory(settings)
-        part = FrozenPart(None, frozen)
 
         def compute() -> Arrays:
-            views = [
-                augmented(data.train, settings.image_size, settings.augment, n)
-                for n in range(settings.views)
-            ]
-            as_tested = self.train_as_tested(settings), self.test(settings)
+            views = []
+            for number in range(settings.views):
+                images = augmented(
+                    data.train, settings.image_size, settings.augment, number
+                )
+                view = batched(images, settings.batch_size, False)
+                views.append(compute_features(frozen, view)[0])
+            train = compute_features(frozen, self.train_as_tested(settings))
+            test = compute_features(frozen, self.test(settings))
             return {
-                "views": np.stack(
-                    [
-                        part.features(
-                            batched(view, settings.batch_size, False),
-                            varied=True,
-                        )
-                        for view in views
-                    ]
-                ),
-                "plain": np.concatenate(
-                    [part.features(x, varied=False) for x in as_tested]
-                ),
-                "labels": np.concatenate(
-                    [np.asarray(y) for x in as_tested for _, y in x]
-                ),
+                "views": np.stack(views),
+                "plain": np.concatenate([train[0], test[0]]),
+                "labels": np.concatenate([train[1], test[1]]),
             }
 
-        arrays = cache.arrays(f"{data.name} {id(data)}", settings, compute)
+        arrays = cache.arrays(self._digest, settings, compute)
         images = np.arange(data.train_size + data.test_size)
         return FrozenFeatures(
             **arrays,
@@ -321,17 +315,18 @@ class PhotoSplit:
         photos = np.arange(len(self._photos))
 
         def compute() -> Arrays:
-            part = FrozenPart(self.front(settings), frozen)
+            front = self.front(settings)
             views = []
             for number in range(settings.views):
                 generator = np.random.default_rng(number)
                 boxes = self._boxes(settings, photos, generator)
-                batches = self._ordered(settings, photos, boxes)
-                views.append(part.features(batches, varied=True))
+                view = self._ordered(settings, photos, boxes)
+                features = compute_features(frozen, view, front, varied=True)
+                views.append(features[0])
             plain = self._ordered(settings, photos)
             return {
                 "views": np.stack(views),
-                "plain": part.features(plain, varied=False),
+                "plain": compute_features(frozen, plain, front)[0],
             }
 
         return FrozenFeatures(
