@@ -232,6 +232,8 @@ def _set_class_means(
     """Classifies by the nearest mean of the training embeddings."""
     found, found_labels = [], []
     for inputs, batch_labels in batches:
+        # JAX takes no tensor of TensorFlow here.
+        inputs = keras.tree.map_structure(np.asarray, inputs)
         found.append(tested.predict_on_batch(inputs)[0])
         found_labels.append(np.asarray(batch_labels))
     embeddings = np.concatenate(found)

@@ -40,11 +40,11 @@ def command():
 
 
 @pytest.fixture(scope="session")
-def small_weights(tmp_path_factory, command):
-    from birds_lib.backbones import build_backbone
+def small_weights(tmp_path_factory):
+    from keras_finegrain.training import Settings
+    from keras_finegrain.training.backbones import build_backbone
 
     path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
-    build_backbone(
-        "small", image_size=16, weights="none", arguments={}
-    ).save_weights(path)
+    settings = Settings(weights="none", image_size=16)
+    build_backbone(settings).save_weights(path)
     return path

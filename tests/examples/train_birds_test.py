@@ -7,7 +7,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import types
 
 import keras
 import numpy as np
@@ -118,9 +117,10 @@ def test_the_saved_model_classifies_images_as_they_are_stored(comparison):
 
 
 def test_a_frozen_backbone_trains_from_its_cache_and_saves_a_whole_model(
-    folder, tmp_path, command, small_weights
+    folder, tmp_path, command, small_weights, capsys
 ):
-    from birds_lib.backbones import build_backbone
+    from keras_finegrain.training import Settings
+    from keras_finegrain.training.backbones import build_backbone
 
     output = tmp_path / "output"
 
@@ -129,14 +129,14 @@ def test_a_frozen_backbone_trains_from_its_cache_and_saves_a_whole_model(
             *("--dataset", str(folder), "--method", "mc"),
             *("--image-size", "16", "--epochs", "2", "--lr", "0.01"),
             *("--weights", str(small_weights), "--freeze", "relu_2"),
-            *("--output", str(output)),
+            *("--views", "2", "--pooling", "max"),
+            *("--output", str(output), "--report"),
         ]
     )
 
     assert status == 0
-    before = build_backbone(
-        "small", image_size=16, weights=str(small_weights), arguments={}
-    )
+    assert "output of relu_2 once, in 2 views" in capsys.readouterr().out
+    before = build_backbone(Settings(weights=str(small_weights), image_size=16))
     after = keras.models.load_model(output / "mc.keras")
     paths = {variable.path: variable for variable in after.variables}
 
@@ -164,6 +164,10 @@ def test_a_frozen_backbone_trains_from_its_cache_and_saves_a_whole_model(
     labels = np.concatenate([np.asarray(y) for _, y in test])
     top_1 = np.mean(after.predict(test, verbose=0).argmax(axis=1) == labels)
     assert top_1 == pytest.approx(results["seeds"]["mc"]["0"]["top_1"])
+    assert type(after.get_layer("pooling")).__name__ == "GlobalMaxPooling2D"
+    # The page is made of images, not of the features.
+    page = (output / "mc.html").read_text("utf-8")
+    assert f"top-1 accuracy</td><td class=number>{100 * top_1:.1f} %" in page
 
 
 def test_a_wholly_frozen_backbone_trains_the_head_alone(
@@ -265,21 +269,6 @@ def test_two_devices_share_a_run(folder, tmp_path):
     assert "--batch-size 3: must divide by the 2 devices" in result.stderr
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "jax",
-    reason="only JAX has to divide every batch by the devices",
-)
-def test_a_last_batch_that_devices_cannot_share_is_found_first(command):
-    from birds_lib.distribution import check_last_batches
-    from birds_lib.errors import RunError
-
-    data = types.SimpleNamespace(train_size=64, test_size=35)
-    check_last_batches(1, 32, data)
-    check_last_batches(3, 32, data)
-    with pytest.raises(RunError, match=r"35 test images leave .* 3 .* 2 dev"):
-        check_last_batches(2, 32, data)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -371,17 +360,6 @@ def test_what_cannot_run_is_one_line_and_status_2(
         raise AssertionError(errors[0])
 
 
-def test_fewer_channels_than_classes_is_found_before_training(
-    command, capsys, tmp_path
-):
-    from birds_lib.errors import RunError
-    from birds_lib.methods import check_channels
-
-    with pytest.raises(RunError, match="has 192 for 200 classes"):
-        check_channels(["softmax", "mc"], 192, 200, "small")
-    check_channels(["softmax"], 192, 200, "small")
-
-
 def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
     folder, tmp_path, command, capsys
 ):
@@ -470,63 +448,6 @@ def test_a_missing_package_names_the_extra_before_keras_is_imported(tmp_path):
         "train_birds.py: error: not installed: tqdm. Run: "
         'pip install "keras-finegrain[examples]"\n'
     )
-
-
-def test_preprocessing_layers_do_what_keras_applications_does(command):
-    from birds_lib.backbones import _preprocessed
-
-    images = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3))
-    images = images.astype("float32")
-    for name, module in (
-        ("MobileNet", keras.applications.mobilenet),
-        ("ResNet50", keras.applications.resnet),
-        ("DenseNet121", keras.applications.densenet),
-        ("EfficientNetB0", keras.applications.efficientnet),
-    ):
-        symbolic = keras.Input((4, 4, 3))
-        layers = keras.Model(symbolic, _preprocessed(name, symbolic))
-
-        np.testing.assert_allclose(
-            keras.ops.convert_to_numpy(layers(images)),
-            module.preprocess_input(images.copy()),
-            atol=1e-4,
-        )
-
-
-def test_the_interval_is_students(command):
-    from birds_lib.output import mean_and_interval
-
-    # With two values the 95 % t-interval is 12.706 standard errors.
-    assert mean_and_interval([0.4, 0.6]) == pytest.approx(
-        (0.5, 12.7062 * 0.1), abs=1e-4
-    )
-    assert mean_and_interval([0.4]) == (0.4, None)
-
-
-def test_methods_of_one_seed_start_from_the_same_backbone(folder, command):
-    """Else the comparison would measure luck."""
-    import contextlib
-
-    from birds_lib.arguments import parse_arguments
-    from birds_lib.training import Trainer
-
-    from keras_finegrain import datasets
-
-    options = parse_arguments(
-        ["--dataset", str(folder), "--image-size", "16", "--output", "unused"]
-    )
-    trainer = Trainer(options, datasets.load(folder), contextlib.nullcontext)
-
-    def first_weights(method, seed):
-        model = trainer.build(method, seed).model
-        return keras.ops.convert_to_numpy(
-            next(v for v in model.variables if v.path.endswith("conv_3/kernel"))
-        )
-
-    softmax = first_weights("softmax", 3)
-    np.testing.assert_array_equal(softmax, first_weights("soft_triple", 3))
-    np.testing.assert_array_equal(softmax, first_weights("mc", 3))
-    assert not np.array_equal(softmax, first_weights("softmax", 4))
 
 
 @pytest.mark.slow

@@ -1,0 +1,145 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import keras_finegrain
+from keras_finegrain.training import Settings, TrainingError
+from keras_finegrain.training.methods import (
+    METHODS,
+    balanced_batch,
+    build_head,
+    build_loss,
+    check_method,
+)
+
+SETTINGS = Settings(soft_triple_centers=2)
+
+
+def with_settings(**settings):
+    return dataclasses.replace(SETTINGS, **settings)
+
+
+def test_every_name_builds_a_head_whose_loss_takes_what_it_is_given():
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    features = np.random.default_rng(0).normal(size=(6, 3, 3, 12))
+    built = {}
+    for method in METHODS:
+        feature_map = keras.Input((3, 3, 12))
+        head = build_head(with_settings(method=method), feature_map, 3)
+        model = keras_finegrain.Model(feature_map, head.trained)
+        value = head.loss(labels, model(features))
+        assert np.isfinite(keras.ops.convert_to_numpy(value)), method
+        assert head.scores.shape == (None, 3), method
+        built[method] = type(head.loss)
+    # One word, one method: what shares a loss differs in its head.
+    assert built["arcface"] is built["subcenter_arcface"]
+    assert built["soft_triple"] is built["hard_triple"]
+    assert built["triplet_hard"] is built["triplet_soft"]
+    # (As softmax, center and mc share Keras's cross-entropy.)
+    assert len(set(built.values())) == len(METHODS) - 5
+
+
+def test_the_arguments_of_a_loss_reach_it():
+    loss = build_loss(
+        with_settings(method="arcface", loss_args={"scale": 16, "margin": 0.3})
+    )
+    assert (loss.scale, loss.margin) == (16, 0.3)
+    loss = build_loss(
+        with_settings(method="triplet", loss_args={"margin": 0.5})
+    )
+    assert (loss.margin, loss.distance_metric) == (0.5, "squared-L2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"gamma": 2}, r"--loss-args gamma: .* arcface takes scale, margin"),
+        ({"margin": 28.6}, r"--loss-args: ArcFaceLoss: margin .* 28\.6"),
+    ],
+)
+def test_what_a_loss_does_not_take_is_named(arguments, message):
+    settings = with_settings(method="arcface", loss_args=arguments)
+    with pytest.raises(TrainingError, match=message):
+        build_loss(settings)
+
+
+def test_the_settings_of_a_method_reach_its_layers():
+    settings = Settings(
+        pooling="max",
+        embedding_size=5,
+        sub_centers=2,
+        center_weight=0.1,
+        center_alpha=0.2,
+        mc_weight=0.3,
+        mc_diversity_weight=0.4,
+        soft_triple_centers=6,
+        soft_triple_gamma=0.7,
+        soft_triple_tau=0.8,
+        soft_triple_scale=9,
+        soft_triple_margin=0.05,
+    )
+    layers, losses = {}, {}
+    for method in ("center", "mc", "soft_triple", "subcenter_arcface"):
+        feature_map = keras.Input((3, 3, 12))
+        own = dataclasses.replace(settings, method=method)
+        head = build_head(own, feature_map, 3)
+        assert head.embedding.shape == (None, 5)
+        model = keras.Model(feature_map, head.scores)
+        layers[method] = {layer.name: layer for layer in model.layers}
+        losses[method] = head.loss
+        assert isinstance(
+            layers[method]["pooling"], keras.layers.GlobalMaxPooling2D
+        )
+    center = layers["center"]["center_loss"]
+    assert (center.loss_weight, center.alpha) == (0.1, 0.2)
+    channels = layers["mc"]["mc_loss"]
+    assert (channels.loss_weight, channels.diversity_weight) == (0.3, 0.4)
+    head = layers["soft_triple"]["head"]
+    assert (head.centers_per_class, head.gamma, head.tau) == (6, 0.7, 0.8)
+    loss = losses["soft_triple"]
+    assert (loss.scale, loss.margin) == (9, 0.05)
+    assert layers["subcenter_arcface"]["head"].centers_per_class == 2
+
+
+def test_fewer_channels_than_classes_is_found_before_training():
+    check_method(with_settings(method="softmax"), 192, 200)
+    check_method(with_settings(method="mc"), 192, 192)
+    with pytest.raises(TrainingError, match=r"--method mc: .*192 for 200 cl"):
+        check_method(with_settings(method="mc"), 192, 200)
+
+
+@pytest.mark.parametrize(
+    ("method", "batch_size", "num_classes", "batch"),
+    [
+        ("softmax", 32, 21, None),
+        ("triplet", 32, 21, (8, 4)),
+        # No more classes than there are, no more images than are used.
+        ("triplet", 32, 5, (5, 4)),
+        ("n_pairs", 32, 21, (16, 2)),
+    ],
+)
+def test_pairs_get_batches_of_classes_with_several_images(
+    method, batch_size, num_classes, batch
+):
+    settings = with_settings(method=method, batch_size=batch_size)
+    assert balanced_batch(settings, num_classes) == batch
+
+
+def test_a_batch_without_two_classes_is_refused():
+    settings = with_settings(method="triplet", batch_size=7)
+    with pytest.raises(TrainingError, match=r"--batch-size 7: .*two classes"):
+        check_method(settings, 12, 3)
+    check_method(dataclasses.replace(settings, batch_size=8), 12, 3)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax",
+    reason="only JAX has to divide every batch by the devices",
+)
+def test_balanced_batches_that_devices_cannot_share_are_refused():
+    settings = with_settings(method="triplet", images_per_class=3)
+    check_method(settings, 12, 3, replicas=3)
+    with pytest.raises(TrainingError, match=r"batch of 9, .* 2 devices"):
+        check_method(settings, 12, 3, replicas=2)
