@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from evidence_ledger import Ledger, LedgerError
-from evidence_tables import tables
 from protocols import PROTOCOLS, figures, predictions, split
 from turns import keeping_freed_memory
 
@@ -135,6 +134,9 @@ def run_all(given: argparse.Namespace) -> None:
 
 def print_tables(given: argparse.Namespace) -> None:
     """Prints the tables of all finished runs, in the order of the arms."""
+    # It brings Keras, which a command that starts itself anew need not load.
+    from evidence_tables import tables
+
     order = list(read_arms(given.arms))
     lines = sorted(
         ledger(given).lines,
@@ -225,7 +227,10 @@ class Evidence:
 
         photos, protocol = self._photos, self._given.protocol
         started = time.perf_counter()
-        parts = split(protocol, photos.labels, photos.is_test, seed)
+        try:
+            parts = split(protocol, photos.labels, photos.is_test, seed)
+        except ValueError as error:
+            raise EvidenceError(f"--protocol {protocol}: {error}") from error
         # The model's classes are the ones that it is trained on.
         label_of = np.full(photos.num_classes, -1, np.int32)
         label_of[parts.classes] = np.arange(len(parts.classes))

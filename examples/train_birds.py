@@ -61,6 +61,7 @@ def train_and_compare(
         check_last_batches,
         prepare_devices,
     )
+    from keras_finegrain.training.frozen import check_freeze
     from keras_finegrain.training.methods import check_method
     from keras_finegrain.training.tables import plain
 
@@ -68,11 +69,6 @@ def train_and_compare(
     # TensorFlow of a step that is traced anew for every method.
     for name in ("absl", "tensorflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if options.freeze and options.weights == "none":
-        raise RunError(
-            "--freeze: a backbone with --weights none has learned nothing to "
-            "keep; pass weights or leave --freeze out"
-        )
     settings = {
         method: to_settings(options, method) for method in options.method
     }
@@ -85,7 +81,9 @@ def train_and_compare(
         devices = prepare_devices(
             options.distribute, options.batch_size, options.xla
         )
-        backbone = build_backbone(settings[options.method[0]])
+        first = settings[options.method[0]]
+        check_freeze(first)
+        backbone = build_backbone(first)
         if options.freeze:
             cut_at(backbone, options.freeze)
         datasets.check(options.dataset, **selection)

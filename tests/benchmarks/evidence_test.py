@@ -223,13 +223,24 @@ def test_what_cannot_run_is_one_line_and_status_2(
         raise AssertionError(error)
 
 
-def test_boxes_need_a_bounding_box_for_every_photo(command, tmp_path, capsys):
-    data = tmp_path / "own.npz"
-    colored_photos(train=2, test=1, boxes=False).save(data)
-    arguments = ["--protocol", "boxes", "--data", str(data)]
+@pytest.mark.parametrize(
+    ("protocol", "photos", "message"),
+    [
+        ("boxes", {"boxes": False}, "needs a bounding box for every photo"),
+        ("zero_shot", {"num_classes": 3}, "zero_shot needs at least 4 classes"),
+        ("closed", {"test": 0}, "closed needs test photos"),
+    ],
+)
+def test_photos_that_a_protocol_cannot_do_with_are_one_line_and_status_2(
+    command, tmp_path, protocol, photos, message, capsys
+):
+    own = {"num_classes": 4, "train": 2, "test": 1, **photos}
+    colored_photos(**own).save(tmp_path / "own.npz")
+    arguments = ["--protocol", protocol, "--data", str(tmp_path / "own.npz")]
     assert command(*arguments, arms=WHOLE, status=2) == []
     (error,) = capsys.readouterr().err.splitlines()
-    assert "needs a bounding box for every photo" in error
+    assert error.startswith("evidence.py: error: ")
+    assert message in error
 
 
 def start(shared, folder, *arguments, arms=LONG, code=None):

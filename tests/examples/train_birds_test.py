@@ -295,7 +295,7 @@ def test_two_devices_share_a_run(folder, tmp_path):
         (["--backbone-args", "0.75"], "--backbone-args: must be KEY=VALUE"),
         (["--epoch", "3"], "unrecognized arguments: --epoch"),
         (["--output", __file__], "--output .*: cannot be written to"),
-        (["--freeze", "relu_2"], "--freeze: .* learned nothing"),
+        (["--freeze", "relu_2"], "--freeze relu_2: .* learned nothing"),
         (
             ["--backbone", "MobilNet"],
             r"--backbone MobilNet: .* Did you mean MobileNet.*(-h|H)ub",
