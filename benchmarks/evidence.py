@@ -338,8 +338,8 @@ def _positive(text: str) -> int:
 
 if __name__ == "__main__":
     if not os.environ.keys() >= keeping_freed_memory().keys():
-        # Only a process that starts reads it. Training from `block10_add` on
-        # takes twice as long without (62 photos a second or 31, on one core).
+        # Only a process that starts reads it. What it gains on a CPU:
+        # `last_blocks.py`.
         environment = {**keeping_freed_memory(), **os.environ}
         os.execve(sys.executable, [sys.executable, *sys.argv], environment)
     sys.exit(main())
