@@ -22,7 +22,6 @@ from typing import Any
 
 from evidence_ledger import Ledger, LedgerError
 from protocols import PROTOCOLS, figures, predictions, split
-from turns import keeping_freed_memory
 
 HERE = Path(__file__).parent
 ARMS = HERE / "evidence" / "arms.toml"
@@ -337,9 +336,4 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    if not os.environ.keys() >= keeping_freed_memory().keys():
-        # Only a process that starts reads it. What it gains on a CPU:
-        # `last_blocks.py`.
-        environment = {**keeping_freed_memory(), **os.environ}
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
     sys.exit(main())
