@@ -133,7 +133,7 @@ def run_all(given: argparse.Namespace) -> None:
 
 def print_tables(given: argparse.Namespace) -> None:
     """Prints the tables of all finished runs, in the order of the arms."""
-    # It brings Keras, which a command that starts itself anew need not load.
+    # It brings Keras, which `--help` need not load.
     from evidence_tables import tables
 
     order = list(read_arms(given.arms))
