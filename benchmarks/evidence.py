@@ -292,7 +292,8 @@ def parser() -> argparse.ArgumentParser:
         "--minutes",
         type=float,
         default=float("inf"),
-        help="start no run that would end later",
+        help="start no run that, as the longest of its group so far, would end "
+        "later",
     )
     own.add_argument(
         "--results",

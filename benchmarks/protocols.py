@@ -163,11 +163,8 @@ def figures(
     Raises:
         ValueError: If the shapes disagree, or an embedding is not finite.
     """
-    from keras_finegrain.metrics import (
-        intra_inter_distance_ratio,
-        nmi,
-        recall_at_k,
-    )
+    from keras_finegrain.metrics import nmi, recall_at_k
+    from keras_finegrain.training.runs import test_figures, true_class_ranks
 
     _check_outputs("figures", protocol, split, embeddings, scores)
     tested = np.asarray(labels)[split.tested]
@@ -181,24 +178,13 @@ def figures(
         }
     known = len(split.test)
     own = np.searchsorted(split.classes, tested[:known])
-    right = np.take_along_axis(scores[:known], own[:, None], axis=1)
-    # NaN is not lower either: a run that diverged is never right.
-    rank = np.sum(~(scores[:known] < right), axis=1)
-    top_1 = float(np.mean(rank <= 1))
-    if protocol == "open_set":
-        highest = np.max(scores, axis=1)
-        return {
-            "top_1": top_1,
-            "auroc": _auroc(highest[:known], highest[known:]),
-            "fpr_at_95": _fpr_at_95(highest[:known], highest[known:]),
-        }
+    if protocol != "open_set":
+        return test_figures(embeddings, scores, own)
+    highest = np.max(scores, axis=1)
     return {
-        "top_1": top_1,
-        "top_5": float(np.mean(rank <= 5)),
-        "recall_at_1": recall_at_k(embeddings, tested),
-        "intra_inter_distance_ratio": intra_inter_distance_ratio(
-            embeddings, tested
-        ),
+        "top_1": float(np.mean(true_class_ranks(scores[:known], own) <= 1)),
+        "auroc": _auroc(highest[:known], highest[known:]),
+        "fpr_at_95": _fpr_at_95(highest[:known], highest[known:]),
     }
 
 

@@ -226,6 +226,11 @@ def check_method(
         replicas: The devices that share a batch.
     """
     method = settings.method
+    if method not in METHODS:
+        raise TrainingError(
+            f"--method: must be one of {', '.join(METHODS)}, received "
+            f"{method!r}"
+        )
     build_loss(settings)
     if method == "mc" and channels < num_classes:
         raise TrainingError(

@@ -262,9 +262,7 @@ def test_figures(
     Returns:
         top_1, top_5 and recall_at_1 in [0, 1], and the distance ratio.
     """
-    own = np.take_along_axis(scores, labels[:, None], axis=1)
-    # Classes with the same score count as better.
-    rank = np.sum(scores >= own, axis=1)
+    rank = true_class_ranks(scores, labels)
     return {
         "top_1": float(np.mean(rank <= 1)),
         "top_5": float(np.mean(rank <= 5)),
@@ -273,3 +271,20 @@ def test_figures(
             embeddings, labels
         ),
     }
+
+
+def true_class_ranks(
+    scores: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]
+) -> npt.NDArray[np.int64]:
+    """The place of each image's class among all, 1 for the highest score.
+
+    Args:
+        scores: `(images, num_classes)`. Classes with the same score count as
+            better, and so do those with NaN.
+        labels: `(images,)`.
+
+    Returns:
+        `(images,)`, from 1 to num_classes.
+    """
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    return np.sum(~(scores < own), axis=1)

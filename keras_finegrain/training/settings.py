@@ -2,9 +2,20 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from keras_finegrain.datasets.pipeline import Augmentation
+from keras_finegrain.training.errors import TrainingError
+
+Pooling = Literal["average", "max"]
+Optimizer = Literal["adamw", "sgd"]
+Precision = Literal["none", "float16", "bfloat16"]
+_CHOICES = {
+    "augment": get_args(Augmentation),
+    "pooling": get_args(Pooling),
+    "optimizer": get_args(Optimizer),
+    "mixed_precision": get_args(Precision),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +64,9 @@ class Settings:
         soft_triple_tau: τ, the weight of the regularizer.
         soft_triple_scale: λ, the scale of the similarities.
         soft_triple_margin: δ.
+
+    Raises:
+        TrainingError: If a setting that has names for values is none of them.
     """
 
     method: str = "softmax"
@@ -65,15 +79,15 @@ class Settings:
     augment: Augmentation = "flip_crop"
     color: float = 0.0
     mixup: float = 0.0
-    pooling: Literal["average", "max"] = "average"
+    pooling: Pooling = "average"
     embedding_size: int | None = None
     epochs: int = 30
     batch_size: int = 32
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Optimizer = "adamw"
     lr: float = 1e-3
     head_lr_multiplier: float = 1.0
     weight_decay: float = 1e-4
-    mixed_precision: Literal["none", "float16", "bfloat16"] = "none"
+    mixed_precision: Precision = "none"
     xla: bool = False
     steps_per_execution: int = 1
     loss_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -88,3 +102,12 @@ class Settings:
     soft_triple_tau: float = 0.2
     soft_triple_scale: float = 20.0
     soft_triple_margin: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                option = name.replace("_", "-")
+                raise TrainingError(
+                    f"--{option}: must be one of {', '.join(choices)}, "
+                    f"received {getattr(self, name)!r}"
+                )

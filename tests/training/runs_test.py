@@ -285,3 +285,10 @@ def test_classes_with_the_same_score_count_as_better():
     figures = runs.test_figures(np.eye(3), scores, np.array([0, 0, 2]))
     assert figures["top_1"] == pytest.approx(1 / 3)
     assert figures["top_5"] == 1
+
+
+def test_scores_of_nan_are_never_right():
+    scores = np.array([[np.nan, np.nan, np.nan], [1, 3, 2], [2, 2, 1]])
+    ranks = runs.true_class_ranks(scores, np.array([0, 1, 0]))
+    # Of two with the highest score neither is the first.
+    assert ranks.tolist() == [3, 1, 2]
