@@ -1,14 +1,15 @@
 """Keras 3 layers and losses for telling look-alike classes apart."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from keras_finegrain import callbacks as callbacks
 from keras_finegrain import distribution as distribution
-from keras_finegrain import labels as labels
 from keras_finegrain import layers as layers
 from keras_finegrain import losses as losses
 from keras_finegrain import metrics as metrics
 from keras_finegrain import optimizers as optimizers
 from keras_finegrain import regularizers as regularizers
-from keras_finegrain import row_update as row_update
 from keras_finegrain import visualization as visualization
 from keras_finegrain._version import __version__ as __version__
 from keras_finegrain.embedding import embedding_model as embedding_model
@@ -21,6 +22,9 @@ from keras_finegrain.models import Model as Model
 from keras_finegrain.models import Sequential as Sequential
 from keras_finegrain.reporting import report as report
 
+if TYPE_CHECKING:
+    from keras_finegrain import datasets as datasets
+
 __all__ = [
     "CenterLoss",
     "CosineSimilarity",
@@ -30,16 +34,26 @@ __all__ = [
     "SoftTriple",
     "__version__",
     "callbacks",
+    "datasets",
     "distribution",
     "embedding_model",
     "label_scope",
-    "labels",
     "layers",
     "losses",
     "metrics",
     "optimizers",
     "regularizers",
     "report",
-    "row_update",
     "visualization",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first touched: most who train need nothing of it.
+    if name == "datasets":
+        return importlib.import_module("keras_finegrain.datasets")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

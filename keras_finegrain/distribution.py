@@ -14,7 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
 
 
 def _replica_context() -> Any | None:

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain._keras_internals import call_behind, calls_of
+from keras_finegrain._base.private_keras import call_behind, calls_of
 from keras_finegrain.distribution import scope_of
+from keras_finegrain.labels.forms import integer_labels
 from keras_finegrain.layers.cosine_similarity import CosineSimilarity
-from keras_finegrain.losses.embedding_pairs import EmbeddingLoss
 
 
 def embedding_model(
@@ -51,7 +51,7 @@ def embedding_model(
         )
     if layer is not None:
         embedding = _output_of(model, layer)
-    elif isinstance(getattr(model, "loss", None), EmbeddingLoss):
+    elif getattr(getattr(model, "loss", None), "compares_embeddings", False):
         embedding = model.outputs[0]
     else:
         embedding = _input_of_head(model)
@@ -174,7 +174,7 @@ def labelled_batches(
             )
         found = True
         x = keras.tree.map_structure(keras.ops.convert_to_numpy, x)
-        yield x, _integer_labels(keras.ops.convert_to_numpy(y))
+        yield x, integer_labels("embed", y)
     if not found:
         raise ValueError("embed: data must have a batch, received none.")
 
@@ -219,13 +219,6 @@ def _slices(data: tuple[Any, ...], batch_size: int) -> Iterator[Any]:
     for start in range(0, samples, batch_size):
         rows = slice(start, start + batch_size)
         yield keras.tree.map_structure(operator.itemgetter(rows), data)
-
-
-def _integer_labels(labels: np.ndarray) -> np.ndarray:
-    if labels.ndim == 2:
-        one_hot = labels.shape[1] > 1
-        return labels.argmax(axis=1) if one_hot else labels[:, 0]
-    return labels
 
 
 def _padded(x: Any, size: int) -> Any:

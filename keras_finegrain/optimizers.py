@@ -10,8 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._checks import number
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.checks import number
+from keras_finegrain._base.typing import Tensor
 
 
 class _Multiple(keras.optimizers.schedules.LearningRateSchedule):

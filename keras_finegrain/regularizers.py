@@ -5,14 +5,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._center_cosines import (
+from keras_finegrain._base.checks import number
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.center_cosines import (
     cosines_within_classes,
     products_within_classes,
     read_centers,
 )
-from keras_finegrain._checks import number
-from keras_finegrain._math import unit_distance
-from keras_finegrain._typing import Tensor
+from keras_finegrain._ops.numerics import unit_distance
 
 
 def center_spread(centers: Tensor) -> Tensor:

@@ -6,29 +6,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain._checks import number, positive_integer
+from keras_finegrain._base.checks import number, positive_integer
 from keras_finegrain.layers.center_loss import CenterLoss
+from keras_finegrain.layers.centers import layers_with_centers
 from keras_finegrain.layers.cosine_similarity import (
     CosineSimilarity,
     count_distinct,
 )
 from keras_finegrain.metrics.embedding_set import squared_distances, unit_rows
-
-
-def layers_with_centers(
-    model: keras.Model,
-) -> Iterator[CenterLoss | CosineSimilarity]:
-    """The layers of a model that keep class centers, nested ones too.
-
-    Example:
-
-    >>> model = keras.Sequential([keras_finegrain.SoftTriple(3)])
-    >>> [type(layer).__name__ for layer in layers_with_centers(model)]
-    ['SoftTriple']
-    """
-    for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, CenterLoss | CosineSimilarity):
-            yield layer
 
 
 class CenterStatistics(keras.callbacks.Callback):

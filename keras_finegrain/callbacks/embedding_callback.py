@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain._checks import positive_integer
+from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.embedding import embed, embedding_model
 
 

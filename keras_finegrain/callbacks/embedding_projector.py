@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain._checks import positive_integer
-from keras_finegrain._optional import import_optional
+from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.optional import import_optional
 from keras_finegrain.callbacks.embedding_callback import EmbeddingCallback
 from keras_finegrain.embedding import images_of, labelled_batches
 

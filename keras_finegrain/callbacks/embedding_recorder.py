@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain.callbacks.center_statistics import layers_with_centers
 from keras_finegrain.callbacks.embedding_callback import EmbeddingCallback
+from keras_finegrain.layers.centers import layers_with_centers
 
 
 class EmbeddingRecorder(EmbeddingCallback):

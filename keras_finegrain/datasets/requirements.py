@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from keras_finegrain._optional import import_optional
+from keras_finegrain._base.optional import import_optional
 from keras_finegrain.datasets.errors import DatasetError, MissingPackageError
 
 # A download is on disk three times while a data set is prepared: the

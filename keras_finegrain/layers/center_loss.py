@@ -5,15 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._checks import number, one_of
-from keras_finegrain._math import unit_length
-from keras_finegrain._typing import InitializerLike, Tensor
+from keras_finegrain._base.checks import number, one_of
+from keras_finegrain._base.typing import InitializerLike, Tensor
+from keras_finegrain._ops.numerics import unit_length
+from keras_finegrain._ops.row_update import read_rows, write_rows
 from keras_finegrain.distribution import gather
-from keras_finegrain.layers.labelled_loss import (
+from keras_finegrain.layers.labelled_loss_layer import (
     LabelledBatch,
     LabelledLossLayer,
 )
-from keras_finegrain.row_update import read_rows, write_rows
 
 
 def half_squared_distance(features: Tensor, centers: Tensor) -> Tensor:

@@ -7,19 +7,24 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._center_cosines import (
+from keras_finegrain._base.checks import number, one_of, positive_integer
+from keras_finegrain._base.typing import InitializerLike, Tensor
+from keras_finegrain._ops.center_cosines import (
     cosines_with_centers,
     read_centers,
     squared_lengths,
 )
-from keras_finegrain._checks import number, one_of, positive_integer
-from keras_finegrain._math import unit_length
-from keras_finegrain._typing import InitializerLike, Tensor
-from keras_finegrain.class_sampling import sample_classes
+from keras_finegrain._ops.numerics import unit_length
+from keras_finegrain._ops.soft_maximum import soft_maximum
 from keras_finegrain.distribution import gather
-from keras_finegrain.labels import current_scope, to_sparse
+from keras_finegrain.labels.forms import class_numbers
+from keras_finegrain.labels.sampling import (
+    announce_drawn,
+    drawn_classes,
+    sample_classes,
+)
+from keras_finegrain.labels.scope import current_scope
 from keras_finegrain.layers.measured import MeasuredLayer
-from keras_finegrain.layers.soft_maximum import soft_maximum
 
 
 def count_distinct(centers: np.ndarray, tolerance: float) -> np.ndarray:
@@ -249,18 +254,14 @@ class CosineSimilarity(MeasuredLayer):
         """Draws the classes of this step, and tells the loss of them."""
         scope = current_scope()
         labels = None if scope is None else scope.labels
-        if (
-            scope is None
-            or labels is None
-            or isinstance(labels, (dict, list, tuple))
-        ):
+        if labels is None or isinstance(labels, (dict, list, tuple)):
             raise ValueError(
                 f"{self.who}: sampled_share={self.sampled_share:g} needs the "
                 "labels of the batch in training, as the one `y` of `fit()`: "
                 "build the model with `keras_finegrain.Model` or "
                 "`keras_finegrain.Sequential`."
             )
-        if scope.sampled is not None:
+        if drawn_classes() is not None:
             raise ValueError(
                 f"{self.who}: only one head of a model may have a "
                 f"sampled_share below 1, received {self.sampled_share:g} for "
@@ -268,11 +269,9 @@ class CosineSimilarity(MeasuredLayer):
             )
         labels = ops.convert_to_tensor(labels)
         batch = embeddings.shape[0]
-        try:
-            labels = to_sparse(labels, (batch,), self.num_classes)
-        except ValueError as error:
-            raise ValueError(f"{self.who}: {error}") from None
-        labels = gather(labels)
+        labels = gather(
+            class_numbers(self.who, labels, (batch,), self.num_classes)
+        )
         sampled = math.ceil(self.sampled_share * self.num_classes)
         batch = labels.shape[0] or batch
         if batch is not None and min(batch, self.num_classes) > sampled:
@@ -282,10 +281,11 @@ class CosineSimilarity(MeasuredLayer):
                 f"batch of {batch} may hold more. Raise sampled_share to "
                 f"{min(batch / self.num_classes, 1):.2g} or more."
             )
-        scope.sampled = sample_classes(
+        drawn = sample_classes(
             labels, self.num_classes, sampled, self.seed_generator
         )
-        return scope.sampled.classes
+        announce_drawn(drawn)
+        return drawn.classes
 
     def distinct_centers(self, tolerance: float = 0.1) -> np.ndarray:
         """How many different centers each class ended with.

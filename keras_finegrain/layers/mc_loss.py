@@ -8,13 +8,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._checks import number, positive_integer
-from keras_finegrain._gradients import with_gradient
-from keras_finegrain._math import mean
-from keras_finegrain._random import uniform
-from keras_finegrain._typing import Tensor
-from keras_finegrain.layers.channel_groups import ChannelGroups, first_maximum
-from keras_finegrain.layers.labelled_loss import LabelledLossLayer
+from keras_finegrain._base.checks import number, positive_integer
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.channel_groups import ChannelGroups, first_maximum
+from keras_finegrain._ops.numerics import mean
+from keras_finegrain._ops.random import uniform
+from keras_finegrain._ops.written_gradients import with_gradient
+from keras_finegrain.layers.labelled_loss_layer import LabelledLossLayer
 
 
 def group_sizes(

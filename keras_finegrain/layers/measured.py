@@ -9,15 +9,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._keras_internals import (
+from keras_finegrain._base.private_keras import (
     get_stateless_scope,
     in_stateless_scope,
     in_symbolic_scope,
 )
-from keras_finegrain._math import at_least_float32
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.numerics import at_least_float32
 from keras_finegrain.distribution import ReplicaLocalList
-from keras_finegrain.labels import current_scope
+from keras_finegrain.labels.scope import current_scope
 
 
 class MeasuredMean(keras.metrics.Mean):

@@ -4,14 +4,14 @@ from typing import Any
 
 import keras
 
-from keras_finegrain._center_cosines import (
+from keras_finegrain._base.checks import number
+from keras_finegrain._base.typing import InitializerLike, Tensor
+from keras_finegrain._ops.center_cosines import (
     lengths_on_diagonal,
     products_within_classes,
     squared_lengths,
 )
-from keras_finegrain._checks import number
-from keras_finegrain._typing import InitializerLike, Tensor
-from keras_finegrain.labels import current_scope
+from keras_finegrain.labels.scope import current_scope
 from keras_finegrain.layers.cosine_similarity import CosineSimilarity
 from keras_finegrain.regularizers import spread_of_products
 

@@ -4,16 +4,16 @@ from typing import Any
 
 from keras import ops
 
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import (
     gather,
     gather_with_gradient,
     num_replicas,
 )
-from keras_finegrain.losses.labelled_loss import LabelledLoss
+from keras_finegrain.losses.base_loss import BaseLoss
 
 
-class BatchLoss(LabelledLoss):
+class BatchLoss(BaseLoss):
     """Base of the losses that are not a mean over single samples.
 
     Such a loss compares the samples of a batch with one another. On replicas

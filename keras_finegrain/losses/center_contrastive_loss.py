@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from keras_finegrain._checks import number
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.checks import number
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.cos_face_loss import CosFaceLoss
 
 

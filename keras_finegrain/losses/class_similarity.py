@@ -6,13 +6,18 @@ from typing import Any
 
 from keras import ops
 
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import compiled_mean, num_replicas
-from keras_finegrain.labels import check_range, in_range, to_range
-from keras_finegrain.losses.labelled_loss import LabelledLoss
+from keras_finegrain.labels.forms import (
+    check_labels,
+    class_numbers,
+    in_range,
+    to_range,
+)
+from keras_finegrain.losses.base_loss import BaseLoss
 
 
-class ClassSimilarityLoss(LabelledLoss):
+class ClassSimilarityLoss(BaseLoss):
     """Base of the losses that compare samples with classes.
 
     Labels come as integers or one-hot, are checked where they can be read, and
@@ -24,10 +29,14 @@ class ClassSimilarityLoss(LabelledLoss):
         **kwargs: `reduction` and `dtype` of `keras.losses.Loss`.
     """
 
+    scores_classes = True
+
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None
     ) -> Tensor:
         """The loss of a batch: of the global one, where replicas share it."""
+        # Before Keras casts them to the dtype of the loss.
+        y_true = checked_labels(self.who, y_true, y_pred)
         averages = self.reduction in ("sum_over_batch_size", "mean")
         if not averages or num_replicas() == 1:
             return super().__call__(y_true, y_pred, sample_weight)
@@ -37,7 +46,7 @@ class ClassSimilarityLoss(LabelledLoss):
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of each sample `(batch,)`."""
-        return self.loss_of(Target.of(self.who, y_true, y_pred), y_pred)
+        return self.loss_of(Target.of(y_true, y_pred), y_pred)
 
     def loss_of(self, target: "Target", similarities: Tensor) -> Tensor:
         """The loss of each sample.
@@ -52,6 +61,37 @@ class ClassSimilarityLoss(LabelledLoss):
         raise NotImplementedError
 
 
+def checked_labels(who: str, y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """The labels of scored samples, in one of two forms.
+
+    Args:
+        who: The loss, for error messages.
+        y_true: Labels in any form.
+        y_pred: Scores `(batch, num_classes)`.
+
+    Returns:
+        int32 `(batch,)`, outside of the classes where a label is; or soft rows
+        `(batch, num_classes)`, NaN where a row is unusable.
+
+    Raises:
+        ValueError: If the labels have another shape or dtype or, where they
+            can be read, lie outside of the classes.
+    """
+    y_true = ops.convert_to_tensor(y_true)
+    num_classes, batch_shape = y_pred.shape[-1], tuple(y_pred.shape)[:-1]
+    rank = len(batch_shape)
+    check_labels(who, y_true, num_classes, rank=rank, name="y_true")
+    numbers = class_numbers(
+        who, y_true, batch_shape, num_classes, name="y_true"
+    )
+    numbers = to_range(numbers, num_classes)
+    if len(y_true.shape) == rank or y_true.shape[-1] != num_classes:
+        return numbers
+    rows = ops.cast(y_true, y_pred.dtype)
+    valid = in_range(numbers, num_classes)
+    return ops.where(valid[..., None], rows, float("nan"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Target:
     """The classes that the samples of a batch are held to.
@@ -62,47 +102,34 @@ class Target:
     Attributes:
         is_true: Which class each label names, bool `(batch, num_classes)`:
             once in each row, or nowhere if the label lies outside.
+        valid: Which labels name a class, bool `(batch,)`.
         shares: One-hot or soft labels `(batch, num_classes)`, of which the
             true class is the largest; `None` for integers.
-        valid: Which labels lie in the classes, bool `(batch,)`; `None` for
-            one-hot labels.
     """
 
     is_true: Tensor
+    valid: Tensor
     shares: Tensor | None = None
-    valid: Tensor | None = None
 
     @classmethod
-    def of(cls, who: str, y_true: Tensor, y_pred: Tensor) -> "Target":
-        """The target that the labels of a compiled loss name.
+    def of(cls, y_true: Tensor, y_pred: Tensor) -> "Target":
+        """The target that labels name.
 
         Args:
-            who: The loss, for error messages.
-            y_true: Labels `(batch,)`, `(batch, 1)` or `(batch, num_classes)`.
+            y_true: Of `checked_labels`, in any dtype.
             y_pred: Similarities `(batch, num_classes)`.
         """
         num_classes = y_pred.shape[-1]
-        rank = len(y_pred.shape)
         classes = ops.arange(num_classes, dtype="int32")
-        if len(y_true.shape) == rank and num_classes == y_true.shape[-1] > 1:
+        if len(y_true.shape) == len(y_pred.shape):
             shares = ops.cast(y_true, y_pred.dtype)
             largest = ops.cast(ops.argmax(shares, axis=-1), "int32")
-            return cls(ops.equal(largest[:, None], classes), shares)
-        if len(y_true.shape) == rank and y_true.shape[-1] == 1:
-            y_true = ops.squeeze(y_true, axis=-1)
-        if len(y_true.shape) != rank - 1:
-            raise ValueError(
-                f"{who}: y_true must have the shape (batch,), (batch, 1) or "
-                f"(batch, {num_classes}) for y_pred of the shape "
-                f"{tuple(y_pred.shape)}, received the shape "
-                f"{tuple(y_true.shape)}. Does num_classes of the head agree "
-                "with the labels?"
-            )
-        check_range(who, num_classes, y_true)
-        labels = to_range(y_true, num_classes)
+            valid = ops.isfinite(ops.sum(shares, axis=-1))
+            return cls(ops.equal(largest[..., None], classes), valid, shares)
+        numbers = ops.cast(y_true, "int32")
         return cls(
-            ops.equal(labels[:, None], classes),
-            valid=in_range(labels, num_classes),
+            ops.equal(numbers[..., None], classes),
+            in_range(numbers, num_classes),
         )
 
     def average(self, values: Tensor) -> Tensor:
@@ -139,6 +166,4 @@ class Target:
 
     def checked(self, values: Tensor) -> Tensor:
         """The values `(batch,)`, NaN where the label is not a class's."""
-        if self.valid is None:
-            return values
         return ops.where(self.valid, values, float("nan"))

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._checks import number
-from keras_finegrain._math import sine
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.checks import number
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.numerics import sine
 from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
 
 

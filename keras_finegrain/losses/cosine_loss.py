@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._math import unit_length
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.numerics import unit_length
 from keras_finegrain.losses.class_similarity import ClassSimilarityLoss, Target
 
 

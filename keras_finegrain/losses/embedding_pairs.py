@@ -6,9 +6,14 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_finegrain._gradients import with_gradient
-from keras_finegrain._math import unit_length
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.numerics import unit_length
+from keras_finegrain._ops.written_gradients import with_gradient
+from keras_finegrain.labels.forms import (
+    check_labels,
+    class_numbers,
+    in_range,
+)
 from keras_finegrain.losses.batch_loss import BatchLoss
 
 # The names that TensorFlow Addons gave them.
@@ -319,6 +324,8 @@ class EmbeddingLoss(BatchLoss):
         **kwargs: `reduction` and `dtype` of `keras.losses.Loss`.
     """
 
+    compares_embeddings = True
+
     def loss_of_batch(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of the global batch, a scalar."""
         if len(y_pred.shape) != 2:
@@ -328,10 +335,18 @@ class EmbeddingLoss(BatchLoss):
                 "feature map first, for instance with "
                 "keras.layers.GlobalAveragePooling2D()."
             )
-        loss = self.loss_of_pairs(self._integers(y_true, y_pred), y_pred)
-        # A mask may have left them out: divergence has to show.
-        finite = ops.all(ops.isfinite(y_pred))
-        return ops.where(finite, loss, float("nan"))
+        check_labels(self.who, y_true, name="y_true")
+        labels = class_numbers(
+            self.who, y_true, (y_pred.shape[0],), name="y_true"
+        )
+        loss = self.loss_of_pairs(labels, y_pred)
+        # A mask may have left them out: divergence has to show, and so has a
+        # row that names no class.
+        usable = ops.all(ops.isfinite(y_pred))
+        if len(y_true.shape) == 2 and y_true.shape[-1] != 1:
+            named = ops.all(in_range(labels, y_true.shape[-1]))
+            usable = ops.logical_and(usable, named)
+        return ops.where(usable, loss, float("nan"))
 
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """The loss of the global batch.
@@ -344,20 +359,6 @@ class EmbeddingLoss(BatchLoss):
             Scalar.
         """
         raise NotImplementedError
-
-    def _integers(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        shape = tuple(y_true.shape)
-        if len(shape) == 2 and shape[-1] == 1:
-            return ops.squeeze(y_true, axis=-1)
-        if len(shape) == 2 and shape[-1] is not None:
-            return ops.argmax(y_true, axis=-1)
-        if len(shape) != 1:
-            raise ValueError(
-                f"{self.who}: y_true must have the shape (batch,), (batch, 1) "
-                "or, one-hot, (batch, num_classes) for embeddings of the shape "
-                f"{tuple(y_pred.shape)}, received the shape {shape}."
-            )
-        return y_true
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

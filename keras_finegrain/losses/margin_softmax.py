@@ -4,10 +4,10 @@ from typing import Any
 
 from keras import ops
 
-from keras_finegrain._checks import number
-from keras_finegrain._gradients import with_gradient
-from keras_finegrain._typing import Tensor
-from keras_finegrain.labels import current_scope
+from keras_finegrain._base.checks import number
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.written_gradients import with_gradient
+from keras_finegrain.labels.sampling import drawn_classes
 from keras_finegrain.losses.class_similarity import ClassSimilarityLoss, Target
 
 
@@ -87,6 +87,8 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
         **kwargs: `reduction` and `dtype` of `keras.losses.Loss`.
     """
 
+    weighs_sampled_classes = True
+
     def __init__(self, scale: float, name: str, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.scale = number(self.who, "scale", scale, above=0)
@@ -105,12 +107,10 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
     def loss_of(self, target: Target, similarities: Tensor) -> Tensor:
         """The loss of each sample `(batch,)`."""
         cosine = target.at_true(similarities)
-        scope = current_scope()
+        drawn = drawn_classes()
         log_weights = None
-        if scope is not None and scope.sampled is not None:
-            log_weights = ops.cast(
-                scope.sampled.log_weights, similarities.dtype
-            )
+        if drawn is not None:
+            log_weights = ops.cast(drawn.log_weights, similarities.dtype)
         crossentropy = margin_crossentropy(
             similarities,
             target,

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._checks import number
-from keras_finegrain._math import log_one_plus_sum_exp_and_slope
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.checks import number
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.numerics import log_one_plus_sum_exp_and_slope
 from keras_finegrain.losses.embedding_pairs import (
     Anchors,
     EmbeddingLoss,

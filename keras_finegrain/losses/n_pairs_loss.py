@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.embedding_pairs import (
     Classes,
     EmbeddingLoss,

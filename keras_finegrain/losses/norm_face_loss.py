@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
 
 

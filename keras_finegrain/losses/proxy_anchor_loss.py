@@ -5,11 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._checks import number
-from keras_finegrain._math import log_one_plus_sum_exp
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.checks import number
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.numerics import log_one_plus_sum_exp
 from keras_finegrain.losses.batch_loss import BatchLoss
-from keras_finegrain.losses.class_similarity import Target
+from keras_finegrain.losses.class_similarity import Target, checked_labels
 
 
 def proxy_anchor(
@@ -35,8 +35,6 @@ def proxy_anchor(
     num_present = ops.sum(ops.cast(in_batch, similarities.dtype))
     num_classes = similarities.shape[-1]
     loss = ops.sum(pulled) / num_present + ops.sum(pushed) / num_classes
-    if target.valid is None:
-        return loss
     return ops.where(ops.all(target.valid), loss, float("nan"))
 
 
@@ -87,6 +85,8 @@ class ProxyAnchorLoss(BatchLoss):
           2020](https://arxiv.org/abs/2003.13911)
     """
 
+    scores_classes = True
+
     def __init__(
         self,
         scale: float = 32.0,
@@ -100,7 +100,8 @@ class ProxyAnchorLoss(BatchLoss):
 
     def loss_of_batch(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """L of the global batch, a scalar."""
-        target = Target.of(self.who, y_true, y_pred)
+        y_true = checked_labels(self.who, y_true, y_pred)
+        target = Target.of(y_true, y_pred)
         return proxy_anchor(y_pred, target, self.scale, self.margin)
 
     def get_config(self) -> dict[str, Any]:

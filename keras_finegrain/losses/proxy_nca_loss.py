@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._checks import number
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.checks import number
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.class_similarity import ClassSimilarityLoss, Target
 from keras_finegrain.losses.norm_face_loss import NormFaceLoss
 

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._checks import positive_integer
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._checks import number, one_of
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.checks import number, one_of
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.embedding_pairs import (
     DISTANCE_METRICS,
     Anchors,

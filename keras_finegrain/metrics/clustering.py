@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain._checks import positive_integer
-from keras_finegrain._optional import import_optional
+from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.optional import import_optional
 from keras_finegrain.metrics.embedding_set import (
     check_distance,
     embedding_set,
@@ -172,23 +172,23 @@ def silhouette(
 
 
 def silhouettes(
-    caller: str, embeddings: Any, labels: Any, distance: str
+    who: str, embeddings: Any, labels: Any, distance: str
 ) -> np.ndarray:
     """The silhouette of each sample, `(samples,)`."""
-    vectors, numbers = _in_space(caller, embeddings, labels, distance)
+    vectors, numbers = _in_space(who, embeddings, labels, distance)
     classes = numbers.max() + 1
     if not 2 <= classes < len(numbers):
         raise ValueError(
-            f"{caller}: the silhouette needs at least two classes and a class "
+            f"{who}: the silhouette needs at least two classes and a class "
             f"with two samples, received {classes} classes of {len(numbers)} "
             "samples."
         )
-    metrics = import_optional("sklearn.metrics", caller)
+    metrics = import_optional("sklearn.metrics", who)
     return np.asarray(metrics.silhouette_samples(vectors, numbers))
 
 
 def cluster_figures(
-    caller: str,
+    who: str,
     embeddings: Any,
     labels: Any,
     distance: str,
@@ -196,9 +196,9 @@ def cluster_figures(
     restarts: int,
 ) -> np.ndarray:
     """NMI and AMI of each run of k-means, `(2, restarts)`."""
-    positive_integer(caller, "restarts", restarts)
-    vectors, numbers = _in_space(caller, embeddings, labels, distance)
-    metrics = import_optional("sklearn.metrics", caller)
+    positive_integer(who, "restarts", restarts)
+    vectors, numbers = _in_space(who, embeddings, labels, distance)
+    metrics = import_optional("sklearn.metrics", who)
     figures = []
     for run in range(restarts):
         clusters = k_means(vectors, int(numbers.max()) + 1, seed + run)
@@ -234,8 +234,8 @@ def k_means(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
 
 
 def _in_space(
-    caller: str, embeddings: Any, labels: Any, distance: str
+    who: str, embeddings: Any, labels: Any, distance: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    check_distance(caller, distance)
-    vectors, numbers = embedding_set(caller, embeddings, labels)
+    check_distance(who, distance)
+    vectors, numbers = embedding_set(who, embeddings, labels)
     return (unit_rows(vectors) if distance == "cosine" else vectors), numbers

@@ -110,10 +110,10 @@ def nearest_class_confusions(
     >>> confusions.counts.tolist()
     [[2, 1], [1, 1]]
     """
-    caller = "nearest_class_confusions"
-    check_chunk_size(caller, chunk_size)
+    who = "nearest_class_confusions"
+    check_chunk_size(who, chunk_size)
     found = retrieval_set(
-        caller, embeddings, labels, gallery_embeddings, gallery_labels, distance
+        who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
     nearest = nearest_classes(found, chunk_size)
     has_match = nearest >= 0

@@ -3,8 +3,10 @@
 import dataclasses
 from typing import Any
 
-import keras
 import numpy as np
+
+from keras_finegrain._base.arrays import to_numpy
+from keras_finegrain.labels.forms import integer_labels
 
 # Rows compared with the whole set at a time. 256 rows against 100,000
 # samples are 200 MB of float64 distances.
@@ -46,15 +48,15 @@ class RetrievalSet:
 
 
 def embedding_set(
-    caller: str, embeddings: Any, labels: Any
+    who: str, embeddings: Any, labels: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Checks embeddings and labels and returns them as NumPy arrays.
 
     Args:
-        caller: Name of the public function, with which errors begin.
+        who: Name of the public function, with which errors begin.
         embeddings: Array or tensor of any backend, `(samples, dim)`.
-        labels: Integers `(samples,)` or `(samples, 1)`. Any integers will do:
-            they need not be consecutive.
+        labels: Integers `(samples,)` or `(samples, 1)`, which need not be
+            consecutive, or one-hot rows `(samples, num_classes)`.
 
     Returns:
         The embeddings as float64 `(samples, dim)` and the labels as
@@ -64,13 +66,13 @@ def embedding_set(
         ValueError: If the shapes disagree, a label is not an integer, or an
             embedding is NaN or infinite.
     """
-    vectors = _checked_embeddings(caller, "embeddings", embeddings)
-    numbers = _checked_labels(caller, "labels", labels, len(vectors))
+    vectors = _checked_embeddings(who, "embeddings", embeddings)
+    numbers = integer_labels(who, labels, len(vectors))
     return vectors, np.unique(numbers, return_inverse=True)[1]
 
 
 def retrieval_set(
-    caller: str,
+    who: str,
     embeddings: Any,
     labels: Any,
     gallery_embeddings: Any,
@@ -80,7 +82,7 @@ def retrieval_set(
     """Checks queries and gallery.
 
     Args:
-        caller: Name of the public function, with which errors begin.
+        who: Name of the public function, with which errors begin.
         embeddings: As in `embedding_set`.
         labels: As in `embedding_set`.
         gallery_embeddings: Likewise `(gallery, dim)`, or `None` to look the
@@ -93,33 +95,33 @@ def retrieval_set(
         ValueError: If anything is wrong with an argument, or no query has a
             sample of its class in the gallery.
     """
-    check_distance(caller, distance)
+    check_distance(who, distance)
     if (gallery_embeddings is None) != (gallery_labels is None):
         missing = "embeddings" if gallery_embeddings is None else "labels"
         raise ValueError(
-            f"{caller}: gallery_embeddings and gallery_labels belong together, "
+            f"{who}: gallery_embeddings and gallery_labels belong together, "
             f"received no gallery_{missing}. Pass both, or neither to search "
             "among the queries."
         )
-    queries = _checked_embeddings(caller, "embeddings", embeddings)
-    own_labels = _checked_labels(caller, "labels", labels, len(queries))
+    queries = _checked_embeddings(who, "embeddings", embeddings)
+    own_labels = integer_labels(who, labels, len(queries))
     gallery, all_labels = queries, own_labels
     own = gallery_embeddings is None
     if not own:
         gallery = _checked_embeddings(
-            caller, "gallery_embeddings", gallery_embeddings
+            who, "gallery_embeddings", gallery_embeddings
         )
         if gallery.shape[1] != queries.shape[1]:
             raise ValueError(
-                f"{caller}: gallery_embeddings must have the queries' dim of "
+                f"{who}: gallery_embeddings must have the queries' dim of "
                 f"{queries.shape[1]}, received {gallery.shape[1]}. Embed both "
                 "with one model."
             )
         all_labels = np.concatenate(
             [
                 own_labels,
-                _checked_labels(
-                    caller, "gallery_labels", gallery_labels, len(gallery)
+                integer_labels(
+                    who, gallery_labels, len(gallery), "gallery_labels"
                 ),
             ]
         )
@@ -143,18 +145,18 @@ def retrieval_set(
             else "the gallery must have a sample of some query's class"
         )
         raise ValueError(
-            f"{caller}: {rule}, received {len(queries)} samples that are each "
+            f"{who}: {rule}, received {len(queries)} samples that are each "
             "alone in their class."
         )
     return found
 
 
-def _checked_embeddings(caller: str, name: str, values: Any) -> np.ndarray:
+def _checked_embeddings(who: str, name: str, values: Any) -> np.ndarray:
     """Finite float64 `(samples, dim)`."""
     embeddings = to_numpy(values)
     if embeddings.ndim != 2 or embeddings.size == 0:
         raise ValueError(
-            f"{caller}: {name} must have the shape (samples, dim) with at "
+            f"{who}: {name} must have the shape (samples, dim) with at "
             f"least one sample, received {embeddings.shape}. Pool a feature "
             "map and flatten a batch axis first."
         )
@@ -162,48 +164,27 @@ def _checked_embeddings(caller: str, name: str, values: Any) -> np.ndarray:
     finite = np.isfinite(embeddings).all(axis=1)
     if not finite.all():
         raise ValueError(
-            f"{caller}: {name} must be finite, received NaN or infinity "
+            f"{who}: {name} must be finite, received NaN or infinity "
             f"in {np.sum(~finite)} of {len(finite)} rows, first in row "
             f"{np.argmin(finite)}."
         )
     return embeddings
 
 
-def _checked_labels(
-    caller: str, name: str, values: Any, samples: int
-) -> np.ndarray:
-    """Integers `(samples,)`."""
-    labels = to_numpy(values)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.shape != (samples,):
-        raise ValueError(
-            f"{caller}: {name} must have the shape ({samples},), one "
-            f"integer an embedding, received {labels.shape}. Turn one-hot "
-            "labels into integers with labels.argmax(axis=-1)."
-        )
-    if labels.dtype.kind not in "iub":
-        raise ValueError(
-            f"{caller}: {name} must be integers, received the dtype "
-            f"{labels.dtype}."
-        )
-    return labels
-
-
-def check_distance(caller: str, distance: str) -> None:
+def check_distance(who: str, distance: str) -> None:
     """Raises for a distance that is neither cosine nor Euclidean."""
     if distance not in DISTANCES:
         raise ValueError(
-            f"{caller}: distance must be 'cosine' or 'euclidean', received "
+            f"{who}: distance must be 'cosine' or 'euclidean', received "
             f"{distance!r}."
         )
 
 
-def check_chunk_size(caller: str, chunk_size: int) -> None:
+def check_chunk_size(who: str, chunk_size: int) -> None:
     """Raises for a chunk of no rows."""
     if chunk_size < 1:
         raise ValueError(
-            f"{caller}: chunk_size must be at least 1, received {chunk_size}."
+            f"{who}: chunk_size must be at least 1, received {chunk_size}."
         )
 
 
@@ -223,12 +204,3 @@ def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     squared += np.einsum("id,id->i", left, left)[:, None]
     squared += np.einsum("jd,jd->j", right, right)[None, :]
     return np.maximum(squared, 0.0, out=squared)
-
-
-def to_numpy(values: Any) -> np.ndarray:
-    """A NumPy array of a sequence or of a tensor of any backend."""
-    if isinstance(values, np.ndarray):
-        return values
-    if isinstance(values, list | tuple):
-        return np.asarray(values)
-    return np.asarray(keras.ops.convert_to_numpy(values))

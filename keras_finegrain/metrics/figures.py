@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_finegrain._checks import number
-from keras_finegrain._optional import import_optional
+from keras_finegrain._base.checks import number
+from keras_finegrain._base.optional import import_optional
 from keras_finegrain.metrics.clustering import (
     RESTARTS,
     cluster_figures,
@@ -129,18 +129,18 @@ def embedding_figures(
     >>> [round(float(end), 3) for end in figures["recall@1"][1:]]
     [0.231, 0.882]
     """
-    caller = "embedding_figures"
+    who = "embedding_figures"
     names = tuple(figures)
-    parsed = {name: figure_kind(caller, name) for name in names}
-    check_distance(caller, distance)
-    check_chunk_size(caller, chunk_size)
-    confidence = number(caller, "confidence", confidence, above=0, below=1)
+    parsed = {name: figure_kind(who, name) for name in names}
+    check_distance(who, distance)
+    check_chunk_size(who, chunk_size)
+    confidence = number(who, "confidence", confidence, above=0, below=1)
     quantile = statistics.NormalDist().inv_cdf(0.5 + confidence / 2)
 
     results: dict[str, Figure] = {}
     if any(name not in _OF_ALL_SAMPLES for name in names):
         found = retrieval_set(
-            caller,
+            who,
             embeddings,
             labels,
             gallery_embeddings,
@@ -150,7 +150,7 @@ def embedding_figures(
         values: dict[str, OfEachQuery] = {}
         for name, (kind, k) in parsed.items():
             if kind in ("precision", "knn_accuracy"):
-                number_of_neighbours(f"{caller}: {name}", k, found)
+                number_of_neighbours(f"{who}: {name}", k, found)
             if kind in _OF_A_QUERY:
                 values[name] = functools.partial(_OF_A_QUERY[kind], k=k)
         kinds = {kind for kind, _ in parsed.values()}
@@ -170,15 +170,15 @@ def embedding_figures(
             results[name] = interval(column, quantile)
     if {"nmi", "ami"} & set(names):
         runs = cluster_figures(
-            caller, embeddings, labels, distance, seed, RESTARTS
+            who, embeddings, labels, distance, seed, RESTARTS
         )
         results["nmi"] = _over_runs(runs[0], confidence)
         results["ami"] = _over_runs(runs[1], confidence)
     if "silhouette" in names:
-        per_sample = silhouettes(caller, embeddings, labels, distance)
+        per_sample = silhouettes(who, embeddings, labels, distance)
         results["silhouette"] = _normal_mean(per_sample, quantile, lowest=-1.0)
     if "intra_inter_distance_ratio" in names:
-        sums = distance_sums(caller, embeddings, labels, distance, chunk_size)
+        sums = distance_sums(who, embeddings, labels, distance, chunk_size)
         ratio, half = sums.ratio(), quantile * sums.deviation()
         results["intra_inter_distance_ratio"] = Figure(
             ratio, max(0.0, ratio - half), ratio + half
@@ -199,7 +199,7 @@ _OF_A_QUERY: dict[str, Callable[..., np.ndarray]] = {
 _OF_THE_CLASS = {"r_precision", "map"}
 
 
-def figure_kind(caller: str, name: str) -> tuple[str, int]:
+def figure_kind(who: str, name: str) -> tuple[str, int]:
     """The kind of a figure and its K, which is 1 where it has none."""
     if name in ("r_precision", *_OF_ALL_SAMPLES):
         return name, 1
@@ -208,7 +208,7 @@ def figure_kind(caller: str, name: str) -> tuple[str, int]:
     match = re.fullmatch(rf"({'|'.join(_AT_K)})@([1-9]\d*)", str(name))
     if match is None:
         raise ValueError(
-            f"{caller}: figures must be recall@K, precision@K or "
+            f"{who}: figures must be recall@K, precision@K or "
             "knn_accuracy@K with K from 1, r_precision, map@r, "
             f"{', '.join(_OF_ALL_SAMPLES)}; received {name!r}."
         )

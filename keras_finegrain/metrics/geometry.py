@@ -114,20 +114,20 @@ class DistanceSums(NamedTuple):
 
 
 def distance_sums(
-    caller: str,
+    who: str,
     embeddings: Any,
     labels: Any,
     distance: str,
     chunk_size: int,
 ) -> DistanceSums:
     """Sums the distances of each sample, with errors that name the caller."""
-    check_distance(caller, distance)
-    check_chunk_size(caller, chunk_size)
-    embeddings, labels = embedding_set(caller, embeddings, labels)
+    check_distance(who, distance)
+    check_chunk_size(who, chunk_size)
+    embeddings, labels = embedding_set(who, embeddings, labels)
     counts = np.bincount(labels)
     if len(counts) < 2 or counts.max() < 2:
         raise ValueError(
-            f"{caller}: there must be two classes and a class with two "
+            f"{who}: there must be two classes and a class with two "
             f"samples, received {len(counts)} classes of at most "
             f"{counts.max()} samples."
         )
@@ -149,7 +149,7 @@ def distance_sums(
         inter[rows] = distances.sum(axis=1, where=~same_class)
     if not inter.any():
         raise ValueError(
-            f"{caller}: samples of different classes must not all coincide, "
+            f"{who}: samples of different classes must not all coincide, "
             "received embeddings that are all equal. The model has "
             "collapsed: lower its learning rate or loss_weight."
         )

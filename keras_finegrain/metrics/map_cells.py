@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain.metrics.embedding_set import to_numpy
+from keras_finegrain._base.arrays import to_numpy
 
 
 def cell_cover(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_finegrain.metrics.embedding_set import to_numpy
+from keras_finegrain._base.arrays import to_numpy
 from keras_finegrain.metrics.map_cells import (
     boolean_masks,
     cell_cover,

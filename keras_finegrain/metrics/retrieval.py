@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain._checks import positive_integer
+from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.metrics.embedding_set import (
     CHUNK_SIZE,
     RetrievalSet,
@@ -344,23 +344,23 @@ def knn_accuracy(
     )
 
 
-def number_of_neighbours(caller: str, k: int, found: RetrievalSet) -> int:
+def number_of_neighbours(who: str, k: int, found: RetrievalSet) -> int:
     """Returns `k`, or raises if a query has fewer neighbours."""
-    k = positive_integer(caller, "k", k)
+    k = positive_integer(who, "k", k)
     if k > found.neighbours:
         raise ValueError(
-            f"{caller}: k must be at most the number of neighbours, "
+            f"{who}: k must be at most the number of neighbours, "
             f"{found.neighbours}, received {k}."
         )
     return k
 
 
 def _mean(
-    caller: str,
+    who: str,
     found: RetrievalSet,
     figure: OfEachQuery,
     reach: Reach,
     chunk_size: int,
 ) -> float:
-    check_chunk_size(caller, chunk_size)
+    check_chunk_size(who, chunk_size)
     return float(np.mean(of_each_query(found, [figure], reach, chunk_size)))

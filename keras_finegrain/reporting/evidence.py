@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain.callbacks.center_statistics import layers_with_centers
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.embedding import (
     embed,
@@ -15,6 +14,7 @@ from keras_finegrain.embedding import (
     images_of,
     labelled_batches,
 )
+from keras_finegrain.layers.centers import layers_with_centers
 from keras_finegrain.metrics.confusions import Confusions, nearest_classes
 from keras_finegrain.metrics.embedding_set import (
     CHUNK_SIZE,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain._optional import import_optional
+from keras_finegrain._base.optional import import_optional
 from keras_finegrain.visualization.requirements import import_for_pictures
 
 _STYLE = """

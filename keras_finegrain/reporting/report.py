@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain._checks import positive_integer
-from keras_finegrain._optional import import_optional
+from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.optional import import_optional
 from keras_finegrain._version import __version__
 from keras_finegrain.reporting import page, sections
 from keras_finegrain.reporting.evidence import Evidence, collect

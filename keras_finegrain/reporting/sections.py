@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain._keras_internals import calls_of
-from keras_finegrain.callbacks.center_statistics import layers_with_centers
+from keras_finegrain._base.private_keras import calls_of
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.layers import CenterLoss, MCLoss
+from keras_finegrain.layers.centers import layers_with_centers
 from keras_finegrain.metrics import FIGURES, Figure, embedding_figures
 from keras_finegrain.metrics.confusions import ConfusedPair
 from keras_finegrain.metrics.embedding_set import unit_rows

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_finegrain._optional import import_optional
+from keras_finegrain._base.optional import import_optional
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float | None]:

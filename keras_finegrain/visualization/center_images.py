@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_finegrain._checks import positive_integer
+from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.metrics.embedding_set import (
     embedding_set,
     squared_distances,

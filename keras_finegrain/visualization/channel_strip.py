@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_finegrain._base.arrays import to_numpy
 from keras_finegrain.layers.mc_loss import group_sizes
-from keras_finegrain.metrics.embedding_set import to_numpy
 from keras_finegrain.visualization.heat_map import heat_map_overlay
 from keras_finegrain.visualization.parts import draw_parts
 from keras_finegrain.visualization.photo import as_photo, show_photo
@@ -142,12 +142,12 @@ def class_channels(
 
 
 def channel_maps(
-    caller: str, feature_map: Any, channels: Sequence[int]
+    who: str, feature_map: Any, channels: Sequence[int]
 ) -> dict[int, np.ndarray]:
     """The map `(rows, columns)` of each channel, what lies below 0 as 0.
 
     Args:
-        caller: Name of the public function, with which errors begin.
+        who: Name of the public function, with which errors begin.
         feature_map: Array or tensor `(rows, columns, channels)`.
         channels: Indices of channels, at least one.
 
@@ -160,18 +160,18 @@ def channel_maps(
     feature_map = to_numpy(feature_map)
     if feature_map.ndim != 3:
         raise ValueError(
-            f"{caller}: feature_map must have the shape (rows, columns, "
+            f"{who}: feature_map must have the shape (rows, columns, "
             f"channels), received {feature_map.shape}. Take the map of one "
             "image, with the channels last."
         )
     if not np.isfinite(feature_map).all():
         raise ValueError(
-            f"{caller}: feature_map must be finite, received NaN or infinity."
+            f"{who}: feature_map must be finite, received NaN or infinity."
         )
     count = feature_map.shape[-1]
     if not len(channels) or min(channels) < 0 or max(channels) >= count:
         raise ValueError(
-            f"{caller}: channels must be one or more indices in [0, {count}), "
+            f"{who}: channels must be one or more indices in [0, {count}), "
             f"the channels of the feature map, received {channels!r}."
         )
     return {

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_finegrain._checks import positive_integer
-from keras_finegrain.metrics.embedding_set import to_numpy
+from keras_finegrain._base.arrays import to_numpy
+from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.visualization.photo import as_photo
 from keras_finegrain.visualization.requirements import import_for_pictures
 

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_finegrain.metrics.embedding_set import embedding_set, to_numpy
+from keras_finegrain._base.arrays import to_numpy
+from keras_finegrain.metrics.embedding_set import embedding_set
 from keras_finegrain.visualization.palette import class_legend, class_styles
 from keras_finegrain.visualization.requirements import import_for_pictures
 
@@ -106,7 +107,7 @@ class LabelledVectors(NamedTuple):
 
 
 def labelled_vectors(
-    caller: str,
+    who: str,
     embeddings: Any,
     labels: Any,
     class_names: Sequence[str] | None,
@@ -115,7 +116,7 @@ def labelled_vectors(
     """Checks what is to be drawn.
 
     Args:
-        caller: What errors begin with.
+        who: What errors begin with.
         embeddings: As in `embedding_scatter`.
         labels: Likewise.
         class_names: Likewise.
@@ -124,20 +125,20 @@ def labelled_vectors(
     Raises:
         ValueError: As `embedding_scatter`.
     """
-    points, _ = embedding_set(caller, embeddings, labels)
+    points, _ = embedding_set(who, embeddings, labels)
     labels = to_numpy(labels).reshape(-1)
-    stars, star_labels = _flat_centers(caller, centers, points.shape[1])
-    _check_labels(caller, labels, class_names, centers)
+    stars, star_labels = _flat_centers(who, centers, points.shape[1])
+    _check_labels(who, labels, class_names, centers)
     return LabelledVectors(points, labels, stars, star_labels)
 
 
 def in_plane(
-    caller: str, vectors: LabelledVectors, *, method: str, seed: int
+    who: str, vectors: LabelledVectors, *, method: str, seed: int
 ) -> LabelledVectors:
     """Brings embeddings and centers into the same plane.
 
     Args:
-        caller: What errors begin with.
+        who: What errors begin with.
         vectors: Of any dim.
         method: As in `embedding_scatter`.
         seed: Likewise.
@@ -147,7 +148,7 @@ def in_plane(
         ValueError: Likewise.
     """
     plane = project(
-        caller,
+        who,
         np.concatenate([vectors.points, vectors.stars]),
         method=method,
         seed=seed,
@@ -228,12 +229,12 @@ def part_class_numbers(ax: Any) -> None:
 
 
 def project(
-    caller: str, vectors: np.ndarray, *, method: str, seed: int
+    who: str, vectors: np.ndarray, *, method: str, seed: int
 ) -> np.ndarray:
     """Brings vectors into the plane.
 
     Args:
-        caller: What errors begin with.
+        who: What errors begin with.
         vectors: Floats `(samples, dim)`.
         method: One of `"auto"`, `"none"`, `"pca"`, `"tsne"`.
         seed: Seed of t-SNE.
@@ -247,12 +248,12 @@ def project(
     """
     if method not in METHODS:
         raise ValueError(
-            f"{caller}: method must be one of {METHODS}, received {method!r}."
+            f"{who}: method must be one of {METHODS}, received {method!r}."
         )
     if keeps_coordinates(method, vectors.shape[1]):
         if vectors.shape[1] != 2:
             raise ValueError(
-                f"{caller}: method='none' takes embeddings of 2 dimensions, "
+                f"{who}: method='none' takes embeddings of 2 dimensions, "
                 f"received {vectors.shape[1]}. Use 'pca' or 'tsne'."
             )
         return vectors
@@ -297,7 +298,7 @@ def _principal_components(vectors: np.ndarray, dimensions: int) -> np.ndarray:
 
 
 def _flat_centers(
-    caller: str, centers: Any, dim: int
+    who: str, centers: Any, dim: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """All the centers in one list, with the class of each."""
     if centers is None:
@@ -305,7 +306,7 @@ def _flat_centers(
     centers = to_numpy(centers).astype(np.float64)
     if centers.ndim not in (2, 3) or centers.shape[-1] != dim:
         raise ValueError(
-            f"{caller}: centers must have the shape (classes, dim) or "
+            f"{who}: centers must have the shape (classes, dim) or "
             f"(classes, centers_per_class, dim) with dim={dim} as in the "
             f"embeddings, received {centers.shape}."
         )
@@ -317,14 +318,14 @@ def _flat_centers(
 
 
 def _check_labels(
-    caller: str,
+    who: str,
     labels: np.ndarray,
     class_names: Sequence[str] | None,
     centers: Any,
 ) -> None:
     if labels.min() < 0:
         raise ValueError(
-            f"{caller}: labels must not be negative, received a minimum of "
+            f"{who}: labels must not be negative, received a minimum of "
             f"{labels.min()}."
         )
     for argument, values in (
@@ -333,7 +334,7 @@ def _check_labels(
     ):
         if values is not None and labels.max() >= len(values):
             raise ValueError(
-                f"{caller}: {argument} must have one entry a class, "
+                f"{who}: {argument} must have one entry a class, "
                 f"received {len(values)} and a label of {labels.max()}."
             )
 

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._keras_internals import Functional, call_behind
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.private_keras import Functional, call_behind
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain.visualization.gradients import gradient
 from keras_finegrain.visualization.layer_outputs import (
     attribute_set,

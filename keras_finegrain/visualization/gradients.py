@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import keras
 
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
 
 
 def gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain.metrics.embedding_set import to_numpy
+from keras_finegrain._base.arrays import to_numpy
 from keras_finegrain.visualization.photo import as_photo, greyed, show_photo
 from keras_finegrain.visualization.requirements import import_for_pictures
 from keras_finegrain.visualization.resizing import resized

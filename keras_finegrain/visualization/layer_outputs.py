@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
 
 
 def layers_within(
@@ -43,11 +43,11 @@ def layers_within(
             yield from layers_within(layer, f"{path}/")
 
 
-def layer_at(caller: str, model: keras.Model, path: str) -> keras.layers.Layer:
+def layer_at(who: str, model: keras.Model, path: str) -> keras.layers.Layer:
     """The layer of a path, such as `"backbone/conv1"`.
 
     Args:
-        caller: Name of the public function, with which errors begin.
+        who: Name of the public function, with which errors begin.
         model: The model in which the path begins.
         path: Names of the nested models and of the layer, joined by `"/"`.
 
@@ -67,7 +67,7 @@ def layer_at(caller: str, model: keras.Model, path: str) -> keras.layers.Layer:
     if path not in layers:
         nearest = difflib.get_close_matches(path, layers, n=5, cutoff=0.0)
         raise ValueError(
-            f"{caller}: layer must be the path of a layer of the model, such "
+            f"{who}: layer must be the path of a layer of the model, such "
             f"as 'backbone/conv1', received {path!r}. The nearest are "
             f"{nearest}."
         )

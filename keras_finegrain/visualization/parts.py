@@ -9,7 +9,7 @@ from keras_finegrain.visualization.requirements import import_for_pictures
 
 
 def draw_parts(
-    caller: str,
+    who: str,
     ax: Any,
     parts: Mapping[str, Any],
     height: int,
@@ -20,7 +20,7 @@ def draw_parts(
     """Marks parts at their places; their names stand beside the image.
 
     Args:
-        caller: Name of the public function, with which errors begin.
+        who: Name of the public function, with which errors begin.
         ax: matplotlib axis that shows the image in pixels.
         parts: For each name `(x, y)` in [0, 1], from the left and from the
             top, or an object with these as `x` and `y` and with `visible`,
@@ -35,7 +35,7 @@ def draw_parts(
     Raises:
         ValueError: If a place lies outside [0, 1].
     """
-    places = visible_places(caller, parts)
+    places = visible_places(who, parts)
     if not places:
         return
     # A pixel's center has whole coordinates: the edge lies half a pixel out.
@@ -55,7 +55,7 @@ def draw_parts(
 
 
 def visible_places(
-    caller: str, parts: Mapping[str, Any]
+    who: str, parts: Mapping[str, Any]
 ) -> dict[str, tuple[float, float]]:
     """`(x, y)` of each part that is not hidden."""
     places = {}
@@ -65,7 +65,7 @@ def visible_places(
         x, y = (part.x, part.y) if hasattr(part, "x") else part
         if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
             raise ValueError(
-                f"{caller}: parts must lie in [0, 1], received ({x:g}, {y:g}) "
+                f"{who}: parts must lie in [0, 1], received ({x:g}, {y:g}) "
                 f"for {name!r}. Divide pixels by the image's width and height."
             )
         places[name] = (float(x), float(y))

@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain.metrics.embedding_set import to_numpy
+from keras_finegrain._base.arrays import to_numpy
 
 
-def as_photo(caller: str, image: Any) -> np.ndarray:
+def as_photo(who: str, image: Any) -> np.ndarray:
     """Brings an image into the one form that the pictures use.
 
     Args:
-        caller: Name of the public function, with which errors begin.
+        who: Name of the public function, with which errors begin.
         image: Array or tensor `(height, width, 3)`, `(height, width, 1)` or
             `(height, width)`: uint8, or floats in [0, 255]. Floats of at most
             1 are taken as in [0, 1].
@@ -32,13 +32,13 @@ def as_photo(caller: str, image: Any) -> np.ndarray:
         image = image[..., None]
     if image.ndim != 3 or image.shape[-1] not in (1, 3):
         raise ValueError(
-            f"{caller}: image must have the shape (height, width, 3), received "
+            f"{who}: image must have the shape (height, width, 3), received "
             f"{image.shape}. Give one image, without a batch axis."
         )
     lowest, highest = float(image.min()), float(image.max())
     if not (lowest >= 0 and highest <= 255):
         raise ValueError(
-            f"{caller}: image must lie in [0, 255], received values from "
+            f"{who}: image must lie in [0, 255], received values from "
             f"{lowest:g} to {highest:g}. Give the image as it was before the "
             "model's preprocessing."
         )

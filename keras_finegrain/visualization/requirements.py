@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_finegrain._optional import import_optional
+from keras_finegrain._base.optional import import_optional
 
 
 def import_for_pictures(module: str) -> Any:

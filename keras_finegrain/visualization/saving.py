@@ -5,7 +5,7 @@ import pathlib
 import uuid
 from typing import Any
 
-from keras_finegrain._checks import number
+from keras_finegrain._base.checks import number
 
 
 def save_figure(

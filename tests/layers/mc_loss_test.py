@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 import keras_finegrain
-from keras_finegrain._math import mean
+from keras_finegrain._ops.numerics import mean
 from keras_finegrain.layers.mc_loss import (
     class_scores,
     discriminality,

@@ -277,10 +277,10 @@ def _check_parts(without: Collection[str]) -> None:
         )
 
 
-def _check_size(function: str, size: int) -> None:
+def _check_size(who: str, size: int) -> None:
     if size < MIN_SIZE:
         raise ValueError(
-            f"{function}: size must be at least {MIN_SIZE} pixels, or the "
+            f"{who}: size must be at least {MIN_SIZE} pixels, or the "
             f"parts cannot be told apart; received {size}."
         )
 

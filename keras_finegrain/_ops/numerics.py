@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
 
 
 def at_least_float32(dtype: str) -> str:

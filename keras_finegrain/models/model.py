@@ -7,12 +7,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._keras_internals import Functional, forget_losses
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.private_keras import Functional, forget_losses
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import first_share, runs_on_several_workers
-from keras_finegrain.label_checks import check_head, checked_labels
-from keras_finegrain.labels import LabelScope, current_scope, label_scope
+from keras_finegrain.labels.sampling import drawn_classes
+from keras_finegrain.labels.scope import LabelScope, current_scope, label_scope
 from keras_finegrain.layers.measured import MeasuredLayer
+from keras_finegrain.models.label_checks import check_head, checked_labels
 
 
 class _LabelScopeSteps:
@@ -77,7 +78,7 @@ class _LabelScopeSteps:
             forget_losses(self)
         # The data is the last argument on every backend.
         _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
-        return label_scope(y, sample_weight, bool(self.jit_compile))  # type: ignore[attr-defined]
+        return label_scope(y, sample_weight)
 
     def _reducible(self, logs: Any) -> Any:
         """Logs with an axis where Keras reduces them over workers.
@@ -239,10 +240,8 @@ class Sequential(_LabelScopeSteps, keras.Sequential):
 
 def _scored(y: Any) -> Any:
     """The labels in the order of the classes that the head scored."""
-    scope = current_scope()
-    if scope is None or scope.sampled is None:
-        return y
-    return scope.sampled.relabel(y)
+    drawn = drawn_classes()
+    return y if drawn is None else drawn.relabel(y)
 
 
 def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

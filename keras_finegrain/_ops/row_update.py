@@ -10,8 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._keras_internals import in_stateless_scope
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.private_keras import in_stateless_scope
+from keras_finegrain._base.typing import Tensor
 
 
 def read_rows(variable: keras.Variable, indices: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def read_rows(variable: keras.Variable, indices: Tensor) -> Tensor:
 
     >>> table = keras.Variable([[1.0], [2.0], [3.0]])
     >>> ops.convert_to_numpy(
-    ...     keras_finegrain.row_update.read_rows(table, ops.array([2, 0]))
+    ...     keras_finegrain._ops.row_update.read_rows(table, ops.array([2, 0]))
     ... ).tolist()
     [[3.0], [1.0]]
     """
@@ -55,7 +55,7 @@ def write_rows(variable: keras.Variable, indices: Tensor, rows: Tensor) -> None:
     Example:
 
     >>> table = keras.Variable([[1.0], [2.0], [3.0]])
-    >>> keras_finegrain.row_update.write_rows(
+    >>> keras_finegrain._ops.row_update.write_rows(
     ...     table, ops.array([1]), ops.array([[9.0]])
     ... )
     >>> ops.convert_to_numpy(table).tolist()

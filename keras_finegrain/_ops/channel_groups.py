@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._typing import Tensor
-from keras_finegrain.labels import is_compiled_by_xla
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.compilation import is_compiled_by_xla
 
 # Up to so many channels of a class are compared one after the other.
 FEW = 32
@@ -109,7 +109,7 @@ def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
 
     Example:
 
-    >>> from keras_finegrain.layers.channel_groups import first_maximum
+    >>> from keras_finegrain._ops.channel_groups import first_maximum
     >>> maximum, place = first_maximum(ops.array([[0.0, 2.0, 2.0]]))
     >>> ops.convert_to_numpy(place)
     array([1], dtype=int32)

@@ -9,9 +9,9 @@ from typing import Any
 
 from keras import ops
 
-from keras_finegrain._gradients import with_gradient
-from keras_finegrain._math import inverse_length
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.numerics import inverse_length
+from keras_finegrain._ops.written_gradients import with_gradient
 
 # The products within a class are taken over as many dimensions at a time. They
 # are far smaller than what libraries for matrices are made for: measured with

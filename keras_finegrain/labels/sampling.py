@@ -6,13 +6,20 @@ share of the others, as in Partial FC (An et al., CVPR 2022).
 """
 
 import dataclasses
+import weakref
 from typing import Any
 
 from keras import ops
 
-from keras_finegrain import labels as label_forms
-from keras_finegrain._random import uniform
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.random import uniform
+from keras_finegrain.labels.forms import (
+    check_labels,
+    class_numbers,
+    in_range,
+    to_range,
+)
+from keras_finegrain.labels.scope import LabelScope, current_scope
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +44,7 @@ class SampledClasses:
         """The labels of a batch as positions among the scored classes.
 
         Args:
-            y: Labels in any form that `labels.to_sparse` takes; soft ones
+            y: Labels in any form that `forms.class_numbers` takes; soft ones
                 count as their largest class.
 
         Returns:
@@ -49,11 +56,11 @@ class SampledClasses:
                 read.
         """
         num_classes = self.position.shape[0]
-        sparse = label_forms.to_sparse(y, (y.shape[0],), num_classes)
-        label_forms.check_range("sampled_share", num_classes, sparse)
-        sparse = label_forms.to_range(sparse, num_classes)
-        valid = label_forms.in_range(sparse, num_classes)
-        position = ops.take(self.position, ops.where(valid, sparse, 0), axis=0)
+        check_labels("sampled_share", y, num_classes)
+        numbers = class_numbers("sampled_share", y, (y.shape[0],), num_classes)
+        numbers = to_range(numbers, num_classes)
+        valid = in_range(numbers, num_classes)
+        position = ops.take(self.position, ops.where(valid, numbers, 0), axis=0)
         position = ops.where(valid, position, -1)
         if len(y.shape) == 2 and y.shape[-1] == num_classes > 1:
             return ops.one_hot(position, self.classes.shape[0], dtype=y.dtype)
@@ -79,7 +86,8 @@ def sample_classes(
 
     Example:
 
-    >>> sampled = keras_finegrain.class_sampling.sample_classes(
+    >>> from keras_finegrain.labels.sampling import sample_classes
+    >>> sampled = sample_classes(
     ...     ops.array([3, 8, 3]), num_classes=10, sampled=4, seed=0
     ... )
     >>> positions = sampled.relabel(ops.array([3, 8]))
@@ -88,8 +96,8 @@ def sample_classes(
     >>> sampled.classes.shape[0]
     4
     """
-    labels = label_forms.to_range(labels, num_classes)
-    valid = label_forms.in_range(labels, num_classes)
+    labels = to_range(labels, num_classes)
+    valid = in_range(labels, num_classes)
     counts = ops.scatter(
         ops.where(valid, labels, 0)[:, None],
         ops.cast(valid, "int32"),
@@ -110,3 +118,22 @@ def sample_classes(
     order = ops.arange(1, sampled + 1, dtype="int32")
     position = ops.scatter(classes[:, None], order, (num_classes,)) - 1
     return SampledClasses(classes, log_weights, position)
+
+
+# What was drawn in the step of each open scope.
+_drawn: "weakref.WeakKeyDictionary[LabelScope, SampledClasses]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def drawn_classes() -> SampledClasses | None:
+    """What a head drew in this step, or `None` where all classes are scored."""
+    scope = current_scope()
+    return None if scope is None else _drawn.get(scope)
+
+
+def announce_drawn(sampled: SampledClasses) -> None:
+    """Tells the loss and the metrics of this step what a head drew."""
+    scope = current_scope()
+    assert scope is not None
+    _drawn[scope] = sampled

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
 
 
 def uniform(shape: tuple[int, ...], seed: Any) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.typing import Tensor
 
 
 def with_gradient(
@@ -28,7 +28,7 @@ def with_gradient(
 
     Example:
 
-    >>> from keras_finegrain._gradients import with_gradient
+    >>> from keras_finegrain._ops.written_gradients import with_gradient
     >>> def square(x):
     ...     return x * x, lambda upstream: (2.0 * x * upstream,)
     >>> float(with_gradient(square)(ops.array(3.0)))

@@ -4,10 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
-
-from keras_finegrain._typing import Tensor
 
 
 def positive_integer(who: str, name: str, value: Any) -> int:
@@ -64,14 +61,3 @@ def one_of(who: str, name: str, value: Any, options: Sequence[str]) -> str:
             f"{who}: {name} must be one of {listed}, received {value!r}."
         )
     return value
-
-
-def concrete(tensor: Tensor) -> np.ndarray | None:
-    """The tensor's values where reading them is possible, else `None`.
-
-    Inside a compiled step a tensor has no values yet.
-    """
-    try:
-        return np.asarray(keras.ops.convert_to_numpy(tensor))
-    except Exception:  # each backend raises an error class of its own
-        return None

@@ -7,10 +7,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain import labels as label_forms
-from keras_finegrain._checks import concrete, positive_integer
-from keras_finegrain._typing import Tensor
+from keras_finegrain._base.arrays import concrete
+from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import global_sum
+from keras_finegrain.labels.forms import (
+    check_labels,
+    class_numbers,
+    in_range,
+    to_range,
+)
+from keras_finegrain.labels.scope import current_scope
 from keras_finegrain.layers.measured import MeasuredLayer
 
 
@@ -91,7 +98,7 @@ class LabelledLossLayer(MeasuredLayer):
         """
         self.reads_scope = labels is None
         if labels is None:
-            scope = label_forms.current_scope()
+            scope = current_scope()
             if scope is not None:
                 labels, sample_weight = scope.labels, scope.sample_weight
         if labels is None:
@@ -106,22 +113,18 @@ class LabelledLossLayer(MeasuredLayer):
                 "`labels = keras.Input((), dtype='int32', optional=True)`."
             )
         labels = ops.convert_to_tensor(labels)
-        try:
-            labels = label_forms.to_sparse(
-                labels, batch_shape, self.num_classes
-            )
-        except ValueError as error:
-            raise ValueError(f"{self.who}: {error}") from None
-        self._check_range(labels, training)
-
-        labels = ops.reshape(labels, (-1,))
-        counted = ops.ones_like(labels, dtype="bool")
+        self._check_values(labels, len(batch_shape), training)
+        numbers = class_numbers(
+            self.who, labels, batch_shape, self.num_classes, self.ignore_class
+        )
+        numbers = ops.reshape(numbers, (-1,))
+        counted = ops.ones_like(numbers, dtype="bool")
         if self.ignore_class is not None:
             counted = ops.not_equal(
-                labels, ops.cast(self.ignore_class, labels.dtype)
+                numbers, ops.cast(self.ignore_class, numbers.dtype)
             )
-        labels = label_forms.to_range(labels, self.num_classes)
-        valid = label_forms.in_range(labels, self.num_classes)
+        numbers = to_range(numbers, self.num_classes)
+        valid = in_range(numbers, self.num_classes)
         weights = ops.cast(counted, self.loss_dtype)
         if sample_weight is not None and not isinstance(
             sample_weight, (dict, list, tuple)
@@ -129,7 +132,7 @@ class LabelledLossLayer(MeasuredLayer):
             sample_weight = ops.cast(sample_weight, self.loss_dtype)
             weights = weights * ops.reshape(sample_weight, (-1,))
         return LabelledBatch(
-            labels=ops.where(valid, labels, 0),
+            labels=ops.where(valid, numbers, 0),
             valid=valid,
             counted=counted,
             weights=weights,
@@ -157,7 +160,9 @@ class LabelledLossLayer(MeasuredLayer):
         mean = sums[:-1] / ops.maximum(count, 1.0)
         return (mean if len(values.shape) == 2 else mean[0]), count
 
-    def _check_range(self, labels: Tensor, training: bool | None) -> None:
+    def _check_values(
+        self, labels: Tensor, rank: int, training: bool | None
+    ) -> None:
         # On an accelerator reading the labels halts the pipeline: once is
         # enough there. A compiled step cannot read them at all.
         if (
@@ -168,13 +173,9 @@ class LabelledLossLayer(MeasuredLayer):
         values = concrete(labels)
         if values is None:
             return
-        values = values[values != self.ignore_class].astype("int64")
-        if values.size:
-            error = label_forms.range_error(
-                self.who, self.num_classes, int(values.min()), int(values.max())
-            )
-            if error is not None:
-                raise error
+        check_labels(
+            self.who, values, self.num_classes, self.ignore_class, rank
+        )
         self._trained_once = self._trained_once or bool(training)
 
     def _no_labels(self) -> str:

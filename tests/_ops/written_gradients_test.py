@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_finegrain._gradients import with_gradient
+from keras_finegrain._ops.written_gradients import with_gradient
 from tests.gradients import value_and_gradients
 
 BACKEND = keras.backend.backend()

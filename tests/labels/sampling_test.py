@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_finegrain
-from keras_finegrain.class_sampling import sample_classes
+from keras_finegrain.labels.sampling import sample_classes
 
 CLASSES, DIM, BATCH = 40, 6, 8
 

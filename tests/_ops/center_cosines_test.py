@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_finegrain._center_cosines import (
+from keras_finegrain._ops.center_cosines import (
     BLOCK,
     cosines_with_centers,
     cosines_within_classes,
@@ -13,9 +13,9 @@ from keras_finegrain._center_cosines import (
     read_centers,
     squared_lengths,
 )
-from keras_finegrain._math import unit_length
+from keras_finegrain._ops.numerics import unit_length
+from keras_finegrain._ops.soft_maximum import FEW, soft_maximum
 from keras_finegrain.labels import label_scope
-from keras_finegrain.layers.soft_maximum import FEW, soft_maximum
 from tests.gradients import value_and_gradients
 
 # In one piece, and in several blocks.
@@ -113,7 +113,7 @@ def test_soft_maximum_equals_a_softmax_and_a_sum(
     float64, centers, largest, jit_compile
 ):
     values = np.random.default_rng(2).uniform(-10, 10, size=(3, centers, 4))
-    with label_scope(None, jit_compile=jit_compile):
+    with label_scope(None):
         assert_same(
             lambda v: soft_maximum(v, largest),
             lambda v: ops.sum(ops.softmax(v, axis=1) * v, axis=1),
@@ -126,7 +126,7 @@ def test_soft_maximum_equals_a_softmax_and_a_sum(
 @pytest.mark.parametrize("largest", [29.9, 1e3, np.inf])
 def test_soft_maximum_at_the_ends_of_its_range(largest, jit_compile):
     values = np.array([[29.9, -29.9, 0.0], [-29.9, -29.9, -29.9]], "float32")
-    with label_scope(None, jit_compile=jit_compile):
+    with label_scope(None):
         value, (gradient,) = value_and_gradients(
             lambda v: ops.sum(soft_maximum(v, largest)), [values[..., None]]
         )

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_finegrain._random import uniform
+from keras_finegrain._ops.random import uniform
 
 
 def test_numbers_are_uniform_and_new_at_each_draw():

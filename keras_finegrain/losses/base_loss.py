@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
-from keras_finegrain._math import at_least_float32
+from keras_finegrain._ops.numerics import at_least_float32
 
 
-class LabelledLoss(keras.losses.Loss):
+class BaseLoss(keras.losses.Loss):
     """Base of the losses: one that computes in float32 or wider.
 
     Args:
@@ -30,6 +30,13 @@ class LabelledLoss(keras.losses.Loss):
             reduction=reduction,
             dtype=at_least_float32(policy.compute_dtype),
         )
+
+    # What the outputs are that the loss takes: scores of classes
+    # `(batch, num_classes)`, or embeddings.
+    scores_classes = False
+    compares_embeddings = False
+    # Whether it weighs classes of which a head scored a sample.
+    weighs_sampled_classes = False
 
     @property
     def who(self) -> str:

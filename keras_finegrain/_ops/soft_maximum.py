@@ -5,9 +5,9 @@ from typing import Any
 
 from keras import ops
 
-from keras_finegrain._gradients import with_gradient
-from keras_finegrain._typing import Tensor
-from keras_finegrain.labels import is_compiled_by_xla
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.compilation import is_compiled_by_xla
+from keras_finegrain._ops.written_gradients import with_gradient
 
 # e^x is in float32 neither infinite nor 0, nor close to it, within this range.
 _EXPONENT_RANGE = 60.0

@@ -11,18 +11,17 @@ from typing import Any
 
 import keras
 
-from keras_finegrain._checks import concrete
-from keras_finegrain._typing import Tensor
-from keras_finegrain.labels import current_scope, range_error
-from keras_finegrain.layers.labelled_loss import LabelledLossLayer
-from keras_finegrain.losses.class_similarity import ClassSimilarityLoss
-from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
-from keras_finegrain.losses.proxy_anchor_loss import ProxyAnchorLoss
-
-_CLASSIFICATION_LOSSES = (
-    "sparse_categorical_crossentropy",
-    "categorical_crossentropy",
+from keras_finegrain._base.arrays import concrete
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain.labels.forms import (
+    are_rows,
+    check_labels,
+    numbers_of_rows,
+    refuse_dtype,
 )
+from keras_finegrain.labels.sampling import drawn_classes
+from keras_finegrain.labels.scope import current_scope
+from keras_finegrain.layers.labelled_loss_layer import LabelledLossLayer
 
 
 def scope_layers(model: keras.Model) -> list[LabelledLossLayer]:
@@ -53,6 +52,8 @@ def checked_labels(
         ValueError: If labels lie outside of a layer's classes.
     """
     layers = scope_layers(model)
+    if hasattr(y, "dtype"):
+        refuse_dtype("fit", str(y.dtype), "y")
     if not layers:
         return x, y
     if isinstance(x, keras.utils.PyDataset):
@@ -83,10 +84,10 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
             classes than a layer that shares its labels, or scored a share of
             the classes for a loss that does not weigh them.
     """
-    scope = current_scope()
-    if scope is not None and scope.sampled is not None:
+    loss = _single(model.loss)
+    if drawn_classes() is not None:
         # Another loss would take each of the drawn classes for one alone.
-        if not isinstance(_single(model.loss), MarginSoftmaxLoss):
+        if not getattr(loss, "weighs_sampled_classes", False):
             raise ValueError(
                 "A head with sampled_share below 1 needs a cross-entropy of "
                 "`keras_finegrain.losses` in compile(), such as "
@@ -94,7 +95,7 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
                 f"the classes that were drawn, received {model.loss!r}."
             )
         return
-    if scope is None or not _classifies(_single(model.loss)):
+    if current_scope() is None or not _scores_classes(loss):
         return
     if len(getattr(y_pred, "shape", ())) != 2:
         return
@@ -116,38 +117,22 @@ def _single(loss: Any) -> Any:
     return loss
 
 
-def _classifies(loss: Any) -> bool:
-    if isinstance(loss, str):
-        return loss in _CLASSIFICATION_LOSSES
-    return isinstance(
-        loss,
-        (
-            ClassSimilarityLoss,
-            ProxyAnchorLoss,
-            keras.losses.SparseCategoricalCrossentropy,
-            keras.losses.CategoricalCrossentropy,
-        ),
-    )
+def _scores_classes(loss: Any) -> bool:
+    """Whether a loss takes a score for each class."""
+    if hasattr(loss, "scores_classes"):
+        return bool(loss.scores_classes)
+    # Keras's own have no such word: `sparse_categorical_crossentropy`,
+    # `categorical_focal_crossentropy`, `categorical_hinge`, …
+    name = loss if isinstance(loss, str) else getattr(loss, "name", "")
+    return "categorical_" in str(name)
 
 
 def _check_values(layers: list[LabelledLossLayer], labels: Any) -> None:
     values = concrete(labels)
-    if values is None or values.dtype.kind not in "iu":
-        # One-hot labels have no range; other forms are the layers' to judge.
+    if values is None:
         return
     for layer in layers:
-        if values.ndim > 1 and values.shape[-1] == layer.num_classes > 1:
-            continue
-        counted = values[values != layer.ignore_class]
-        if counted.size:
-            error = range_error(
-                layer.who,
-                layer.num_classes,
-                int(counted.min()),
-                int(counted.max()),
-            )
-            if error is not None:
-                raise error
+        check_labels(layer.who, values, layer.num_classes, layer.ignore_class)
 
 
 def _put_back(
@@ -176,47 +161,55 @@ def _with_checked_labels(dataset: Any, layers: list[LabelledLossLayer]) -> Any:
     spec = dataset.element_spec
     if not isinstance(spec, tuple) or len(spec) < 2:
         return dataset
-    if not isinstance(spec[1], tf.TensorSpec) or not spec[1].dtype.is_integer:
+    if not isinstance(spec[1], tf.TensorSpec):
         return dataset
-    shape = spec[1].shape
-    layers = [
-        layer
-        for layer in layers
-        if shape.rank is None
-        or shape.rank < 2
-        or shape[-1] != layer.num_classes
-        or layer.num_classes == 1
-    ]
-    if not layers:
-        return dataset
+    refuse_dtype("fit", spec[1].dtype.name)
+    shape = (None,) if spec[1].shape.rank is None else tuple(spec[1].shape)
 
     def check(*batch: Tensor) -> tuple[Tensor, ...]:
-        labels = tf.cast(batch[1], "int64")
-        checks = []
-        for layer in layers:
-            counted = labels
-            if layer.ignore_class is not None:
-                counted = tf.boolean_mask(
-                    labels, tf.not_equal(labels, layer.ignore_class)
-                )
-            # The extremes of an empty batch lie inside of the range.
-            low = tf.reduce_min(tf.concat([tf.reshape(counted, [-1]), [0]], 0))
-            high = tf.reduce_max(tf.concat([tf.reshape(counted, [-1]), [0]], 0))
-            checks.append(
-                tf.debugging.Assert(
-                    tf.logical_and(low >= 0, high < layer.num_classes),
-                    [
-                        f"{layer.who}: labels must lie in "
-                        f"[0, {layer.num_classes}), received a minimum and a "
-                        "maximum of",
-                        low,
-                        high,
-                        "in a batch of the data set. Check num_classes and "
-                        "the labels.",
-                    ],
-                )
-            )
+        checks = [
+            _pipeline_check(layer, batch[1], shape)
+            for layer in layers
+            if spec[1].dtype.is_integer
+            or are_rows(shape, spec[1].dtype.name, 1, layer.num_classes)
+        ]
         with tf.control_dependencies(checks):
             return (batch[0], tf.identity(batch[1]), *batch[2:])
 
     return dataset.map(check)
+
+
+def _pipeline_check(
+    layer: LabelledLossLayer, labels: Tensor, shape: tuple[int | None, ...]
+) -> Any:
+    """An assertion of `tf.data` that a batch's labels are the layer's."""
+    import tensorflow as tf
+    import tensorflow.experimental.numpy as tnp
+
+    received = "received a minimum and a maximum of"
+    if are_rows(shape, labels.dtype.name, 1, layer.num_classes):
+        labels = numbers_of_rows(
+            tf.cast(labels, "float32"), tnp, layer.ignore_class
+        )
+        received = (
+            "received one-hot rows that name no class (-1) or several "
+            f"({layer.num_classes}): the lowest and the highest are"
+        )
+    labels = tf.cast(labels, "int64")
+    if layer.ignore_class is not None:
+        labels = tf.boolean_mask(
+            labels, tf.not_equal(labels, layer.ignore_class)
+        )
+    # The extremes of an empty batch lie inside of the range.
+    labels = tf.concat([tf.reshape(labels, [-1]), [0]], axis=0)
+    low, high = tf.reduce_min(labels), tf.reduce_max(labels)
+    return tf.debugging.Assert(
+        tf.logical_and(low >= 0, high < layer.num_classes),
+        [
+            f"{layer.who}: labels must lie in [0, {layer.num_classes}), "
+            f"{received}",
+            low,
+            high,
+            "in a batch of the data set. Check num_classes and the labels.",
+        ],
+    )

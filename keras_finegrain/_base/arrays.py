@@ -1,0 +1,28 @@
+"""NumPy arrays from tensors of any backend."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finegrain._base.typing import Tensor
+
+
+def to_numpy(values: Any) -> np.ndarray:
+    """A NumPy array of a sequence or of a tensor of any backend."""
+    if isinstance(values, np.ndarray):
+        return values
+    if isinstance(values, list | tuple):
+        return np.asarray(values)
+    return np.asarray(keras.ops.convert_to_numpy(values))
+
+
+def concrete(tensor: Tensor) -> np.ndarray | None:
+    """The tensor's values where reading them is possible, else `None`.
+
+    Inside a compiled step a tensor has no values yet.
+    """
+    try:
+        return np.asarray(keras.ops.convert_to_numpy(tensor))
+    except Exception:  # each backend raises an error class of its own
+        return None

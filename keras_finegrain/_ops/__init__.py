@@ -1,0 +1,1 @@
+"""Pieces of mathematics in `keras.ops`, each beside its equation."""
