@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from keras_finegrain._base.arrays import to_numpy
 from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.metrics.embedding_set import (
     check_distance,
     squared_distances,
-    to_numpy,
     unit_rows,
 )
 from keras_finegrain.visualization.requirements import import_for_pictures

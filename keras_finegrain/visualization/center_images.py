@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_finegrain._base.arrays import to_numpy
 from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.metrics.embedding_set import (
     embedding_set,
     squared_distances,
-    to_numpy,
     unit_rows,
 )
 from keras_finegrain.visualization.center_distances import class_centers

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_finegrain._base.arrays import to_numpy
 from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.metrics.embedding_set import (
     RetrievalSet,
     retrieval_set,
     squared_distances,
-    to_numpy,
 )
 from keras_finegrain.visualization.class_grid import (
     LINE_HEIGHT,
