@@ -8,7 +8,6 @@ what they were given.
 """
 
 import contextlib
-import threading
 from typing import Any
 
 import keras
@@ -270,15 +269,3 @@ def class_layout_map(
     # (num_classes, ...): the axes that are not named stay whole.
     layout_map[r"(.*/)?centers"] = (axis,)
     return layout_map
-
-
-class ReplicaLocalList(threading.local):
-    """A list for each replica.
-
-    Keras keeps the losses of a layer in one list. A collective operation in
-    the forward pass hands over to another replica's thread, which would then
-    read or clear the losses of this one.
-    """
-
-    def __init__(self) -> None:
-        self.items: list[Tensor] = []

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_finegrain._base.checks import number
+from keras_finegrain._base.representation import shown_with_arguments
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.center_cosines import (
     cosines_within_classes,
@@ -119,3 +120,6 @@ class CenterMerging(keras.regularizers.Regularizer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"tau": self.tau}
+
+    def __repr__(self) -> str:
+        return shown_with_arguments(self)

@@ -1,11 +1,13 @@
-"""What is needed of Keras and stands in no public name: here and nowhere else.
+"""All that is needed of Keras and has no public name: here and nowhere else.
 
 Each was there from the lowest Keras that this package supports to the newest
 that it was tested with.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 from keras.src.backend import get_stateless_scope as get_stateless_scope
@@ -14,6 +16,9 @@ from keras.src.backend.common.symbolic_scope import (
     in_symbolic_scope as in_symbolic_scope,
 )
 from keras.src.models.functional import Functional as Functional
+
+from keras_finegrain._base.typing import Tensor
+from keras_finegrain.distribution import first_share
 
 
 class Call(NamedTuple):
@@ -53,11 +58,85 @@ def calls_of(model: keras.Model) -> Iterator[Call]:
         to_visit.extend(unseen)
 
 
+def inner_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """All layers of a model, those of nested models and layers included."""
+    yield from model._flatten_layers(include_self=False)
+
+
 def forget_losses(layer: keras.layers.Layer) -> None:
     """Drops what a layer and those inside of it added in an earlier step.
 
-    For Keras's own layers on JAX: they would take a loss of the new step that
-    was made in the place of a freed one for their old one, and out of the step
-    (`MeasuredLayer` says more).
+    For Keras's own layers on JAX, in which the fault that `LossLayer` describes
+    would drop a loss of the new step.
     """
     layer._clear_losses()
+
+
+def is_evaluation_of_fit(arguments: dict[str, Any]) -> bool:
+    """Whether `fit` called `evaluate` with these keyword arguments."""
+    return bool(arguments.get("_use_cached_eval_dataset"))
+
+
+class LossLayer(keras.layers.Layer):
+    """A layer whose `add_loss` is right on replicas and under JAX.
+
+    - Keras keeps the losses of a layer in one list for all replicas of
+      `tf.distribute`. A collective operation in the forward pass switches to
+      another replica's thread, which then reads or clears the losses of this
+      one. Here each thread has a list of its own.
+    - On JAX Keras finds the losses of a layer among those of a step by their
+      `id`, and removes the earlier ones at each call. That loses the first
+      loss of a layer that is called twice. The `id`s of the last step are
+      still there, so that a loss in the place of a freed one is lost too. Here
+      they are cleared once in each step.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._step: Callable[[], Any] = lambda: None
+
+    @property
+    def _losses(self) -> list[Tensor]:
+        return self._losses_of_thread.items
+
+    @_losses.setter
+    def _losses(self, losses: list[Tensor]) -> None:
+        self._losses_of_thread = _ThreadLocalList()
+        self._losses_of_thread.items.extend(losses)
+
+    def _clear_losses(self) -> None:
+        if not in_stateless_scope():
+            super()._clear_losses()
+            return
+        step = get_stateless_scope()
+        if self._step() is not step:
+            self._loss_ids.clear()
+            self._step = weakref.ref(step)
+
+
+class _ThreadLocalList(threading.local):
+    def __init__(self) -> None:
+        self.items: list[Tensor] = []
+
+
+class BuiltFromOneShare:
+    """Mixed into a model: builds it from one replica's share of a batch.
+
+    On TensorFlow Keras averages the replicas' shares for that, which fails
+    where they differ in length and, over several workers, always
+    (https://github.com/keras-team/keras/issues/20585).
+    """
+
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        strategy = getattr(self, "_distribute_strategy", None)
+        if strategy is not None and iterator is not None:
+            for _, _, batches in iterator:
+                with strategy.scope():
+                    data_batch = first_share(next(batches))
+                break
+            iterator = None
+        super()._maybe_symbolic_build(  # type: ignore[misc]
+            iterator=iterator, data_batch=data_batch
+        )

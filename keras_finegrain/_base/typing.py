@@ -8,7 +8,10 @@ import keras
 # A tensor of the backend in use, a `keras.KerasTensor` or a NumPy array.
 Tensor: TypeAlias = Any
 
-# What `keras.initializers.get` accepts.
+# What `keras.initializers.get` and `keras.regularizers.get` accept.
 InitializerLike: TypeAlias = (
     str | dict[str, Any] | keras.initializers.Initializer | Callable[..., Any]
+)
+RegularizerLike: TypeAlias = (
+    str | dict[str, Any] | keras.regularizers.Regularizer | Callable[..., Any]
 )

@@ -238,7 +238,8 @@ def are_rows(
 
 
 def _holds_numbers(dtype: str) -> bool:
-    return "int" in dtype or dtype == "bool"
+    # (PyTorch writes `torch.bool`.)
+    return "int" in dtype or dtype.endswith("bool")
 
 
 def numbers_of_rows(rows: Any, xp: Any, ignore_class: int | None = None) -> Any:

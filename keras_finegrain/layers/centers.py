@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import keras
 
+from keras_finegrain._base.private_keras import inner_layers
 from keras_finegrain.layers.center_loss import CenterLoss
 from keras_finegrain.layers.cosine_similarity import CosineSimilarity
 
@@ -19,6 +20,6 @@ def layers_with_centers(
     >>> [type(layer).__name__ for layer in layers_with_centers(model)]
     ['SoftTriple']
     """
-    for layer in model._flatten_layers(include_self=False):
+    for layer in inner_layers(model):
         if isinstance(layer, CenterLoss | CosineSimilarity):
             yield layer

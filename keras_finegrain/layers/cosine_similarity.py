@@ -8,7 +8,11 @@ import numpy as np
 from keras import ops
 
 from keras_finegrain._base.checks import number, one_of, positive_integer
-from keras_finegrain._base.typing import InitializerLike, Tensor
+from keras_finegrain._base.typing import (
+    InitializerLike,
+    RegularizerLike,
+    Tensor,
+)
 from keras_finegrain._ops.center_cosines import (
     cosines_with_centers,
     read_centers,
@@ -96,6 +100,10 @@ class CosineSimilarity(MeasuredLayer):
             this package (`losses.MarginSoftmaxLoss` is their base). From
             Partial FC (An et al., CVPR 2022).
         seed: Seed of those draws: an int, or `None` for a random one.
+        centers_regularizer: Regularizer of the centers `(num_classes,
+            centers_per_class, dim)` that a call scores, such as
+            `regularizers.CenterMerging()`. Each call of the layer adds its
+            value to the model's loss. Default `None`.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Call arguments:
@@ -152,6 +160,7 @@ class CosineSimilarity(MeasuredLayer):
         centers_initializer: InitializerLike | None = None,
         sampled_share: float = 1.0,
         seed: int | None = None,
+        centers_regularizer: RegularizerLike | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(self._figures, **kwargs)
@@ -167,6 +176,7 @@ class CosineSimilarity(MeasuredLayer):
             if centers_initializer is None
             else keras.initializers.get(centers_initializer)
         )
+        self.centers_regularizer = keras.regularizers.get(centers_regularizer)
         self.sampled_share = number(
             who, "sampled_share", sampled_share, above=0, at_most=1
         )
@@ -205,6 +215,8 @@ class CosineSimilarity(MeasuredLayer):
     def call(self, embeddings: Tensor, training: bool | None = None) -> Tensor:
         """Returns the similarities `(batch, num_classes)`."""
         centers = self.scored_centers(embeddings, training)
+        if self.centers_regularizer is not None:
+            self.add_loss(self.centers_regularizer(centers))
         return self.similarity(embeddings, centers, squared_lengths(centers))
 
     def similarity(
@@ -347,6 +359,11 @@ class CosineSimilarity(MeasuredLayer):
             "gamma": self.gamma,
             "centers_initializer": self.centers_initializer
             and keras.initializers.serialize(self.centers_initializer),
+            "centers_regularizer": keras.regularizers.serialize(
+                self.centers_regularizer
+            )
+            if self.centers_regularizer
+            else None,
             "sampled_share": self.sampled_share,
             "seed": self.seed,
         }

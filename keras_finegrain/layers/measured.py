@@ -2,21 +2,15 @@
 
 import math
 import re
-import weakref
-from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_finegrain._base.private_keras import (
-    get_stateless_scope,
-    in_stateless_scope,
-    in_symbolic_scope,
-)
+from keras_finegrain._base.private_keras import LossLayer, in_symbolic_scope
+from keras_finegrain._base.representation import shown_with_arguments
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import at_least_float32
-from keras_finegrain.distribution import ReplicaLocalList
 from keras_finegrain.labels.scope import current_scope
 
 
@@ -28,14 +22,14 @@ class MeasuredMean(keras.metrics.Mean):
         return ops.where(self.count > 0, super().result(), math.nan)
 
 
-class MeasuredLayer(keras.layers.Layer):
-    """Base of the layers whose own figures stand in the logs.
+class MeasuredLayer(LossLayer):
+    """Base of the layers that measure something for the logs.
 
     Args:
-        measures: The names of the figures. In the logs a figure has this name
-            if the layer kept its default name, and `{layer.name}_{figure}` if
-            it was named; `keras_finegrain.Model` adds the layer's name too
-            where two layers of a model would otherwise share one.
+        measures: The names of what is measured. The logs show this name if the
+            layer kept its default name, and `{layer.name}_{measure}` if it was
+            named. `keras_finegrain.Model` also adds the layer's name where two
+            layers of a model would share one.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
     """
 
@@ -47,7 +41,6 @@ class MeasuredLayer(keras.layers.Layer):
             measure: MeasuredMean(name=self._log_name(measure))
             for measure in measures
         }
-        self._step: Callable[[], Any] = lambda: None
 
     @property
     def who(self) -> str:
@@ -61,7 +54,7 @@ class MeasuredLayer(keras.layers.Layer):
 
     @property
     def measures(self) -> list[keras.metrics.Metric]:
-        """The metrics that hold this layer's figures."""
+        """The metrics that hold what this layer measures."""
         return list(self._measures.values())
 
     @property
@@ -76,7 +69,7 @@ class MeasuredLayer(keras.layers.Layer):
         return super().metrics
 
     def measure(self, name: str, value: Tensor, weight: Tensor | float) -> None:
-        """Adds a value to the figure `name` of this epoch.
+        """Adds a value to the mean `name` of this epoch.
 
         Args:
             name: One of the names given to the constructor.
@@ -94,32 +87,12 @@ class MeasuredLayer(keras.layers.Layer):
         else:
             scope.measurements.append((self._measures[name], value, weight))
 
+    def __repr__(self) -> str:
+        return shown_with_arguments(self)
+
     def _log_name(self, measure: str) -> str:
         stem = re.sub(r"_\d+$", "", self.name)
         is_default = stem.replace("_", "") == type(self).__name__.lower()
         if is_default or self.name == measure:
             return measure
         return f"{self.name}_{measure}"
-
-    # `keras.layers.Layer` shares one list of losses among the replicas.
-    @property
-    def _losses(self) -> list[Tensor]:
-        return self._replica_losses.items
-
-    @_losses.setter
-    def _losses(self, losses: list[Tensor]) -> None:
-        self._replica_losses = ReplicaLocalList()
-        self._replica_losses.items.extend(losses)
-
-    # On JAX Keras finds the losses of a layer in those of a step by their `id`,
-    # and at each call takes the earlier ones out. That loses the first loss of
-    # a layer that is called twice; and, as the `id`s of the step before are
-    # there still, any loss that was made in the place of a freed one.
-    def _clear_losses(self) -> None:
-        if not in_stateless_scope():
-            super()._clear_losses()
-            return
-        step = get_stateless_scope()
-        if self._step() is not step:
-            self._loss_ids.clear()
-            self._step = weakref.ref(step)

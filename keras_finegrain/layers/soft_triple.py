@@ -9,11 +9,10 @@ from keras_finegrain._base.typing import InitializerLike, Tensor
 from keras_finegrain._ops.center_cosines import (
     lengths_on_diagonal,
     products_within_classes,
-    squared_lengths,
 )
 from keras_finegrain.labels.scope import current_scope
 from keras_finegrain.layers.cosine_similarity import CosineSimilarity
-from keras_finegrain.regularizers import spread_of_products
+from keras_finegrain.regularizers import CenterMerging, spread_of_products
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -124,25 +123,25 @@ class SoftTriple(CosineSimilarity):
             **kwargs,
         )
         self.tau = number(self.who, "tau", tau, at_least=0)
+        if self.tau:
+            self.centers_regularizer = CenterMerging(self.tau)
 
     def call(self, embeddings: Tensor, training: bool | None = None) -> Tensor:
         """Returns the similarities `(batch, num_classes)`."""
         centers = self.scored_centers(embeddings, training)
+        # The regularizer and the lengths share one pass over the centers.
         products = products_within_classes(centers)
         spread = spread_of_products(products)
         if training or current_scope() is not None:
             self.measure("center_spread", spread, weight=1.0)
-        if self.tau and self.centers_per_class > 1:
+        if self.centers_regularizer is not None:
             self.add_loss(self.tau * spread)
-        # The lengths stand on the diagonal. On JAX they are taken by
-        # themselves: then XLA writes the gradient of the centers and their
-        # update in one go, which is faster and takes half of the memory.
-        if keras.backend.backend() == "jax":
-            squared = squared_lengths(centers)
-        else:
-            squared = lengths_on_diagonal(products)
-        return self.similarity(embeddings, centers, squared)
+        return self.similarity(
+            embeddings, centers, lengths_on_diagonal(products)
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "tau": self.tau}
+        config = super().get_config()
+        del config["centers_regularizer"]
+        return {**config, "tau": self.tau}

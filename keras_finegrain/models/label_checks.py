@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from keras_finegrain._base.arrays import concrete
+from keras_finegrain._base.private_keras import inner_layers
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.labels.forms import (
     are_rows,
@@ -28,7 +29,7 @@ def scope_layers(model: keras.Model) -> list[LabelledLossLayer]:
     """The layers of a model that read their labels from the label scope."""
     return [
         layer
-        for layer in model._flatten_layers(include_self=False)
+        for layer in inner_layers(model)
         if isinstance(layer, LabelledLossLayer)
         and layer.reads_scope is not False
     ]
@@ -52,7 +53,8 @@ def checked_labels(
         ValueError: If labels lie outside of a layer's classes.
     """
     layers = scope_layers(model)
-    if hasattr(y, "dtype"):
+    is_ours = hasattr(_single(getattr(model, "loss", None)), "scores_classes")
+    if hasattr(y, "dtype") and (layers or is_ours):
         refuse_dtype("fit", str(y.dtype), "y")
     if not layers:
         return x, y

@@ -7,16 +7,22 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._base.private_keras import Functional, forget_losses
+from keras_finegrain._base.private_keras import (
+    BuiltFromOneShare,
+    Functional,
+    forget_losses,
+    inner_layers,
+    is_evaluation_of_fit,
+)
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain.distribution import first_share, runs_on_several_workers
+from keras_finegrain.distribution import runs_on_several_workers
 from keras_finegrain.labels.sampling import drawn_classes
 from keras_finegrain.labels.scope import LabelScope, current_scope, label_scope
 from keras_finegrain.layers.measured import MeasuredLayer
 from keras_finegrain.models.label_checks import check_head, checked_labels
 
 
-class _LabelScopeSteps:
+class _LabelScopeSteps(BuiltFromOneShare):
     """Opens a label scope in each training and test step.
 
     Mixed into a Keras model. Everything else is the model's own.
@@ -42,7 +48,7 @@ class _LabelScopeSteps:
     ) -> Any:
         """As `keras.Model.evaluate`; checks the labels as `fit` does."""
         # `fit` has checked what it evaluates on, once and not every epoch.
-        if not kwargs.get("_use_cached_eval_dataset"):
+        if not is_evaluation_of_fit(kwargs):
             x, y = checked_labels(self, x, y)
         return super().evaluate(x, y, *args, **kwargs)  # type: ignore[misc]
 
@@ -90,24 +96,6 @@ class _LabelScopeSteps:
             return {name: ops.reshape(v, (1,)) for name, v in logs.items()}
         return logs
 
-    def _maybe_symbolic_build(
-        self, iterator: Any = None, data_batch: Any = None
-    ) -> None:
-        """Builds the model and the optimizer from one replica's share.
-
-        Keras's own takes the mean of the replicas' shares, which fails where
-        they differ in length and, over several workers, always (the same
-        issue). On TensorFlow only.
-        """
-        if self._distribute_strategy is None:  # type: ignore[attr-defined]
-            return
-        if iterator is not None:
-            for _, _, batches in iterator:
-                with self._distribute_strategy.scope():  # type: ignore[attr-defined]
-                    data_batch = first_share(next(batches))
-                break
-        super()._maybe_symbolic_build(data_batch=data_batch)  # type: ignore[misc]
-
     def compute_loss(
         self,
         x: Any = None,
@@ -140,7 +128,7 @@ class _LabelScopeSteps:
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The model's metrics and the figures of its layers."""
+        """The model's metrics, and those of its layers."""
         metrics = list(super().metrics)  # type: ignore[misc]
         known = {id(metric) for metric in metrics}
         for layer in self._measured_layers():
@@ -148,7 +136,7 @@ class _LabelScopeSteps:
         return metrics
 
     def get_metrics_result(self) -> dict[str, Tensor]:
-        """The logs; figures that share a name carry their layer's name."""
+        """The logs; measures that share a name get their layer's name."""
         results = super().get_metrics_result()  # type: ignore[misc]
         layers = list(self._measured_layers())
         names = [metric.name for layer in layers for metric in layer.measures]
@@ -160,9 +148,7 @@ class _LabelScopeSteps:
         return results
 
     def _measured_layers(self) -> Iterable[MeasuredLayer]:
-        for layer in self._flatten_layers(  # type: ignore[attr-defined]
-            include_self=False
-        ):
+        for layer in inner_layers(self):
             if isinstance(layer, MeasuredLayer):
                 yield layer
 
