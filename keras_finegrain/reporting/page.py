@@ -1,4 +1,4 @@
-"""The pieces of a page that needs nothing but itself."""
+"""The pieces of an HTML page that is one file."""
 
 import base64
 import html
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from keras_finegrain._base.optional import import_optional
-from keras_finegrain.visualization.requirements import import_for_pictures
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -49,32 +48,22 @@ def page(title: str, body: Sequence[str]) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
-        # Whatever a name of a class may hold: nothing is fetched or run.
+        # Nothing is fetched or run, whatever a class name holds.
         '<meta http-equiv="Content-Security-Policy" content="default-src '
         "'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n"
+        f"{element('title', title)}\n<style>{_STYLE}</style>\n"
         "</head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
     )
 
 
+def element(tag: str, text: str) -> str:
+    """An HTML element that holds plain text."""
+    return f"<{tag}>{html.escape(text)}</{tag}>"
+
+
 def section(heading: str, *content: str) -> str:
-    """A heading and what stands under it."""
-    return "\n".join([f"<h2>{html.escape(heading)}</h2>", *content])
-
-
-def heading(text: str) -> str:
-    """The heading of the page."""
-    return f"<h1>{html.escape(text)}</h1>"
-
-
-def footer(text: str) -> str:
-    """What stands at the end of the page."""
-    return f"<footer>{html.escape(text)}</footer>"
-
-
-def paragraph(text: str) -> str:
-    """A paragraph of plain text."""
-    return f"<p>{html.escape(text)}</p>"
+    """A heading and the HTML below it."""
+    return "\n".join([element("h2", heading), *content])
 
 
 def table(
@@ -105,17 +94,17 @@ def table(
 
 
 def picture(axis: Any, alt: str, caption: str = "") -> str:
-    """The figure of a matplotlib axis, which is closed.
+    """Turns the figure of a matplotlib axis into HTML and closes it.
 
     Args:
         axis: The axis.
-        alt: What it shows, for those who cannot see it.
+        alt: A text for those who cannot see it.
         caption: Plain text below it.
     """
     figure = axis.figure
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    import_for_pictures("matplotlib.pyplot").close(figure)
+    import_optional("matplotlib.pyplot", "report").close(figure)
     return _figure([_image(buffer.getvalue(), "png", alt)], caption)
 
 
@@ -123,7 +112,8 @@ def photos(images: Sequence[tuple[np.ndarray, str]]) -> str:
     """Some photos side by side.
 
     Args:
-        images: Each floats `(height, width, 3)` in [0, 1], with what it shows.
+        images: Floats `(height, width, 3)` in [0, 1], each with a text for
+            those who cannot see it.
     """
     pillow = import_optional("PIL.Image", "report")
     written = []
@@ -136,12 +126,12 @@ def photos(images: Sequence[tuple[np.ndarray, str]]) -> str:
 
 
 def side_by_side(figures: Sequence[str]) -> str:
-    """Figures of photos that share a row as far as there is room."""
+    """Figures of photos in one row, as many as there is room for."""
     return "\n".join(['<div class="photos">', *figures, "</div>"])
 
 
 def _figure(images: Sequence[str], caption: str = "") -> str:
-    text = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    text = element("figcaption", caption) if caption else ""
     return f"<figure>{''.join(images)}{text}</figure>"
 
 

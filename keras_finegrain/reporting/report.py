@@ -12,7 +12,13 @@ from keras_finegrain._base.checks import positive_integer
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain._version import __version__
 from keras_finegrain.reporting import page, sections
-from keras_finegrain.reporting.evidence import Evidence, collect
+from keras_finegrain.reporting.choose import choose
+from keras_finegrain.reporting.read import (
+    Images,
+    Measurements,
+    measure,
+    read_images,
+)
 
 
 def report(
@@ -86,35 +92,27 @@ def report(
     for module in ("matplotlib", "sklearn", "PIL"):
         import_optional(module, "report")
     path = pathlib.Path(output).expanduser()
-    evidence = collect(model, data, layer, class_names, to_photo, batch_size)
-    with_photos: list[Callable[[Evidence], str]] = [
-        sections.worst_confusions,
-        sections.retrieval,
-        sections.centers,
-        sections.channels,
-        sections.classes,
-    ]
-    if evidence.photos is None:
-        with_photos = [sections.worst_confusions, sections.centers]
-    else:
-        # Drawn with blank photos first: that tells which ones to read.
-        for draw in with_photos:
-            draw(evidence)
-        evidence.read_photos()
-    confusions, *others = (draw(evidence) for draw in with_photos)
+    measured = measure(model, data, layer, class_names, batch_size)
+    chosen = choose(model, measured)
+    inputs = read_images(data, batch_size, chosen.samples, measured.labels)
+    images = None if inputs is None else Images(inputs, to_photo)
     title = title or model.name
-    text = page.page(
-        title,
-        [
-            *_heading(title, evidence),
-            sections.figures(evidence, seed),
-            confusions,
-            sections.confusion_matrix(evidence),
-            sections.scatter(evidence, seed),
-            *others,
-            _footer(),
-        ],
-    )
+    body = [
+        *_heading(title, model, measured),
+        sections.metrics(measured, seed),
+        sections.worst_confusions(model, measured, chosen.confusions, images),
+        sections.confusion_matrix(measured),
+        sections.scatter(measured, seed),
+    ]
+    if images is not None:
+        body.append(sections.retrieval(measured, chosen.retrieval, images))
+    body.append(sections.centers(measured, chosen.centers, images))
+    if images is not None:
+        body += [
+            sections.channels(model, measured, chosen.channels, images),
+            sections.classes(measured, chosen.grid, images),
+        ]
+    text = page.page(title, [*body, _footer()])
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
@@ -122,22 +120,25 @@ def report(
     return path
 
 
-def _heading(title: str, evidence: Evidence) -> list[str]:
-    model = evidence.model
-    present = len(np.unique(evidence.labels))
+def _heading(
+    title: str, model: keras.Model, measured: Measurements
+) -> list[str]:
+    samples, dim = measured.embeddings.shape
     return [
-        page.heading(title),
-        page.paragraph(
-            f"{len(evidence.labels):,} samples of {present} classes; an "
-            f"embedding of {evidence.embeddings.shape[1]} dimensions; a model "
-            f"of {model.count_params():,} parameters, whose last layer is "
-            f"{type(model.layers[-1]).__name__}."
+        page.element("h1", title),
+        page.element(
+            "p",
+            f"{samples:,} samples of {len(np.unique(measured.labels))} "
+            f"classes; an embedding of {dim} dimensions; a model of "
+            f"{model.count_params():,} parameters, whose last layer is "
+            f"{type(model.layers[-1]).__name__}.",
         ),
     ]
 
 
 def _footer() -> str:
-    return page.footer(
+    return page.element(
+        "footer",
         f"Written by keras_finegrain {__version__} with Keras "
-        f"{keras.__version__} on {keras.backend.backend()}."
+        f"{keras.__version__} on {keras.backend.backend()}.",
     )

@@ -1,0 +1,175 @@
+"""Two passes over the data: one to measure it, one for the chosen images."""
+
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finegrain.distribution import scope_of
+from keras_finegrain.embedding import (
+    embed,
+    embedding_model,
+    images_of,
+    labelled_batches,
+)
+from keras_finegrain.labels.forms import range_error
+from keras_finegrain.layers.centers import layers_with_centers
+from keras_finegrain.metrics.confusions import Confusions, nearest_classes
+from keras_finegrain.metrics.embedding_set import CHUNK_SIZE, retrieval_set
+from keras_finegrain.visualization.photo import as_photo
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurements:
+    """What a model gives for a data set.
+
+    Attributes:
+        class_names: Name of each class, to be read.
+        embeddings: float64 `(samples, dim)`.
+        labels: Integers `(samples,)`.
+        scores: `(samples, classes)`, or `None` if the model has no classes.
+        taken_for: The class that each sample was taken for: the class of the
+            highest score, or of the nearest other sample; -1 for a sample
+            that is alone in its class if there are no scores.
+        confusions: True classes against `taken_for`, without -1.
+    """
+
+    class_names: Sequence[str]
+    embeddings: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray | None
+    taken_for: np.ndarray
+    confusions: Confusions
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """The images of the chosen samples.
+
+    Attributes:
+        inputs: The image that the model takes, by the index of the sample.
+        to_photo: From such an image to one in [0, 255] or [0, 1]; `None` if
+            it is one.
+    """
+
+    inputs: dict[int, np.ndarray]
+    to_photo: Callable[[np.ndarray], np.ndarray] | None
+
+    def photo(self, sample: int) -> np.ndarray:
+        """One photo, floats `(height, width, 3)` in [0, 1]."""
+        image = self.inputs[int(sample)]
+        if self.to_photo is not None:
+            image = self.to_photo(image)
+        return as_photo("report", image)
+
+    def photos(self, chosen: np.ndarray, samples: int) -> list[Any]:
+        """One entry for each of `samples`: its photo, if chosen, or `None`."""
+        photos: list[Any] = [None] * samples
+        for sample in chosen.ravel():
+            photos[sample] = self.photo(sample)
+        return photos
+
+
+def measure(
+    model: keras.Model,
+    data: Any,
+    layer: str | keras.layers.Layer | None,
+    class_names: Sequence[str] | None,
+    batch_size: int,
+) -> Measurements:
+    """Reads the data once, for the outputs of the model.
+
+    Raises:
+        ValueError: If the model has no embedding, or a class has no name or
+            no score.
+    """
+    to_embedding = embedding_model(model, layer)
+    embedding, output = to_embedding.outputs[0], model.outputs[0]
+    outputs = {"embedding": embedding}
+    if output is not embedding and len(output.shape) == 2:
+        outputs["scores"] = output
+    with scope_of(model):
+        measured = keras.Model(model.inputs, outputs)
+    results, labels = embed(measured, data, batch_size)
+    embeddings = results["embedding"].astype(np.float64)
+    scores = results.get("scores")
+    low, high = int(labels.min()), int(labels.max())
+    sizes = [high + 1, 0 if scores is None else scores.shape[1]]
+    sizes += [layer.num_classes for layer in layers_with_centers(model)]
+    classes = max(sizes)
+    if class_names is None:
+        class_names = [f"class {label}" for label in range(classes)]
+    if low < 0 or len(class_names) < classes:
+        raise ValueError(
+            "report: class_names must have one entry a class, received "
+            f"{len(class_names)}, labels from {low} to {high} and {classes} "
+            "classes in all."
+        )
+    if scores is None:
+        taken_for = _nearest_classes(embeddings, labels)
+    elif error := range_error("report", scores.shape[1], low, high):
+        raise error
+    else:
+        taken_for = scores.argmax(axis=1)
+    return Measurements(
+        [str(name).replace("_", " ") for name in class_names],
+        embeddings,
+        labels,
+        scores,
+        taken_for,
+        _confusions(labels, taken_for),
+    )
+
+
+def _nearest_classes(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The class of each sample's nearest neighbour, -1 for a lone sample."""
+    found = retrieval_set("report", embeddings, labels, None, None, "cosine")
+    nearest = nearest_classes(found, CHUNK_SIZE)
+    return np.where(nearest < 0, -1, found.classes[nearest])
+
+
+def _confusions(labels: np.ndarray, taken_for: np.ndarray) -> Confusions:
+    pairs = np.stack([labels, taken_for])[:, taken_for >= 0]
+    # Only the classes that occur: there may be very many others.
+    classes, numbers = np.unique(pairs, return_inverse=True)
+    counts = np.zeros((len(classes),) * 2, np.int64)
+    np.add.at(counts, tuple(numbers.reshape(pairs.shape)), 1)
+    return Confusions(classes, counts)
+
+
+def read_images(
+    data: Any, batch_size: int, samples: Collection[int], labels: np.ndarray
+) -> dict[int, np.ndarray] | None:
+    """Reads the data once more and keeps the images of some samples.
+
+    Args:
+        data: The data set.
+        batch_size: Samples in a batch, for arrays.
+        samples: Indices of the samples.
+        labels: The labels of all samples, as in the first pass.
+
+    Returns:
+        The images by index, or `None` if the inputs are no images.
+
+    Raises:
+        ValueError: If the labels come in another order than before.
+    """
+    kept: dict[int, np.ndarray] = {}
+    seen: list[int] = []
+    for x, y in labelled_batches(data, batch_size):
+        images = images_of(x)
+        if images is None:
+            return None
+        for sample, image in enumerate(images, start=len(seen)):
+            if sample in samples:
+                # A view would keep its whole batch.
+                kept[sample] = image.copy()
+        seen.extend(y)
+    if not np.array_equal(seen, labels):
+        raise ValueError(
+            "report: data must come in the same order each time, received "
+            "labels in another order than before. Leave out its shuffling."
+        )
+    return kept
