@@ -1,22 +1,14 @@
 """Which samples a report shows: from measurements to indices of samples."""
 
-import dataclasses
 from typing import NamedTuple
 
-import keras
 import numpy as np
 
-from keras_finegrain._base.arrays import to_numpy
-from keras_finegrain.layers.center_loss import CenterLoss
+from keras_finegrain.layers import CenterLoss, CosineSimilarity
 from keras_finegrain.layers.centers import layers_with_centers
-from keras_finegrain.layers.cosine_similarity import CosineSimilarity
-from keras_finegrain.metrics.confusions import ConfusedPair
-from keras_finegrain.metrics.embedding_set import (
-    retrieval_set,
-    squared_distances,
-    unit_rows,
-)
-from keras_finegrain.reporting.read import Measurements
+from keras_finegrain.metrics.embedding_set import retrieval_set, unit_rows
+from keras_finegrain.reporting.read import Results
+from keras_finegrain.visualization.center_distances import class_centers
 from keras_finegrain.visualization.center_images import center_rows
 from keras_finegrain.visualization.retrieval_gallery import (
     nearest_samples,
@@ -32,148 +24,121 @@ _CLASSES_OF_CHANNELS = 3
 _CLASSES_OF_GRID = 25
 _PHOTOS_OF_A_CLASS = 10
 
+# Layers with centers, each with samples.
+Centers = list[tuple[CenterLoss | CosineSimilarity, np.ndarray]]
+
 
 class Confusion(NamedTuple):
-    """Two classes, with samples of one that were taken for the other.
+    """A class whose samples were taken for another one.
 
     Attributes:
-        pair: The classes and how often it happened.
-        samples: Some of these samples.
-        look_alikes: The sample of the other class that is nearest to each of
-            them by cosine similarity; empty if that class has no sample.
+        label: The class.
+        taken_for: The other one.
+        errors: How many samples were.
+        rows: Some of them, `(rows, 2)`, each with the nearest sample of the
+            other class by cosine similarity; `(rows, 1)` if that has none.
     """
 
-    pair: ConfusedPair
-    samples: np.ndarray
-    look_alikes: np.ndarray
+    label: int
+    taken_for: int
+    errors: int
+    rows: np.ndarray
 
 
-class Retrieval(NamedTuple):
-    """Some samples and what is nearest to them by cosine similarity.
-
-    Attributes:
-        queries: The samples, `(rows,)`.
-        neighbours: The nearest others of each, `(rows, neighbours)`.
-    """
-
-    queries: np.ndarray
-    neighbours: np.ndarray
-
-
-class Centers(NamedTuple):
-    """A layer's class centers, and the samples around some of them.
-
-    Attributes:
-        layer: The layer.
-        values: Its centers, `(classes, dim)` or
-            `(classes, centers_per_class, dim)`.
-        classes: The classes whose samples are shown.
-        samples: The samples nearest to each center of these classes; empty
-            for `(classes, dim)`.
-    """
-
-    layer: CenterLoss | CosineSimilarity
-    values: np.ndarray
-    classes: np.ndarray
-    samples: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Chosen:
+class Chosen(NamedTuple):
     """The samples that each section shows.
 
     Attributes:
         confusions: The worst confusions, worst first.
-        retrieval: Queries and their neighbours.
-        centers: One entry for each layer whose centers lie in the embedding.
+        retrieval: `(rows, 1 + neighbours)`, a query and its nearest samples.
+        centers: The layers whose centers lie in the space of the embedding,
+            with the samples nearest to each center of some classes; without
+            samples if a class has but one center, as in `CenterLoss`.
         channels: The first sample of each of some classes.
         grid: Some samples of each class, or of the most confused classes.
     """
 
     confusions: list[Confusion]
-    retrieval: Retrieval
-    centers: list[Centers]
+    retrieval: np.ndarray
+    centers: Centers
     channels: np.ndarray
     grid: np.ndarray
 
     @property
     def samples(self) -> set[int]:
         """All of these samples."""
-        groups = [*self.retrieval, self.channels, self.grid]
-        for confusion in self.confusions:
-            groups += [confusion.samples, confusion.look_alikes]
-        groups += [centers.samples for centers in self.centers]
+        groups = [self.retrieval, self.channels, self.grid]
+        groups += [confusion.rows for confusion in self.confusions]
+        groups += [samples for _, samples in self.centers]
         return {int(sample) for group in groups for sample in group.flat}
 
 
-def choose(model: keras.Model, measured: Measurements) -> Chosen:
+def choose(results: Results) -> Chosen:
     """Chooses what the report shows."""
-    firsts = np.unique(measured.labels, return_index=True)[1]
+    firsts = np.unique(results.labels, return_index=True)[1]
     return Chosen(
-        confusions=[
-            _confusion(measured, pair)
-            for pair in measured.confusions.worst(_CONFUSIONS)
-        ],
-        retrieval=_retrieval(measured),
-        centers=_centers(model, measured),
-        channels=firsts[:_CLASSES_OF_CHANNELS],
-        grid=_grid(measured),
+        _confusions(results),
+        _retrieval(results),
+        _centers(results),
+        firsts[:_CLASSES_OF_CHANNELS],
+        _grid(results),
     )
 
 
-def _confusion(measured: Measurements, pair: ConfusedPair) -> Confusion:
-    labels, vectors = measured.labels, measured.embeddings
-    samples = np.flatnonzero(
-        (labels == pair.label) & (measured.taken_for == pair.taken_for)
-    )[:_PHOTOS_OF_A_CONFUSION]
-    others = np.flatnonzero(labels == pair.taken_for)
-    if len(others):
-        distances = squared_distances(
-            unit_rows(vectors[samples]), unit_rows(vectors[others])
-        )
-        others = others[distances.argmin(axis=1)]
-    return Confusion(pair, samples, others)
+def _worst_pairs(results: Results, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of classes `(pairs, 2)` with the most errors, and how many."""
+    pairs = np.stack([results.labels, results.taken_for], axis=1)
+    wrong = (pairs[:, 1] >= 0) & (pairs[:, 0] != pairs[:, 1])
+    pairs, counts = np.unique(pairs[wrong], axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:most]
+    return pairs[order], counts[order]
 
 
-def _retrieval(measured: Measurements) -> Retrieval:
-    embeddings, labels = measured.embeddings, measured.labels
-    found = retrieval_set("report", embeddings, labels, None, None, "cosine")
-    queries = spread_queries(labels)
-    return Retrieval(queries, nearest_samples(found, queries, _NEIGHBOURS))
-
-
-def _centers(model: keras.Model, measured: Measurements) -> list[Centers]:
-    embeddings, labels = measured.embeddings, measured.labels
-    classes = np.unique(labels)[:_CLASSES_OF_CENTERS]
+def _confusions(results: Results) -> list[Confusion]:
+    labels, vectors = results.labels, unit_rows(results.embeddings)
     chosen = []
-    for layer in layers_with_centers(model):
-        values = to_numpy(layer.centers)
-        if values.shape[-1] != embeddings.shape[1] or len(values) < 2:
-            continue
-        rows = []
-        if values.ndim == 3 and labels.max() < len(values):
-            rows = [
-                row.nearest[:PHOTOS_OF_A_CENTER]
-                for label in classes
-                for row in center_rows(
-                    values[label], embeddings, np.flatnonzero(labels == label)
-                )
-            ]
-        samples = np.concatenate([np.zeros(0, int), *rows])
-        chosen.append(Centers(layer, values, classes, samples))
+    pairs, counts = _worst_pairs(results, _CONFUSIONS)
+    for (label, taken_for), count in zip(pairs, counts, strict=True):
+        mistaken = (labels == label) & (results.taken_for == taken_for)
+        rows = np.flatnonzero(mistaken)[:_PHOTOS_OF_A_CONFUSION, None]
+        others = np.flatnonzero(labels == taken_for)
+        if len(others):
+            similarities = vectors[rows[:, 0]] @ vectors[others].T
+            rows = np.column_stack([rows, others[similarities.argmax(axis=1)]])
+        chosen.append(Confusion(int(label), int(taken_for), int(count), rows))
     return chosen
 
 
-def _grid(measured: Measurements) -> np.ndarray:
-    labels = measured.labels
-    classes = np.unique(labels)
+def _retrieval(results: Results) -> np.ndarray:
+    embeddings, labels = results.embeddings, results.labels
+    found = retrieval_set("report", embeddings, labels, None, None, "cosine")
+    queries = spread_queries(labels)
+    nearest = nearest_samples(found, queries, _NEIGHBOURS)
+    return np.column_stack([queries, nearest])
+
+
+def _centers(results: Results) -> Centers:
+    labels, embeddings = results.labels, results.embeddings
+    chosen = []
+    for layer in layers_with_centers(results.model):
+        shape = layer.centers.shape
+        if shape[-1] != embeddings.shape[1] or shape[0] < 2:
+            continue
+        nearest = [np.zeros(0, int)]
+        if len(shape) == 3 and labels.max() < shape[0]:
+            centers = class_centers("report", layer.centers)
+            for label in np.unique(labels)[:_CLASSES_OF_CENTERS]:
+                members = np.flatnonzero(labels == label)
+                rows = center_rows(centers[label], embeddings, members)
+                nearest += [row.nearest[:PHOTOS_OF_A_CENTER] for row in rows]
+        chosen.append((layer, np.concatenate(nearest)))
+    return chosen
+
+
+def _grid(results: Results) -> np.ndarray:
+    classes = np.unique(results.labels)
     if len(classes) > _CLASSES_OF_GRID:
-        pairs = measured.confusions.worst(_CLASSES_OF_GRID)
-        confused = [label for p in pairs for label in (p.label, p.taken_for)]
+        confused = _worst_pairs(results, _CLASSES_OF_GRID)[0].ravel()
         classes = np.unique([*confused, *classes][:_CLASSES_OF_GRID])
-    return np.concatenate(
-        [
-            np.flatnonzero(labels == label)[:_PHOTOS_OF_A_CLASS]
-            for label in classes
-        ]
-    )
+    members = [np.flatnonzero(results.labels == label) for label in classes]
+    return np.concatenate([own[:_PHOTOS_OF_A_CLASS] for own in members])

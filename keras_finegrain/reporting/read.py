@@ -16,16 +16,17 @@ from keras_finegrain.embedding import (
 )
 from keras_finegrain.labels.forms import range_error
 from keras_finegrain.layers.centers import layers_with_centers
-from keras_finegrain.metrics.confusions import Confusions, nearest_classes
+from keras_finegrain.metrics.confusions import nearest_classes
 from keras_finegrain.metrics.embedding_set import CHUNK_SIZE, retrieval_set
 from keras_finegrain.visualization.photo import as_photo
 
 
 @dataclasses.dataclass(frozen=True)
-class Measurements:
+class Results:
     """What a model gives for a data set.
 
     Attributes:
+        model: The model.
         class_names: Name of each class, to be read.
         embeddings: float64 `(samples, dim)`.
         labels: Integers `(samples,)`.
@@ -33,43 +34,38 @@ class Measurements:
         taken_for: The class that each sample was taken for: the class of the
             highest score, or of the nearest other sample; -1 for a sample
             that is alone in its class if there are no scores.
-        confusions: True classes against `taken_for`, without -1.
     """
 
+    model: keras.Model
     class_names: Sequence[str]
     embeddings: np.ndarray
     labels: np.ndarray
     scores: np.ndarray | None
     taken_for: np.ndarray
-    confusions: Confusions
 
 
 @dataclasses.dataclass(frozen=True)
-class Images:
-    """The images of the chosen samples.
+class Photos(Sequence[Any]):
+    """The photos of the chosen samples, floats `(height, width, 3)` in [0, 1].
 
     Attributes:
-        inputs: The image that the model takes, by the index of the sample.
-        to_photo: From such an image to one in [0, 255] or [0, 1]; `None` if
-            it is one.
+        inputs: The images as the model takes them, by index of the sample.
+        samples: How many samples there are, with those not chosen.
+        to_photo: From such an image to one in [0, 255] or [0, 1], or `None`.
     """
 
     inputs: dict[int, np.ndarray]
-    to_photo: Callable[[np.ndarray], np.ndarray] | None
+    samples: int
+    to_photo: Callable[[np.ndarray], np.ndarray] | None = None
 
-    def photo(self, sample: int) -> np.ndarray:
-        """One photo, floats `(height, width, 3)` in [0, 1]."""
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, sample: Any) -> Any:
         image = self.inputs[int(sample)]
         if self.to_photo is not None:
             image = self.to_photo(image)
         return as_photo("report", image)
-
-    def photos(self, chosen: np.ndarray, samples: int) -> list[Any]:
-        """One entry for each of `samples`: its photo, if chosen, or `None`."""
-        photos: list[Any] = [None] * samples
-        for sample in chosen.ravel():
-            photos[sample] = self.photo(sample)
-        return photos
 
 
 def measure(
@@ -78,7 +74,7 @@ def measure(
     layer: str | keras.layers.Layer | None,
     class_names: Sequence[str] | None,
     batch_size: int,
-) -> Measurements:
+) -> Results:
     """Reads the data once, for the outputs of the model.
 
     Raises:
@@ -91,21 +87,19 @@ def measure(
     if output is not embedding and len(output.shape) == 2:
         outputs["scores"] = output
     with scope_of(model):
-        measured = keras.Model(model.inputs, outputs)
-    results, labels = embed(measured, data, batch_size)
-    embeddings = results["embedding"].astype(np.float64)
-    scores = results.get("scores")
+        both = keras.Model(model.inputs, outputs)
+    given, labels = embed(both, data, batch_size)
+    embeddings, scores = given["embedding"], given.get("scores")
     low, high = int(labels.min()), int(labels.max())
     sizes = [high + 1, 0 if scores is None else scores.shape[1]]
     sizes += [layer.num_classes for layer in layers_with_centers(model)]
-    classes = max(sizes)
     if class_names is None:
-        class_names = [f"class {label}" for label in range(classes)]
-    if low < 0 or len(class_names) < classes:
+        class_names = [f"class {label}" for label in range(max(sizes))]
+    if low < 0 or len(class_names) < max(sizes):
         raise ValueError(
             "report: class_names must have one entry a class, received "
-            f"{len(class_names)}, labels from {low} to {high} and {classes} "
-            "classes in all."
+            f"{len(class_names)}, labels from {low} to {high} and "
+            f"{max(sizes)} classes in all."
         )
     if scores is None:
         taken_for = _nearest_classes(embeddings, labels)
@@ -113,13 +107,13 @@ def measure(
         raise error
     else:
         taken_for = scores.argmax(axis=1)
-    return Measurements(
+    return Results(
+        model,
         [str(name).replace("_", " ") for name in class_names],
-        embeddings,
-        labels,
+        embeddings.astype(np.float64),
+        labels.astype(np.int64),
         scores,
         taken_for,
-        _confusions(labels, taken_for),
     )
 
 
@@ -130,31 +124,20 @@ def _nearest_classes(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.where(nearest < 0, -1, found.classes[nearest])
 
 
-def _confusions(labels: np.ndarray, taken_for: np.ndarray) -> Confusions:
-    pairs = np.stack([labels, taken_for])[:, taken_for >= 0]
-    # Only the classes that occur: there may be very many others.
-    classes, numbers = np.unique(pairs, return_inverse=True)
-    counts = np.zeros((len(classes),) * 2, np.int64)
-    np.add.at(counts, tuple(numbers.reshape(pairs.shape)), 1)
-    return Confusions(classes, counts)
-
-
-def read_images(
-    data: Any, batch_size: int, samples: Collection[int], labels: np.ndarray
-) -> dict[int, np.ndarray] | None:
-    """Reads the data once more and keeps the images of some samples.
-
-    Args:
-        data: The data set.
-        batch_size: Samples in a batch, for arrays.
-        samples: Indices of the samples.
-        labels: The labels of all samples, as in the first pass.
+def read_photos(
+    data: Any,
+    batch_size: int,
+    to_photo: Callable[[np.ndarray], np.ndarray] | None,
+    labels: np.ndarray,
+    chosen: Collection[int],
+) -> Photos | None:
+    """Reads the data once more and keeps the images of the chosen samples.
 
     Returns:
-        The images by index, or `None` if the inputs are no images.
+        The photos, or `None` if the inputs are no images.
 
     Raises:
-        ValueError: If the labels come in another order than before.
+        ValueError: If the labels are not those of the first pass, in its order.
     """
     kept: dict[int, np.ndarray] = {}
     seen: list[int] = []
@@ -163,7 +146,7 @@ def read_images(
         if images is None:
             return None
         for sample, image in enumerate(images, start=len(seen)):
-            if sample in samples:
+            if sample in chosen:
                 # A view would keep its whole batch.
                 kept[sample] = image.copy()
         seen.extend(y)
@@ -172,4 +155,4 @@ def read_images(
             "report: data must come in the same order each time, received "
             "labels in another order than before. Leave out its shuffling."
         )
-    return kept
+    return Photos(kept, len(labels), to_photo)

@@ -13,12 +13,7 @@ from keras_finegrain._base.optional import import_optional
 from keras_finegrain._version import __version__
 from keras_finegrain.reporting import page, sections
 from keras_finegrain.reporting.choose import choose
-from keras_finegrain.reporting.read import (
-    Images,
-    Measurements,
-    measure,
-    read_images,
-)
+from keras_finegrain.reporting.read import measure, read_photos
 
 
 def report(
@@ -92,53 +87,33 @@ def report(
     for module in ("matplotlib", "sklearn", "PIL"):
         import_optional(module, "report")
     path = pathlib.Path(output).expanduser()
-    measured = measure(model, data, layer, class_names, batch_size)
-    chosen = choose(model, measured)
-    inputs = read_images(data, batch_size, chosen.samples, measured.labels)
-    images = None if inputs is None else Images(inputs, to_photo)
+    results = measure(model, data, layer, class_names, batch_size)
+    chosen = choose(results)
+    photos = read_photos(
+        data, batch_size, to_photo, results.labels, chosen.samples
+    )
     title = title or model.name
     body = [
-        *_heading(title, model, measured),
-        sections.metrics(measured, seed),
-        sections.worst_confusions(model, measured, chosen.confusions, images),
-        sections.confusion_matrix(measured),
-        sections.scatter(measured, seed),
+        page.element(title, "h1"),
+        sections.subject(results),
+        sections.metrics(results, seed),
+        sections.worst_confusions(results, chosen.confusions, photos),
+        sections.confusion_matrix(results),
+        sections.scatter(results, seed),
     ]
-    if images is not None:
-        body.append(sections.retrieval(measured, chosen.retrieval, images))
-    body.append(sections.centers(measured, chosen.centers, images))
-    if images is not None:
-        body += [
-            sections.channels(model, measured, chosen.channels, images),
-            sections.classes(measured, chosen.grid, images),
-        ]
-    text = page.page(title, [*body, _footer()])
+    if photos is not None:
+        body.append(sections.retrieval(results, chosen.retrieval, photos))
+    body.append(sections.centers(results, chosen.centers, photos))
+    if photos is not None:
+        body.append(sections.channels(results, chosen.channels, photos))
+        body.append(sections.classes(results, chosen.grid, photos))
+    versions = (
+        f"Written by keras_finegrain {__version__} with Keras "
+        f"{keras.__version__} on {keras.backend.backend()}."
+    )
+    text = page.page(title, [*body, page.element(versions, "footer")])
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
     return path
-
-
-def _heading(
-    title: str, model: keras.Model, measured: Measurements
-) -> list[str]:
-    samples, dim = measured.embeddings.shape
-    return [
-        page.element("h1", title),
-        page.element(
-            "p",
-            f"{samples:,} samples of {len(np.unique(measured.labels))} "
-            f"classes; an embedding of {dim} dimensions; a model of "
-            f"{model.count_params():,} parameters, whose last layer is "
-            f"{type(model.layers[-1]).__name__}.",
-        ),
-    ]
-
-
-def _footer() -> str:
-    return page.element(
-        "footer",
-        f"Written by keras_finegrain {__version__} with Keras "
-        f"{keras.__version__} on {keras.backend.backend()}.",
-    )
