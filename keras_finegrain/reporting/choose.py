@@ -1,4 +1,4 @@
-"""Which samples a report shows: from measurements to indices of samples."""
+"""Which samples a report shows, as indices, chosen from the results."""
 
 from typing import NamedTuple
 
@@ -24,19 +24,20 @@ _CLASSES_OF_CHANNELS = 3
 _CLASSES_OF_GRID = 25
 _PHOTOS_OF_A_CLASS = 10
 
-# Layers with centers, each with samples.
+# Layers with class centers, each with the samples to show.
 Centers = list[tuple[CenterLoss | CosineSimilarity, np.ndarray]]
 
 
 class Confusion(NamedTuple):
-    """A class whose samples were taken for another one.
+    """A class whose samples were taken for another class.
 
     Attributes:
         label: The class.
-        taken_for: The other one.
-        errors: How many samples were.
-        rows: Some of them, `(rows, 2)`, each with the nearest sample of the
-            other class by cosine similarity; `(rows, 1)` if that has none.
+        taken_for: The other class.
+        errors: The number of these samples.
+        rows: Some of these samples, `(rows, 2)`, each with the sample of the
+            other class that has the highest cosine similarity; `(rows, 1)` if
+            the other class has no sample.
     """
 
     label: int
@@ -50,10 +51,11 @@ class Chosen(NamedTuple):
 
     Attributes:
         confusions: The worst confusions, worst first.
-        retrieval: `(rows, 1 + neighbours)`, a query and its nearest samples.
-        centers: The layers whose centers lie in the space of the embedding,
-            with the samples nearest to each center of some classes; without
-            samples if a class has but one center, as in `CenterLoss`.
+        retrieval: Queries, each with its nearest samples,
+            `(rows, 1 + neighbours)`.
+        centers: The layers whose centers have the embedding's dim, each with
+            the samples nearest to the centers of some classes. `CenterLoss`,
+            with one center for each class, has no samples.
         channels: The first sample of each of some classes.
         grid: Some samples of each class, or of the most confused classes.
     """
@@ -66,7 +68,7 @@ class Chosen(NamedTuple):
 
     @property
     def samples(self) -> set[int]:
-        """All of these samples."""
+        """The samples of all sections."""
         groups = [self.retrieval, self.channels, self.grid]
         groups += [confusion.rows for confusion in self.confusions]
         groups += [samples for _, samples in self.centers]
@@ -86,7 +88,7 @@ def choose(results: Results) -> Chosen:
 
 
 def _worst_pairs(results: Results, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of classes `(pairs, 2)` with the most errors, and how many."""
+    """The pairs of classes `(pairs, 2)` with the most errors, and how many."""
     pairs = np.stack([results.labels, results.taken_for], axis=1)
     wrong = (pairs[:, 1] >= 0) & (pairs[:, 0] != pairs[:, 1])
     pairs, counts = np.unique(pairs[wrong], axis=0, return_counts=True)

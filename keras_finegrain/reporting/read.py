@@ -1,4 +1,4 @@
-"""Two passes over the data: one to measure it, one for the chosen images."""
+"""Two passes over the data: for the model's outputs, and for photos to show."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
@@ -27,13 +27,13 @@ class Results:
 
     Attributes:
         model: The model.
-        class_names: Name of each class, to be read.
+        class_names: Name of each class, without underscores.
         embeddings: float64 `(samples, dim)`.
         labels: Integers `(samples,)`.
         scores: `(samples, classes)`, or `None` if the model has no classes.
         taken_for: The class that each sample was taken for: the class of the
-            highest score, or of the nearest other sample; -1 for a sample
-            that is alone in its class if there are no scores.
+            highest score or, without scores, of the nearest other sample (-1
+            for a sample that is alone in its class).
     """
 
     model: keras.Model
@@ -50,13 +50,14 @@ class Photos(Sequence[Any]):
 
     Attributes:
         inputs: The images as the model takes them, by index of the sample.
-        samples: How many samples there are, with those not chosen.
-        to_photo: From such an image to one in [0, 255] or [0, 1], or `None`.
+        samples: The number of samples in the data.
+        to_photo: Turns an input into an image in [0, 255] or [0, 1]; `None`
+            if it is one.
     """
 
     inputs: dict[int, np.ndarray]
     samples: int
-    to_photo: Callable[[np.ndarray], np.ndarray] | None = None
+    to_photo: Callable[[np.ndarray], np.ndarray] | None
 
     def __len__(self) -> int:
         return self.samples
@@ -75,7 +76,7 @@ def measure(
     class_names: Sequence[str] | None,
     batch_size: int,
 ) -> Results:
-    """Reads the data once, for the outputs of the model.
+    """Reads the data once and computes the outputs of the model.
 
     Raises:
         ValueError: If the model has no embedding, or a class has no name or
@@ -93,13 +94,14 @@ def measure(
     low, high = int(labels.min()), int(labels.max())
     sizes = [high + 1, 0 if scores is None else scores.shape[1]]
     sizes += [layer.num_classes for layer in layers_with_centers(model)]
-    if class_names is None:
-        class_names = [f"class {label}" for label in range(max(sizes))]
-    if low < 0 or len(class_names) < max(sizes):
+    names = class_names
+    if names is None:
+        names = [f"class {label}" for label in range(max(sizes))]
+    if low < 0 or len(names) < max(sizes):
         raise ValueError(
             "report: class_names must have one entry a class, received "
-            f"{len(class_names)}, labels from {low} to {high} and "
-            f"{max(sizes)} classes in all."
+            f"{len(names)}, labels from {low} to {high} and {max(sizes)} "
+            "classes in all."
         )
     if scores is None:
         taken_for = _nearest_classes(embeddings, labels)
@@ -109,7 +111,7 @@ def measure(
         taken_for = scores.argmax(axis=1)
     return Results(
         model,
-        [str(name).replace("_", " ") for name in class_names],
+        [str(name).replace("_", " ") for name in names],
         embeddings.astype(np.float64),
         labels.astype(np.int64),
         scores,
@@ -118,7 +120,7 @@ def measure(
 
 
 def _nearest_classes(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The class of each sample's nearest neighbour, -1 for a lone sample."""
+    """The class of each sample's nearest other, -1 if it is alone."""
     found = retrieval_set("report", embeddings, labels, None, None, "cosine")
     nearest = nearest_classes(found, CHUNK_SIZE)
     return np.where(nearest < 0, -1, found.classes[nearest])
@@ -131,13 +133,13 @@ def read_photos(
     labels: np.ndarray,
     chosen: Collection[int],
 ) -> Photos | None:
-    """Reads the data once more and keeps the images of the chosen samples.
+    """Reads the data again and keeps the images of the chosen samples.
 
     Returns:
-        The photos, or `None` if the inputs are no images.
+        The photos, or `None` if the inputs are not images.
 
     Raises:
-        ValueError: If the labels are not those of the first pass, in its order.
+        ValueError: If the labels differ from those of the first pass.
     """
     kept: dict[int, np.ndarray] = {}
     seen: list[int] = []

@@ -1,4 +1,4 @@
-"""The report: everything that the package can show, in one file."""
+"""The report: what a model tells apart and what it confuses, on one page."""
 
 import os
 import pathlib
@@ -31,15 +31,15 @@ def report(
     """Writes one HTML page on what a model tells apart and what it confuses.
 
     The page holds its pictures and needs no network and no server: it can be
-    sent by mail. In it stand the figures of `metrics.embedding_figures` with
-    their intervals (and top-1 and top-5 accuracy, where the model gives
-    scores), the embedding in two dimensions, the worst confusions with the
-    photos behind them, the confusion matrix among look-alikes, nearest
-    neighbours, the class centers where the model has some, what the channels
-    of `MCLoss` look at, and photos of the classes.
+    sent by mail. It shows the metrics of `metrics.embedding_figures` with
+    their intervals (and top-1 and top-5 accuracy, if the model gives scores),
+    the worst confusions with photos, the confusion matrix among look-alikes,
+    the embedding in two dimensions, nearest neighbours, the class centers if
+    the model has some, what the channels of `MCLoss` look at, and photos of
+    the classes.
 
-    The data is read twice: for the figures, and for the photos that the page
-    shows. Memory holds the embeddings, the scores and those photos.
+    The data is read twice: for the metrics, and for the photos that the page
+    shows. Memory holds the embeddings, the scores and these photos.
 
     Args:
         model: A functional or sequential model, of Keras or of this package.
@@ -47,12 +47,12 @@ def report(
             time it is iterated, in the same order each time: a
             `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch
             `DataLoader`.
-        output: The file, such as `"report.html"`. A missing folder is made,
-            an existing file replaced when the new one is whole.
+        output: The file, such as `"report.html"`. A missing folder is made;
+            an existing file is replaced when the new one is complete.
         class_names: Name of each class. Defaults to "class 0", "class 1", …
         layer: The layer whose output is the embedding, or its name. Defaults
-            to what goes into the head, as in `embedding_model`.
-        to_photo: Gives the photo, in [0, 255] or [0, 1], of one input. For
+            to the input of the head, as in `embedding_model`.
+        to_photo: Turns one input into a photo in [0, 255] or [0, 1], for
             models that take preprocessed images: `lambda x: (x + 1) / 2`.
             Defaults to the input itself.
         title: Title of the page. Defaults to the model's name.
@@ -64,9 +64,9 @@ def report(
 
     Raises:
         ImportError: If matplotlib, scikit-learn or Pillow is missing.
-        ValueError: If the model has no embedding (name a layer), the data no
-            labels or another order each time, an image is out of its range
-            (pass `to_photo`), or a class has no name.
+        ValueError: If the model has no embedding (name a layer), the data has
+            no labels or another order each time, an image is out of its range
+            (pass `to_photo`), or a class has no name or no score.
 
     Example:
 
@@ -84,6 +84,7 @@ def report(
     r.html True
     """
     batch_size = positive_integer("report", "batch_size", batch_size)
+    # Before the data is read, which may take long.
     for module in ("matplotlib", "sklearn", "PIL"):
         import_optional(module, "report")
     path = pathlib.Path(output).expanduser()

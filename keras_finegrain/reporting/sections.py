@@ -20,7 +20,7 @@ _CENTER_CLASSES = 200
 
 
 def subject(results: Results) -> str:
-    """What the report is about."""
+    """The size of the data and of the model."""
     model, (samples, dim) = results.model, results.embeddings.shape
     return page.element(
         f"{samples:,} samples of {len(np.unique(results.labels))} classes; an "
@@ -43,11 +43,12 @@ def metrics(results: Results, seed: int) -> str:
     return page.section(
         "Metrics",
         page.element(
-            "Each with a 95 % confidence interval over the draw of the samples "
-            "(of NMI and AMI: over starts of k-means). It does not hold for "
-            "another training run. Neighbours are by cosine similarity, a "
-            "sample never its own; at 0 in intra_inter_distance_ratio each "
-            "class is one point, at 1 classes cannot be told apart.",
+            "Each metric has a 95 % confidence interval over the draw of the "
+            "samples (NMI and AMI: over starts of k-means). The interval does "
+            "not cover another training run. Neighbours are by cosine "
+            "similarity; a sample is not its own neighbour. If "
+            "intra_inter_distance_ratio is 0, each class is one point; if it "
+            "is 1, the classes cannot be told apart.",
         ),
         page.table(["metric", "value", "95 % interval"], rows),
     )
@@ -94,9 +95,9 @@ def scatter(results: Results, seed: int) -> str:
         page.picture(
             axis,
             "Scatter of the embeddings, one colour and marker a class",
-            "Near points are near in the embedding; by t-SNE where it has more "
-            "than two dimensions: distances between far groups then mean "
-            f"nothing.{note}",
+            "Points that are near here are near in the embedding. More than "
+            "two dimensions are reduced by t-SNE: distances between far "
+            f"groups then mean nothing.{note}",
         ),
     )
 
@@ -108,14 +109,14 @@ def worst_confusions(
     names = results.class_names
     by = "the nearest other sample" if results.scores is None else "the scores"
     if not chosen:
-        none = page.element(f"None by {by}.")
+        none = page.element(f"No confusions by {by}.")
         return page.section("Worst confusions", none)
     rows = []
     for label, taken_for, errors, _ in chosen:
         percent = f"{100 * errors / np.sum(results.labels == label):.0f} %"
         rows.append([names[label], names[taken_for], str(errors), percent])
     content = [
-        page.element(f"What samples were taken for by {by}."),
+        page.element(f"The classes that samples were taken for, by {by}."),
         page.table(["class", "taken for", "samples", "of its class"], rows),
     ]
     if photos is not None:
@@ -132,9 +133,9 @@ def _photos_of_confusions(
     evidence, note = _grad_cams(results, mistaken, photos)
     written = [
         page.element(
-            "From left to right: the sample; what speaks for the other class "
-            "in it (Grad-CAM), where the model gives scores; the sample of "
-            f"the other class that is nearest to it. {note}",
+            "From left to right: the sample; the evidence for the other class "
+            "in it (Grad-CAM), if the model gives scores; the nearest sample "
+            f"of the other class. {note}",
         )
     ]
     for label, taken_for, _, rows in chosen:
@@ -143,7 +144,7 @@ def _photos_of_confusions(
         for sample, *look_alike in rows:
             shown = [(photos[sample], f"A {name}")]
             if sample in evidence:
-                shown.append((evidence[sample], f"What speaks for {other}"))
+                shown.append((evidence[sample], f"Evidence for {other}"))
             shown += [(photos[index], f"A {other}") for index in look_alike]
             groups.append(shown)
         written += [
@@ -205,7 +206,7 @@ def retrieval(results: Results, chosen: np.ndarray, photos: Photos) -> str:
 def centers(
     results: Results, chosen: choose.Centers, photos: Photos | None
 ) -> str:
-    """Where class centers stand, and the photos around them."""
+    """The distances of class centers, and the photos nearest to them."""
     content = []
     for layer, samples in chosen:
         is_raw = isinstance(layer, CenterLoss) and not layer.normalize
@@ -269,8 +270,8 @@ def channels(results: Results, samples: np.ndarray, photos: Photos) -> str:
     return page.section(
         "Channels of the mutual-channel loss",
         page.element(
-            "The strongest ones of each class. Where they lie on different "
-            "places the class has several parts to be recognised by.",
+            "The strongest channels of a class. If they look at different "
+            "places, the model recognises the class by several parts.",
         ),
         *content,
     )
