@@ -46,9 +46,9 @@ def metrics(results: Results, seed: int) -> str:
             "Each metric has a 95 % confidence interval over the draw of the "
             "samples (NMI and AMI: over starts of k-means). The interval does "
             "not cover another training run. Neighbours are by cosine "
-            "similarity; a sample is not its own neighbour. If "
-            "intra_inter_distance_ratio is 0, each class is one point; if it "
-            "is 1, the classes cannot be told apart.",
+            "similarity; a sample is not its own neighbour. An "
+            "intra_inter_distance_ratio of 0 means that each class is one "
+            "point, of 1 that the classes cannot be told apart.",
         ),
         page.table(["metric", "value", "95 % interval"], rows),
     )
