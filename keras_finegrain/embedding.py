@@ -108,8 +108,8 @@ def embed(
         model: From inputs to embeddings, or to any output with a batch axis.
         data: Arrays `(x, y)`, or anything that gives batches `(x, y)` each
             time it is iterated: a `tf.data.Dataset`, a
-            `keras.utils.PyDataset`, a torch `DataLoader`. It is read once
-            from its start to its end.
+            `keras.utils.PyDataset`, a torch `DataLoader`. It is read once,
+            from start to end.
         batch_size: Samples in a batch, for arrays. Defaults to 32.
 
     Returns:
@@ -117,7 +117,7 @@ def embed(
         are several, and the labels as integers `(samples,)`.
 
     Raises:
-        ValueError: If the data has no labels, no batch, or can be read but
+        ValueError: If the data has no labels, no batch, or can be read only
             once.
 
     Example:
@@ -127,24 +127,20 @@ def embed(
     >>> embeddings.shape, labels.tolist()
     ((7, 5), [0, 1, 2, 3, 4, 5, 6])
     """
-    counts: list[int] = []
     labels: list[np.ndarray] = []
 
     def inputs() -> Iterator[tuple[Any]]:
-        """Batches of one size, so that replicas share them and jit is once."""
-        size = 0
+        """Batches of one size: replicas share them, a step compiles once."""
         for x, y in labelled_batches(data, batch_size):
             labels.append(y)
-            counts.append(len(y))
-            size = size or len(y)
-            yield (_padded(x, size),)
+            yield (_padded(x, len(labels[0])),)
 
     with warnings.catch_warnings():
-        # Keras says so of every generator that comes to its end.
+        # Keras warns whenever a generator ends.
         warnings.filterwarnings("ignore", "Your input ran out of data")
         outputs = model.predict(inputs(), verbose=0)
-    size = counts[0]
-    real = np.concatenate([np.arange(max(size, n)) < n for n in counts])
+    sizes = [len(y) for y in labels]
+    real = np.concatenate([np.arange(max(sizes[0], n)) < n for n in sizes])
     outputs = keras.tree.map_structure(lambda out: out[real], outputs)
     return outputs, np.concatenate(labels)
 
@@ -159,7 +155,7 @@ def labelled_batches(
         batch_size: As in `embed`.
 
     Yields:
-        The inputs, in the structure that they had, and integer labels.
+        The inputs in their own structure, and integer labels.
 
     Raises:
         ValueError: As in `embed`.
@@ -183,7 +179,7 @@ def images_of(x: Any) -> np.ndarray | None:
     """The images of a batch of inputs, `(batch, height, width, 1 or 3)`.
 
     Args:
-        x: What `labelled_batches` gives: an array, or a structure of arrays
+        x: Inputs from `labelled_batches`: an array, or a structure of arrays
             such as an image beside its label.
 
     Returns:
@@ -208,7 +204,7 @@ def _batches(data: Any, batch_size: int) -> Iterable[Any]:
     if isinstance(data, Iterator):
         raise ValueError(
             "embed: data must give its batches each time that it is iterated, "
-            f"received a {type(data).__name__}, which can be read but once. "
+            f"received a {type(data).__name__}, which can be read only once. "
             "Pass a tf.data.Dataset, a PyDataset, or arrays."
         )
     return data
@@ -222,7 +218,7 @@ def _slices(data: tuple[Any, ...], batch_size: int) -> Iterator[Any]:
 
 
 def _padded(x: Any, size: int) -> Any:
-    """The batch, with its last sample again up to a size."""
+    """The batch, with its last sample repeated up to a size."""
 
     def padded(array: np.ndarray) -> np.ndarray:
         missing = max(0, size - len(array))

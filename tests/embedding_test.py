@@ -170,7 +170,7 @@ def test_a_later_batch_may_be_larger():
     [
         ([(images(),)], "without labels"),
         ([], "received none"),
-        (iter([(images(), np.arange(11))]), "read but once"),
+        (iter([(images(), np.arange(11))]), "read only once"),
     ],
 )
 def test_data_that_cannot_be_embedded_is_an_error(data, message):

@@ -1,4 +1,4 @@
-"""The pieces of a page that needs nothing but itself."""
+"""The pieces of an HTML page that is one file."""
 
 import base64
 import html
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from keras_finegrain._base.optional import import_optional
-from keras_finegrain.visualization.requirements import import_for_pictures
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -22,7 +21,7 @@ p { max-width: 45rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd;
          text-align: left; font-variant-numeric: tabular-nums; }
-td.number, th.number { text-align: right; }
+td:nth-last-child(-n+2), th:nth-last-child(-n+2) { text-align: right; }
 img { max-width: 100%; height: auto; }
 figure { margin: 1rem 0; overflow-x: auto; }
 figcaption { color: #444; font-size: .9rem; max-width: 45rem; }
@@ -49,104 +48,69 @@ def page(title: str, body: Sequence[str]) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
-        # Whatever a name of a class may hold: nothing is fetched or run.
+        # Nothing is fetched or run, whatever a class name holds.
         '<meta http-equiv="Content-Security-Policy" content="default-src '
         "'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n"
+        f"{element(title, 'title')}\n<style>{_STYLE}</style>\n"
         "</head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
     )
 
 
+def element(text: str, tag: str = "p") -> str:
+    """An HTML element that holds plain text, by default a paragraph."""
+    return f"<{tag}>{html.escape(text)}</{tag}>"
+
+
 def section(heading: str, *content: str) -> str:
-    """A heading and what stands under it."""
-    return "\n".join([f"<h2>{html.escape(heading)}</h2>", *content])
+    """A heading and the HTML below it."""
+    return "\n".join([element(heading, "h2"), *content])
 
 
-def heading(text: str) -> str:
-    """The heading of the page."""
-    return f"<h1>{html.escape(text)}</h1>"
-
-
-def footer(text: str) -> str:
-    """What stands at the end of the page."""
-    return f"<footer>{html.escape(text)}</footer>"
-
-
-def paragraph(text: str) -> str:
-    """A paragraph of plain text."""
-    return f"<p>{html.escape(text)}</p>"
-
-
-def table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], numbers: int
-) -> str:
-    """A table of plain text.
-
-    Args:
-        headings: One a column.
-        rows: Cells.
-        numbers: How many of the last columns hold numbers.
-    """
-    words = len(headings) - numbers
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        written = "".join(
-            f"<{tag}{' class=number' if column >= words else ''}>"
-            f"{html.escape(cell)}</{tag}>"
-            for column, cell in enumerate(cells)
-        )
-        return f"<tr>{written}</tr>"
-
-    return "\n".join(
-        ["<table>", line(headings, "th")]
-        + [line(row, "td") for row in rows]
-        + ["</table>"]
-    )
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of plain text, whose last two columns hold numbers."""
+    lines = [[element(cell, "th") for cell in headings]]
+    lines += [[element(cell, "td") for cell in row] for row in rows]
+    written = "\n".join(f"<tr>{''.join(line)}</tr>" for line in lines)
+    return f"<table>\n{written}\n</table>"
 
 
 def picture(axis: Any, alt: str, caption: str = "") -> str:
-    """The figure of a matplotlib axis, which is closed.
+    """Turns the figure of a matplotlib axis into HTML and closes it.
 
     Args:
         axis: The axis.
-        alt: What it shows, for those who cannot see it.
+        alt: A text for those who cannot see it.
         caption: Plain text below it.
     """
-    figure = axis.figure
-    buffer = io.BytesIO()
+    figure, buffer = axis.figure, io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    import_for_pictures("matplotlib.pyplot").close(figure)
-    return _figure([_image(buffer.getvalue(), "png", alt)], caption)
+    import_optional("matplotlib.pyplot", "report").close(figure)
+    text = element(caption, "figcaption") if caption else ""
+    return f"<figure>{_image(buffer, 'png', alt)}{text}</figure>"
 
 
-def photos(images: Sequence[tuple[np.ndarray, str]]) -> str:
-    """Some photos side by side.
+def photos(groups: Sequence[Sequence[tuple[np.ndarray, str]]]) -> str:
+    """Groups of photos, as many in a row as there is room for.
 
     Args:
-        images: Each floats `(height, width, 3)` in [0, 1], with what it shows.
+        groups: Photos that stay side by side: floats `(height, width, 3)` in
+            [0, 1], each with a text for those who cannot see it.
     """
     pillow = import_optional("PIL.Image", "report")
-    written = []
-    for image, alt in images:
-        pixels = np.round(255 * image).astype(np.uint8)
-        buffer = io.BytesIO()
-        pillow.fromarray(pixels).save(buffer, format="JPEG", quality=88)
-        written.append(_image(buffer.getvalue(), "jpeg", alt))
-    return _figure(written)
+    lines = ['<div class="photos">']
+    for group in groups:
+        images = []
+        for photo, alt in group:
+            pixels, buffer = np.round(255 * photo), io.BytesIO()
+            image = pillow.fromarray(pixels.astype(np.uint8))
+            image.save(buffer, format="JPEG", quality=88)
+            images.append(_image(buffer, "jpeg", alt))
+        lines.append(f"<figure>{''.join(images)}</figure>")
+    return "\n".join([*lines, "</div>"])
 
 
-def side_by_side(figures: Sequence[str]) -> str:
-    """Figures of photos that share a row as far as there is room."""
-    return "\n".join(['<div class="photos">', *figures, "</div>"])
-
-
-def _figure(images: Sequence[str], caption: str = "") -> str:
-    text = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return f"<figure>{''.join(images)}{text}</figure>"
-
-
-def _image(content: bytes, kind: str, alt: str) -> str:
-    data = base64.b64encode(content).decode()
+def _image(content: io.BytesIO, kind: str, alt: str) -> str:
+    data = base64.b64encode(content.getvalue()).decode()
     return (
         f'<img alt="{html.escape(alt)}" src="data:image/{kind};base64,{data}">'
     )

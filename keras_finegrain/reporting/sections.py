@@ -1,136 +1,93 @@
-"""The sections of a report, each from the evidence to HTML."""
-
-import html
-from collections.abc import Iterator, Sequence
-from typing import Any
+"""The sections of a report, each drawn from the samples chosen for it."""
 
 import keras
 import numpy as np
 
+from keras_finegrain import visualization
 from keras_finegrain._base.private_keras import calls_of
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.layers import CenterLoss, MCLoss
-from keras_finegrain.layers.centers import layers_with_centers
 from keras_finegrain.metrics import FIGURES, Figure, embedding_figures
-from keras_finegrain.metrics.confusions import ConfusedPair
 from keras_finegrain.metrics.embedding_set import unit_rows
 from keras_finegrain.metrics.figures import share
-from keras_finegrain.reporting import page
-from keras_finegrain.reporting.evidence import Evidence
-from keras_finegrain.visualization.center_distances import center_distances
-from keras_finegrain.visualization.center_images import center_images
-from keras_finegrain.visualization.channel_overlay import channel_overlay
-from keras_finegrain.visualization.channel_strip import (
-    channel_strip,
-    class_channels,
-)
-from keras_finegrain.visualization.class_confusions import (
-    look_alike_confusions,
-)
-from keras_finegrain.visualization.class_grid import class_grid
-from keras_finegrain.visualization.embedding import embedding_scatter
-from keras_finegrain.visualization.grad_cam import grad_cam
+from keras_finegrain.reporting import choose, page
+from keras_finegrain.reporting.read import Photos, Results
 from keras_finegrain.visualization.heat_map import laid_over
-from keras_finegrain.visualization.retrieval_gallery import retrieval_gallery
 
 _SHARES = ("recall", "precision", "r_precision", "map", "knn_accuracy", "top")
 _SCATTERED = 3000
-_WORST = 8
-_PHOTOS_OF_A_PAIR = 3
-_CLASSES_OF_CENTERS = 4
 _CENTER_CLASSES = 200
-_CHANNEL_PHOTOS = 3
-_GRID_CLASSES = 25
 
 
-class SamplePhotos(Sequence[Any]):
-    """Photos of an evidence, as the drawing functions take them.
-
-    Args:
-        evidence: The evidence.
-        samples: The indices of the samples. Defaults to all.
-    """
-
-    def __init__(
-        self, evidence: Evidence, samples: np.ndarray | None = None
-    ) -> None:
-        self._evidence = evidence
-        self._samples = (
-            np.arange(len(evidence.labels)) if samples is None else samples
-        )
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._evidence.photo(int(self._samples[index]))
-
-
-def figures(evidence: Evidence, seed: int) -> str:
-    """All figures with their intervals."""
-    found = embedding_figures(
-        evidence.embeddings, evidence.labels, _possible(evidence), seed=seed
-    )
-    rows = [
-        [name, *_written(name, figure)]
-        for name, figure in [*_accuracies(evidence), *found.items()]
-    ]
-    return page.section(
-        "Figures",
-        page.paragraph(
-            "Each with a 95 % confidence interval over the draw of the samples "
-            "(of NMI and AMI: over starts of k-means). It does not hold for "
-            "another training run. Neighbours are by cosine similarity, a "
-            "sample never its own; at 0 in intra_inter_distance_ratio each "
-            "class is one point, at 1 classes cannot be told apart."
-        ),
-        page.table(["figure", "value", "95 % interval"], rows, numbers=2),
+def subject(results: Results) -> str:
+    """The size of the data and of the model."""
+    model, (samples, dim) = results.model, results.embeddings.shape
+    return page.element(
+        f"{samples:,} samples of {len(np.unique(results.labels))} classes; an "
+        f"embedding of {dim} dimensions; a model of {model.count_params():,} "
+        f"parameters, whose last layer is {type(model.layers[-1]).__name__}.",
     )
 
 
-def _possible(evidence: Evidence) -> list[str]:
-    """The figures that a set of this size has."""
-    return [
+def metrics(results: Results, seed: int) -> str:
+    """All metrics with their intervals."""
+    possible = [
         name
         for name in FIGURES
-        if name != "knn_accuracy@5" or len(evidence.labels) > 5
+        if name != "knn_accuracy@5" or len(results.labels) > 5
     ]
+    estimates = _accuracies(results) | embedding_figures(
+        results.embeddings, results.labels, possible, seed=seed
+    )
+    rows = [[name, *_written(name, estimates[name])] for name in estimates]
+    return page.section(
+        "Metrics",
+        page.element(
+            "Each metric has a 95 % confidence interval over the draw of the "
+            "samples (NMI and AMI: over starts of k-means). The interval does "
+            "not cover another training run. Neighbours are by cosine "
+            "similarity; a sample is not its own neighbour. An "
+            "intra_inter_distance_ratio of 0 means that each class is one "
+            "point, of 1 that the classes cannot be told apart.",
+        ),
+        page.table(["metric", "value", "95 % interval"], rows),
+    )
 
 
-def _accuracies(evidence: Evidence) -> Iterator[tuple[str, Figure]]:
-    """Top-1 and top-5, where there are scores."""
-    if evidence.scores is None:
-        return
-    own = np.take_along_axis(evidence.scores, evidence.labels[:, None], axis=1)
+def _accuracies(results: Results) -> dict[str, Figure]:
+    """Top-1 and top-5 accuracy, if there are scores."""
+    scores = results.scores
+    if scores is None:
+        return {}
+    own = np.take_along_axis(scores, results.labels[:, None], axis=1)
     # Classes with the same score count as better.
-    ranks = np.sum(evidence.scores >= own, axis=1)
-    for k in (1, 5):
-        if k < evidence.scores.shape[1]:
-            yield f"top-{k} accuracy", share(ranks <= k)
+    ranks = np.sum(scores >= own, axis=1)
+    possible = [k for k in (1, 5) if k < scores.shape[1]]
+    return {f"top-{k} accuracy": share(ranks <= k) for k in possible}
 
 
-def _written(name: str, figure: Figure) -> list[str]:
+def _written(name: str, estimate: Figure) -> list[str]:
+    """The value and its interval."""
     if name.startswith(_SHARES):
-        value, low, high = (100 * number for number in figure)
+        value, low, high = (100 * number for number in estimate)
         return [f"{value:.1f} %", f"{low:.1f} – {high:.1f} %"]
-    return [f"{figure.value:.3f}", f"{figure.low:.3f} – {figure.high:.3f}"]
+    value, low, high = estimate
+    return [f"{value:.3f}", f"{low:.3f} – {high:.3f}"]
 
 
-def scatter(evidence: Evidence, seed: int) -> str:
+def scatter(results: Results, seed: int) -> str:
     """The embedding in two dimensions."""
-    samples = np.arange(len(evidence.labels))
+    samples = np.arange(len(results.labels))
     note = ""
     if len(samples) > _SCATTERED:
         draw = np.random.default_rng(seed)
         samples = np.sort(draw.choice(samples, _SCATTERED, replace=False))
         note = f" {_SCATTERED:,} samples, drawn at random, are shown."
-    vectors = unit_rows(evidence.embeddings[samples])
-    if evidence.embeddings.shape[1] == 2:
-        vectors = evidence.embeddings[samples]
-    axis = embedding_scatter(
-        vectors,
-        evidence.labels[samples],
-        _names(evidence),
+    vectors = results.embeddings[samples]
+    axis = visualization.embedding_scatter(
+        vectors if vectors.shape[1] == 2 else unit_rows(vectors),
+        results.labels[samples],
+        results.class_names,
         seed=seed,
     )
     return page.section(
@@ -138,160 +95,141 @@ def scatter(evidence: Evidence, seed: int) -> str:
         page.picture(
             axis,
             "Scatter of the embeddings, one colour and marker a class",
-            "Near points are near in the embedding; by t-SNE where it has more "
-            "than two dimensions: distances between far groups then mean "
-            f"nothing.{note}",
+            "Points that are near here are near in the embedding. More than "
+            "two dimensions are reduced by t-SNE: distances between far "
+            f"groups then mean nothing.{note}",
         ),
     )
 
 
-def worst_confusions(evidence: Evidence) -> str:
+def worst_confusions(
+    results: Results, chosen: list[choose.Confusion], photos: Photos | None
+) -> str:
     """The pairs of classes with the most errors, and photos of them."""
-    worst = evidence.confusions.worst(_WORST)
-    by = "the nearest other sample" if evidence.scores is None else "the scores"
-    if not worst:
-        return page.section(
-            "Worst confusions", page.paragraph(f"None by {by}.")
-        )
-    rows = [
-        [
-            evidence.name(pair.label),
-            evidence.name(pair.taken_for),
-            str(pair.count),
-            f"{100 * pair.share:.0f} %",
-        ]
-        for pair in worst
-    ]
+    names = results.class_names
+    by = "the nearest other sample" if results.scores is None else "the scores"
+    if not chosen:
+        none = page.element(f"No confusions by {by}.")
+        return page.section("Worst confusions", none)
+    rows = []
+    for label, taken_for, errors, _ in chosen:
+        percent = f"{100 * errors / np.sum(results.labels == label):.0f} %"
+        rows.append([names[label], names[taken_for], str(errors), percent])
     content = [
-        page.paragraph(f"What samples were taken for by {by}."),
-        page.table(["class", "taken for", "samples", "of its class"], rows, 2),
+        page.element(f"The classes that samples were taken for, by {by}."),
+        page.table(["class", "taken for", "samples", "of its class"], rows),
     ]
-    if evidence.photos is not None:
-        content.extend(_photos_of_pairs(evidence, worst))
+    if photos is not None:
+        content += _photos_of_confusions(results, chosen, photos)
     return page.section("Worst confusions", *content)
 
 
-def _photos_of_pairs(
-    evidence: Evidence, pairs: Sequence[ConfusedPair]
+def _photos_of_confusions(
+    results: Results, chosen: list[choose.Confusion], photos: Photos
 ) -> list[str]:
-    """Some mistaken samples of each pair, each beside its look-alike."""
-    mistaken = [
-        np.flatnonzero(
-            (evidence.labels == pair.label)
-            & (evidence.taken_for == pair.taken_for)
-        )[:_PHOTOS_OF_A_PAIR]
-        for pair in pairs
-    ]
-    reasons, note = _reasons(evidence, np.concatenate(mistaken))
+    """Mistaken samples of each pair, each beside its look-alike."""
+    names = results.class_names
+    mistaken = np.concatenate([confusion.rows[:, 0] for confusion in chosen])
+    evidence, note = _grad_cams(results, mistaken, photos)
     written = [
-        page.paragraph(
-            "From left to right: the sample; what speaks for the other class "
-            "in it (Grad-CAM), where the model gives scores; the sample of "
-            f"the other class that is nearest to it. {note}"
+        page.element(
+            "From left to right: the sample; the evidence for the other class "
+            "in it (Grad-CAM), if the model gives scores; the nearest sample "
+            f"of the other class. {note}",
         )
     ]
-    for pair, samples in zip(pairs, mistaken, strict=True):
-        name, other = evidence.name(pair.label), evidence.name(pair.taken_for)
-        rows = []
-        for index in samples:
-            shown = [(evidence.photo(index), f"A {name}")]
-            if index in reasons:
-                shown.append((reasons[index], f"What speaks for {other}"))
-            if np.any(evidence.labels == pair.taken_for):
-                nearest = evidence.nearest_of(pair.taken_for, index)
-                shown.append((evidence.photo(nearest), f"A {other}"))
-            rows.append(page.photos(shown))
+    for label, taken_for, _, rows in chosen:
+        name, other = names[label], names[taken_for]
+        groups = []
+        for sample, *look_alike in rows:
+            shown = [(photos[sample], f"A {name}")]
+            if sample in evidence:
+                shown.append((evidence[sample], f"Evidence for {other}"))
+            shown += [(photos[index], f"A {other}") for index in look_alike]
+            groups.append(shown)
         written += [
-            f"<h3>{html.escape(name)} taken for {html.escape(other)}</h3>",
-            page.side_by_side(rows),
+            page.element(f"{name} taken for {other}", "h3"),
+            page.photos(groups),
         ]
     return written
 
 
-def _reasons(
-    evidence: Evidence, samples: np.ndarray
+def _grad_cams(
+    results: Results, samples: np.ndarray, photos: Photos
 ) -> tuple[dict[int, np.ndarray], str]:
-    """What speaks for the class that each sample was taken for.
+    """The evidence for the class that each sample was taken for.
 
     Returns:
-        Pixels by sample, and in words why there are none.
+        Pixels by sample, and a sentence that says why there are none.
     """
-    assert evidence.photos is not None
-    if evidence.scores is None:
+    if results.scores is None:
         return {}, ""
-    inputs = np.stack([evidence.photos[index] for index in samples])
-    if not evidence.photos.are_read:
-        return {}, ""
+    inputs = np.stack([photos.inputs[sample] for sample in samples])
+    taken_for = results.taken_for[samples].tolist()
     try:
-        heat = grad_cam(
-            evidence.model, inputs, evidence.taken_for[samples].tolist()
-        )
+        heat = visualization.grad_cam(results.model, inputs, taken_for)
     except ValueError as error:
         # Not every model has a feature map: the page says so.
         return {}, f"There is no Grad-CAM here: {error}"
     return {
-        index: laid_over(evidence.photo(index), own)
-        for index, own in zip(samples.tolist(), heat, strict=True)
+        sample: laid_over(photos[sample], own)
+        for sample, own in zip(samples.tolist(), heat, strict=True)
     }, ""
 
 
-def confusion_matrix(evidence: Evidence) -> str:
-    """Who is taken for whom."""
-    axis = look_alike_confusions(
-        evidence.labels[evidence.judged],
-        evidence.taken_for[evidence.judged],
-        _names(evidence),
+def confusion_matrix(results: Results) -> str:
+    """Which classes are taken for which."""
+    judged = results.taken_for >= 0
+    axis = visualization.look_alike_confusions(
+        results.labels[judged], results.taken_for[judged], results.class_names
     )
-    return page.section(
-        "Confusions among look-alikes",
-        page.picture(axis, "Confusion matrix of the classes most confused"),
+    content = page.picture(
+        axis, "Confusion matrix of the classes most confused"
     )
+    return page.section("Confusions among look-alikes", content)
 
 
-def retrieval(evidence: Evidence) -> str:
+def retrieval(results: Results, chosen: np.ndarray, photos: Photos) -> str:
     """Nearest neighbours of some photos."""
-    axis = retrieval_gallery(
-        SamplePhotos(evidence),
-        evidence.embeddings,
-        evidence.labels,
-        class_names=_names(evidence),
+    axis = visualization.retrieval_gallery(
+        photos,
+        results.embeddings,
+        results.labels,
+        queries=chosen[:, 0],
+        class_names=results.class_names,
+        neighbours=chosen.shape[1] - 1,
     )
-    return page.section(
-        "Nearest neighbours",
-        page.picture(axis, "Photos, each with its nearest neighbours"),
-    )
+    content = page.picture(axis, "Photos, each with its nearest neighbours")
+    return page.section("Nearest neighbours", content)
 
 
-def centers(evidence: Evidence) -> str:
-    """Where class centers stand, and the photos around them."""
+def centers(
+    results: Results, chosen: choose.Centers, photos: Photos | None
+) -> str:
+    """The distances of class centers, and the photos nearest to them."""
     content = []
-    for layer in layers_with_centers(evidence.model):
-        values = np.asarray(keras.ops.convert_to_numpy(layer.centers))
-        if values.shape[-1] != evidence.embeddings.shape[1]:
-            continue
-        if len(values) < 2:
-            continue
-        content.append(f"<h3>{html.escape(layer.name)}</h3>")
+    for layer, samples in chosen:
         is_raw = isinstance(layer, CenterLoss) and not layer.normalize
-        axis = center_distances(
-            values,
-            _names(evidence),
+        axis = visualization.center_distances(
+            layer.centers,
+            results.class_names,
             distance="euclidean" if is_raw else "cosine",
             most=_CENTER_CLASSES,
         )
-        content.append(
-            page.picture(axis, "Heat map of the distances of class centers")
-        )
-        if evidence.photos is None or values.ndim == 2:
+        content += [
+            page.element(layer.name, "h3"),
+            page.picture(axis, "Heat map of the distances of class centers"),
+        ]
+        if photos is None or not len(samples):
             continue
-        present = np.unique(evidence.labels)[:_CLASSES_OF_CENTERS]
-        axis = center_images(
-            values,
-            evidence.embeddings,
-            evidence.labels,
-            SamplePhotos(evidence),
-            _names(evidence),
-            classes=present,
+        axis = visualization.center_images(
+            layer.centers,
+            results.embeddings,
+            results.labels,
+            photos,
+            results.class_names,
+            choose.PHOTOS_OF_A_CENTER,
+            classes=np.unique(results.labels[samples]),
         )
         content.append(
             page.picture(axis, "The photos nearest to each center of a class")
@@ -299,71 +237,52 @@ def centers(evidence: Evidence) -> str:
     return page.section("Class centers", *content) if content else ""
 
 
-def channels(evidence: Evidence) -> str:
+def channels(results: Results, samples: np.ndarray, photos: Photos) -> str:
     """What the channels of MCLoss look at."""
-    found = [
-        call
-        for call in calls_of(evidence.model)
-        if isinstance(call.layer, MCLoss)
-    ]
-    if not found or evidence.photos is None:
+    model = results.model
+    found = [c for c in calls_of(model) if isinstance(c.layer, MCLoss)]
+    if not found:
         return ""
     layer, (feature_map, *_), _ = found[0]
-    with scope_of(evidence.model):
-        (image, *_) = (i for i in evidence.model.inputs if len(i.shape) == 4)
+    with scope_of(model):
+        (image, *_) = (i for i in model.inputs if len(i.shape) == 4)
         to_map = keras.Model(image, feature_map)
     content = []
-    for label in np.unique(evidence.labels)[:_CHANNEL_PHOTOS]:
-        index = int(np.flatnonzero(evidence.labels == label)[0])
-        maps = to_map.predict(evidence.photos[index][None], verbose=0)[0]
+    for sample in samples:
+        maps = to_map.predict(photos.inputs[sample][None], verbose=0)[0]
         if layer.data_format == "channels_first":
             maps = np.moveaxis(maps, 0, -1)
-        own = class_channels(
-            maps.shape[-1],
-            layer.num_classes,
-            int(label),
-            layer.channels_per_class,
+        label = int(results.labels[sample])
+        own = visualization.class_channels(
+            maps.shape[-1], layer.num_classes, label, layer.channels_per_class
         )
-        photo, name = evidence.photo(index), evidence.name(label)
-        content.append(
+        photo, name = photos[sample], results.class_names[label]
+        content += [
             page.picture(
-                channel_strip(photo, maps, own, name),
+                visualization.channel_strip(photo, maps, own, name),
                 f"The channels of {name} on one of its photos",
-            )
-        )
-        content.append(
+            ),
             page.picture(
-                channel_overlay(photo, maps, own),
+                visualization.channel_overlay(photo, maps, own),
                 f"The channels of {name} in one picture",
-            )
-        )
+            ),
+        ]
     return page.section(
         "Channels of the mutual-channel loss",
-        page.paragraph(
-            "The strongest ones of each class. Where they lie on different "
-            "places the class has several parts to be recognised by."
+        page.element(
+            "The strongest channels of a class. If they look at different "
+            "places, the model recognises the class by several parts.",
         ),
         *content,
     )
 
 
-def classes(evidence: Evidence) -> str:
+def classes(results: Results, samples: np.ndarray, photos: Photos) -> str:
     """Some photos of each class, or of those most confused."""
-    order = np.unique(evidence.labels)
-    if len(order) > _GRID_CLASSES:
-        pairs = evidence.confusions.worst(_GRID_CLASSES)
-        confused = [label for p in pairs for label in (p.label, p.taken_for)]
-        order = np.unique([*confused, *order][:_GRID_CLASSES])
-    samples = np.flatnonzero(np.isin(evidence.labels, order))
-    axis = class_grid(
-        SamplePhotos(evidence, samples),
-        evidence.labels[samples],
-        _names(evidence),
+    axis = visualization.class_grid(
+        [photos[sample] for sample in samples],
+        results.labels[samples],
+        results.class_names,
     )
-    return page.section(
-        "The classes", page.picture(axis, "Some photos of each class")
-    )
-
-
-def _names(evidence: Evidence) -> list[str]:
-    return [evidence.name(label) for label in range(len(evidence.class_names))]
+    content = page.picture(axis, "Some photos of each class")
+    return page.section("The classes", content)

@@ -104,7 +104,7 @@ def center_images(
     rows = [
         row
         for index in drawn
-        for row in _rows_of_class(
+        for row in center_rows(
             centers[index], embeddings, np.flatnonzero(labels == index)
         )
     ]
@@ -164,10 +164,16 @@ class CenterRow(NamedTuple):
     nearest: np.ndarray
 
 
-def _rows_of_class(
+def center_rows(
     centers: np.ndarray, embeddings: np.ndarray, members: np.ndarray
 ) -> list[CenterRow]:
-    """The rows of one class's centers `(centers_per_class, dim)`."""
+    """The rows of one class's centers.
+
+    Args:
+        centers: The centers of the class, `(centers_per_class, dim)`.
+        embeddings: The embeddings of all samples, `(samples, dim)`.
+        members: Indices of the samples of the class.
+    """
     similarities = unit_rows(centers) @ unit_rows(embeddings[members]).T
     wins = np.bincount(similarities.argmax(axis=0), minlength=len(centers))
     order = np.argsort(-similarities, axis=1, kind="stable")

@@ -120,7 +120,7 @@ def retrieval_gallery(
             who, gallery_labels, len(searched), class_names, "gallery_labels"
         )
     rows = _rows(queries, labels)
-    nearest = _nearest(found, rows, min(neighbours, found.neighbours))
+    nearest = nearest_samples(found, rows, neighbours)
 
     titles = [class_title(labels[query], class_names) for query in rows]
     captions = [
@@ -173,10 +173,7 @@ def retrieval_gallery(
 def _rows(queries: Any, labels: np.ndarray) -> np.ndarray:
     """The indices of the queries, `(rows,)`."""
     if queries is None:
-        order = np.argsort(labels, kind="stable")
-        count = min(DEFAULT_QUERIES, len(order))
-        # The middles of `count` equal pieces.
-        return order[(2 * np.arange(count) + 1) * len(order) // (2 * count)]
+        return spread_queries(labels)
     rows = to_numpy(queries)
     if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
         raise ValueError(
@@ -191,14 +188,32 @@ def _rows(queries: Any, labels: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _nearest(
+def spread_queries(labels: np.ndarray) -> np.ndarray:
+    """Six samples, evenly spread in the order of their classes."""
+    order = np.argsort(labels, kind="stable")
+    count = min(DEFAULT_QUERIES, len(order))
+    # The middles of `count` equal pieces.
+    return order[(2 * np.arange(count) + 1) * len(order) // (2 * count)]
+
+
+def nearest_samples(
     found: RetrievalSet, rows: np.ndarray, neighbours: int
 ) -> np.ndarray:
-    """The nearest of the gallery to each query, `(rows, neighbours)`."""
+    """The samples of the gallery that are nearest to each query.
+
+    Args:
+        found: Queries and gallery.
+        rows: Indices of the queries to look up, `(rows,)`.
+        neighbours: How many samples a row holds at most.
+
+    Returns:
+        Indices `(rows, neighbours)`, nearest first.
+    """
     distances = squared_distances(found.queries[rows], found.gallery)
     if found.own:
         distances[np.arange(len(rows)), rows] = np.inf
-    return np.argsort(distances, axis=1, kind="stable")[:, :neighbours]
+    order = np.argsort(distances, axis=1, kind="stable")
+    return order[:, : min(neighbours, found.neighbours)]
 
 
 def _most_lines(captions: list[list[str]]) -> int:

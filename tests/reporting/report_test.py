@@ -14,6 +14,7 @@ import keras_finegrain
 from keras_finegrain import losses
 from keras_finegrain.embedding import embed, embedding_model
 from keras_finegrain.metrics import embedding_figures
+from keras_finegrain.reporting import choose, read
 
 matplotlib.use("Agg")
 
@@ -52,13 +53,13 @@ def written(tmp_path_factory):
     return model, path.read_text("utf-8"), path
 
 
-def test_the_figures_are_those_of_the_model(written):
+def test_the_metrics_are_those_of_the_model(written):
     model, text, _ = written
     embeddings, labels = embed(embedding_model(model), photos())
     scores = model.predict(photos()[0], verbose=0)
     top_1 = 100 * np.mean(scores.argmax(axis=1) == labels)
 
-    cells = dict(re.findall(r"<tr><td>(.*?)</td><td class=number>(.*?)<", text))
+    cells = dict(re.findall(r"<tr><td>(.*?)</td><td>(.*?)<", text))
 
     found = embedding_figures(embeddings.astype("float64"), labels)
     assert cells["top-1 accuracy"] == f"{top_1:.1f} %"
@@ -70,7 +71,7 @@ def test_every_section_is_there(written):
     _, text, _ = written
 
     assert re.findall("<h2>(.*?)</h2>", text) == [
-        "Figures",
+        "Metrics",
         "Worst confusions",
         "Confusions among look-alikes",
         "The embedding",
@@ -92,7 +93,7 @@ def test_the_worst_confusions_are_counted(written):
 
     first = re.search(
         r"of its class</th></tr>\n<tr><td>(.*?)</td><td>(.*?)</td>"
-        r"<td class=number>(\d+)</td>",
+        r"<td>(\d+)</td>",
         text,
     )
 
@@ -276,8 +277,8 @@ def test_lone_samples_and_classes_without_samples_do_no_harm(tmp_path):
         model, (pictures, labels), tmp_path / "page.html"
     ).read_text("utf-8")
 
-    # The lone one is judged by nothing, as in the figures; others may be
-    # taken for it.
+    # The lone sample is left out, as in the metrics; others may be taken for
+    # it.
     assert "<tr><td>class 0</td>" in text
     assert "<tr><td>class 7</td>" not in text
 
@@ -323,24 +324,85 @@ def test_a_class_without_a_name_is_an_error(tmp_path):
         )
 
 
+def test_a_class_without_a_score_is_an_error(tmp_path):
+    x, y = photos()
+
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\)"):
+        keras_finegrain.report(classifier(), (x, y + 5), tmp_path / "page.html")
+
+
 def test_of_many_photos_only_those_that_are_shown_are_kept():
-    from keras_finegrain.reporting import evidence, sections
-
     x, y = photos(samples=600)
-    found = evidence.collect(classifier(), (x, y), None, None, None, 32)
-    for draw in (
-        sections.worst_confusions,
-        sections.retrieval,
-        sections.centers,
-        sections.classes,
-    ):
-        draw(found)
-    found.read_photos()
+    results = read.measure(classifier(), (x, y), None, None, 32)
+    chosen = choose.choose(results)
+    kept = read.read_photos((x, y), 32, None, y, chosen.samples)
 
-    wanted = sorted(found.photos.wanted)
-    assert 20 < len(wanted) < 200
-    for index in wanted:
-        np.testing.assert_array_equal(found.photos[index], x[index])
+    assert 20 < len(chosen.samples) < 200
+    assert set(kept.inputs) == chosen.samples
+    for index, image in kept.inputs.items():
+        np.testing.assert_array_equal(image, x[index])
         # Not a view, which would keep the batch that it came in.
-        assert found.photos[index].base is None
-    assert not found.photo(min(set(range(600)) - set(wanted))).any()
+        assert image.base is None
+    with pytest.raises(KeyError):
+        kept[min(set(range(600)) - chosen.samples)]
+
+
+def test_the_photos_that_are_kept_are_all_that_the_sections_show(tmp_path):
+    model = classifier()
+
+    text = keras_finegrain.report(
+        model, photos(samples=600), tmp_path / "page.html"
+    ).read_text("utf-8")
+
+    assert "Nearest neighbours" in text
+    assert text.count("The photos nearest to each center") == 1
+    assert text.count("in one picture") == CLASSES
+
+
+def test_the_data_is_read_twice(tmp_path):
+    class Counted(keras.utils.PyDataset):
+        reads = 0
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            self.reads += 1
+            return photos()
+
+    data = Counted()
+    keras_finegrain.report(classifier(), data, tmp_path / "page.html")
+
+    assert data.reads == 2
+
+
+def test_the_worst_pairs_come_first_and_lone_samples_are_no_errors():
+    results = read.Results(
+        model=None,
+        class_names=["a", "b", "c", "d"],
+        embeddings=np.eye(8),
+        labels=np.array([0, 0, 1, 1, 1, 2, 2, 3]),
+        scores=None,
+        taken_for=np.array([0, 1, 2, 2, 1, 1, 2, -1]),
+    )
+
+    pairs, counts = choose._worst_pairs(results, 2)
+
+    assert pairs.tolist() == [[1, 2], [0, 1]]
+    assert counts.tolist() == [2, 1]
+
+
+def test_a_look_alike_is_the_nearest_sample_of_the_other_class():
+    results = read.Results(
+        model=None,
+        class_names=["a", "b"],
+        embeddings=np.array([[1.0, 0.0], [0.0, 9.0], [1.0, 2.0], [9.0, 1.0]]),
+        labels=np.array([0, 1, 1, 1]),
+        scores=None,
+        taken_for=np.array([1, 1, 1, 1]),
+    )
+
+    (confusion,) = choose._confusions(results)
+
+    assert (confusion.label, confusion.taken_for) == (0, 1)
+    assert confusion.rows.tolist() == [[0, 3]]
