@@ -141,6 +141,7 @@ def _grid(results: Results) -> np.ndarray:
     classes = np.unique(results.labels)
     if len(classes) > _CLASSES_OF_GRID:
         confused = _worst_pairs(results, _CLASSES_OF_GRID)[0].ravel()
-        classes = np.unique([*confused, *classes][:_CLASSES_OF_GRID])
+        confused_first = dict.fromkeys([*confused.tolist(), *classes.tolist()])
+        classes = np.sort(list(confused_first)[:_CLASSES_OF_GRID])
     members = [np.flatnonzero(results.labels == label) for label in classes]
     return np.concatenate([own[:_PHOTOS_OF_A_CLASS] for own in members])
