@@ -1,10 +1,10 @@
-"""The only file that knows about replicas.
+"""Collects over replicas: no other file knows about them.
 
 `tf.distribute` runs the model once per replica, each in a thread of its own
-and each with its share of the batch: what concerns the whole batch has to be
-collected here. JAX's `keras.distribution` shows the layers the whole batch,
-and PyTorch and a single device have one replica: there these functions return
-what they were given.
+and each with its share of the batch. These functions collect what concerns the
+whole batch. Under JAX's `keras.distribution` layers get the whole batch, and
+PyTorch and a single device have one replica: there the functions return their
+argument.
 """
 
 import contextlib

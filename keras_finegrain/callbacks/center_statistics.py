@@ -1,4 +1,4 @@
-"""How the centers move during training, and how far apart they stand."""
+"""How far the centers move in an epoch, and how far apart they are."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,28 +17,28 @@ from keras_finegrain.metrics.embedding_set import squared_distances, unit_rows
 
 
 class CenterStatistics(keras.callbacks.Callback):
-    """Puts into the logs of each epoch what the class centers do.
+    """Adds statistics of the class centers to the logs of each epoch.
 
     For every `CenterLoss`, `CosineSimilarity` and `SoftTriple` of the model:
 
     - `center_movement`: mean distance by which a center moved in this epoch. It
-      falls as training settles; one that does not asks for a lower alpha or
-      learning rate.
-    - `center_distance`: mean distance of a center to the nearest one of
-      another class. Near 0, classes share their place.
-    - `distinct_centers`: mean number of centers of a class that stand apart,
-      where there are several: what `SoftTriple` found to be enough.
+      falls as training converges. If it does not, lower alpha or the learning
+      rate.
+    - `center_distance`: mean distance of a center to the nearest center of
+      another class. Near 0, classes overlap.
+    - `distinct_centers`: mean number of different centers of a class, for
+      layers with several: the number that `SoftTriple` needed.
 
-    Distances are on the unit sphere, in [0, 2], but for a `CenterLoss` without
-    `normalize`: those are in the units of the embedding. With several such
-    layers each figure is preceded by its layer's name.
+    Distances are on the unit sphere, in [0, 2]. Those of a `CenterLoss` without
+    `normalize` are in the units of the embedding. With several such layers
+    each statistic has its layer's name as a prefix.
 
     Args:
         tolerance: Distance up to which two centers of a class are one, as in
             `CosineSimilarity.distinct_centers`. Defaults to 0.1.
-        max_classes: How many classes are looked at, drawn once, where there
-            are more; each is compared with all the others. Defaults to 1000,
-            which costs about a second an epoch among 10^5 classes.
+        max_classes: Up to how many classes are measured; of more, a sample is
+            drawn once. Each is compared with all the others. Defaults to 1000,
+            which takes about a second an epoch for 10^5 classes.
         seed: Seed of that draw. Defaults to 0.
 
     Raises:

@@ -29,10 +29,10 @@ class SampledClasses:
     Attributes:
         classes: int32 `(sampled,)`, each class at most once.
         log_weights: float32 `(sampled,)`: the logarithm of the number of
-            classes that each stands for, 0 for the batch's own. With it as an
-            addend to the logits, Σ e^logit is an unbiased estimate of the sum
+            classes that each represents, 0 for classes of the batch. Added to
+            the logits, Σ e^logit is an unbiased estimate of the sum
             over all classes.
-        position: int32 `(num_classes,)`: where a class stands in `classes`,
+        position: int32 `(num_classes,)`: the index of a class in `classes`,
             -1 if it is not scored.
     """
 
@@ -76,13 +76,13 @@ def sample_classes(
         labels: Integers `(batch,)` of the global batch; those outside of the
             classes are passed over.
         num_classes: C.
-        sampled: How many classes to score, at most C. If the batch holds more
-            of its own, some of them are left out.
+        sampled: How many classes to score, at most C. If the batch has more
+            classes, some of them are left out.
         seed: A `keras.random.SeedGenerator`, or an int.
 
     Returns:
-        The `SampledClasses`: all classes of the batch, and the others by
-        chance, each with the same probability.
+        The `SampledClasses`: all classes of the batch, and others that are
+        drawn with equal probability.
 
     Example:
 

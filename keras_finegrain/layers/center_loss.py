@@ -32,12 +32,12 @@ def half_squared_distance(features: Tensor, centers: Tensor) -> Tensor:
 def class_counts(
     labels: Tensor, batch_labels: Tensor, counted: Tensor
 ) -> Tensor:
-    """How often the class of each sample stands in a batch.
+    """The number of samples of a batch in the class of each label.
 
     Args:
         labels: Integers `(n,)`.
-        batch_labels: Integers `(batch,)`: the labels to count in.
-        counted: Boolean `(batch,)`: those of them that count.
+        batch_labels: Integers `(batch,)`: the labels of the batch.
+        counted: Boolean `(batch,)`: which samples of the batch count.
 
     Returns:
         int32 tensor `(n,)`.
@@ -64,17 +64,16 @@ def moved_centers(
         features: Embeddings x `(batch, dim)`.
         centers: The center of each embedding's class `(batch, dim)`.
         labels: Integers `(batch,)`.
-        counted: Boolean `(batch,)`; the other samples move nothing, whatever
-            their features are.
+        counted: Boolean `(batch,)`. The other samples move no center.
         alpha: The rate α.
 
     Returns:
         Tensor `(batch, dim)`: the new center of each sample's class. Samples
-        of one class get the same row, bit for bit, so that the order in which
-        they are written is of no importance.
+        of one class get the same row, bit for bit, so that they can be written
+        in any order.
     """
-    # The first position of a label stands for its class: as many segments as
-    # samples, however many classes there are.
+    # The first sample of a class collects its sum. The number of sums is then
+    # the batch size, for any number of classes.
     same = ops.equal(labels[:, None], labels[None, :])
     first = ops.cast(ops.argmax(ops.cast(same, "int32"), axis=1), "int32")
     steps = ops.where(counted[:, None], centers - features, 0.0)
@@ -90,27 +89,25 @@ def moved_centers(
 class CenterLoss(LabelledLossLayer):
     """Pulls each embedding towards the center of its class.
 
-    The layer stands between the embedding and the head, returns the embedding
+    Place the layer between the embedding and the head. It returns the embedding
     unchanged and adds
 
         L = loss_weight · mean_i ½‖xᵢ − c_yᵢ‖²
 
-    to the model's loss. The centers c are learned along the way. They get no
-    gradient: after each training batch the center of each class j that occurs
-    in it moves by the paper's moving average,
+    to the model's loss. The centers c get no gradient. After each training
+    batch the center of each class j in it moves by the paper's moving average,
 
         c_j ← c_j − alpha · Σᵢ[yᵢ = j] (c_j − xᵢ) / (1 + Σᵢ[yᵢ = j])
 
-    `loss_weight` does not scale this step; classes that do not occur stay.
-    Under a distribution strategy every replica makes the update of the whole
-    global batch. A frozen layer (`trainable = False`) keeps its centers.
+    `loss_weight` does not scale this step. Classes that do not occur keep their
+    center. Under a distribution strategy every replica applies the update of
+    the global batch. A frozen layer (`trainable = False`) moves no center.
 
     Labels come from `y` of `fit()` in a `keras_finegrain.Model` or
-    `keras_finegrain.Sequential`, or explicitly as the argument `labels`. With
-    labels the loss is also computed in `evaluate()`, where no center moves.
-    Without labels (`predict()`, an exported model) the layer does nothing.
-
-    The mean value, without `loss_weight`, stands as `center_loss` in the logs.
+    `keras_finegrain.Sequential`, or from the argument `labels`. `evaluate()`
+    also computes the loss, but moves no center. Without labels (`predict()`, an
+    exported model) the layer does nothing. The logs show the mean value without
+    `loss_weight` as `center_loss`.
 
     Args:
         num_classes: The number of classes, at least 1. Labels lie in
@@ -124,7 +121,7 @@ class CenterLoss(LabelledLossLayer):
             model's optimizer. That is pytorch-center-loss, up to its factor
             2: its loss is twice this one.
         normalize: Whether embeddings are scaled to unit length for the loss
-            and the centers. The returned embedding stays as it is.
+            and the centers. The returned embedding is not scaled.
         reduction: "mean" over the global batch; "sum" over it; or
             "class_mean": each squared distance is divided by the count of its
             class in the batch, then all are summed. With `normalize=True` that
@@ -229,8 +226,7 @@ class CenterLoss(LabelledLossLayer):
             initializer=self.centers_initializer,
             trainable=self.update == "gradient",
             autocast=False,
-            # Every replica moves its centers by the global batch: there is
-            # nothing left to aggregate.
+            # Every replica applies the same update: nothing to aggregate.
             aggregation=None if self.update == "gradient" else "none",
         )
 
@@ -272,7 +268,7 @@ class CenterLoss(LabelledLossLayer):
     def _reduce(
         self, distances: Tensor, batch: LabelledBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, the same for the logs, and the samples behind it."""
+        """The loss, its value for the logs, and the number of samples."""
         if self.reduction == "class_mean":
             counts = class_counts(
                 batch.labels, gather(batch.labels), gather(batch.counted)
@@ -291,7 +287,7 @@ class CenterLoss(LabelledLossLayer):
         counted = ops.logical_and(
             counted, ops.all(ops.isfinite(embeddings), axis=-1)
         )
-        # The whole global batch moves the centers, on every replica alike.
+        # Every replica moves the centers by the global batch.
         embeddings = gather(embeddings)
         labels = gather(batch.labels)
         counted = gather(counted)

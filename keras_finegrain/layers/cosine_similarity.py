@@ -32,12 +32,12 @@ from keras_finegrain.layers.measured import MeasuredLayer
 
 
 def count_distinct(centers: np.ndarray, tolerance: float) -> np.ndarray:
-    """How many groups of centers stand further apart than a tolerance.
+    """The number of different centers of each class.
 
     Args:
         centers: Array `(num_classes, centers_per_class, dim)`.
-        tolerance: Largest distance, between centers of unit length, at which
-            two are one; chains of such centers are one too. At least 0.
+        tolerance: Two centers of unit length at this distance or less count as
+            one, and so do chains of them. At least 0.
 
     Returns:
         int array `(num_classes,)`, each in [1, centers_per_class].
@@ -72,7 +72,7 @@ class CosineSimilarity(MeasuredLayer):
     of SoftTriple, `pooling="soft"`. `keras_finegrain.SoftTriple` is this layer
     with that pooling and the paper's regularizer.
 
-    The layer is a model's last one. Margin and scale stand in the loss, so
+    It is the last layer of a model. Margin and scale belong to the loss, so
     that one word in `compile()` swaps the method: `losses.NormFaceLoss`,
     `CosFaceLoss`, `ArcFaceLoss`, `SphereFaceLoss`, `CombinedMarginLoss`,
     `SoftTripleLoss`, `ProxyNCALoss`, `ProxyNCAPlusPlusLoss`,
@@ -90,12 +90,12 @@ class CosineSimilarity(MeasuredLayer):
             center by its inverse length, so that a learning rate means the
             same for 20 classes as for a million.
         sampled_share: The share of the classes that a training step scores,
-            in (0, 1]. Default 1. Below it, a step takes the classes of the
-            global batch and others by chance, ⌈sampled_share · C⌉ in all, and
-            the loss weighs each of the others by the number of classes that
-            it stands for: its Σ e^logit is an unbiased estimate of the sum
-            over all classes. The metrics tell a sample's class from the scored
-            ones. Evaluation and prediction score all classes. Needs
+            in (0, 1]. Default 1. Below 1, a step scores the classes of the
+            global batch and randomly drawn others, ⌈sampled_share · C⌉ in all.
+            The loss weighs each drawn class by the number of classes that it
+            represents, so that Σ e^logit is an unbiased estimate of the sum
+            over all classes. Training metrics are among the scored classes.
+            Evaluation and prediction score all classes. Needs
             `keras_finegrain.Model` or `Sequential`, and a cross-entropy of
             this package (`losses.MarginSoftmaxLoss` is their base). From
             Partial FC (An et al., CVPR 2022).
@@ -255,7 +255,7 @@ class CosineSimilarity(MeasuredLayer):
 
         Returns:
             Tensor `(classes, centers_per_class, dim)`: all classes, or in
-            training the share that was drawn, which the loss is told of.
+            training those that were drawn.
         """
         if self.samples and training:
             classes = self._sampled_classes(embeddings)
@@ -263,7 +263,7 @@ class CosineSimilarity(MeasuredLayer):
         return read_centers(self.centers)
 
     def _sampled_classes(self, embeddings: Tensor) -> Tensor:
-        """Draws the classes of this step, and tells the loss of them."""
+        """Draws the classes of this step, and announces them to the loss."""
         scope = current_scope()
         labels = None if scope is None else scope.labels
         if labels is None or isinstance(labels, (dict, list, tuple)):
@@ -300,16 +300,16 @@ class CosineSimilarity(MeasuredLayer):
         return drawn.classes
 
     def distinct_centers(self, tolerance: float = 0.1) -> np.ndarray:
-        """How many different centers each class ended with.
+        """The number of different centers that each class has.
 
-        Training may bring centers that the data does not need apart to one
-        place, and SoftTriple's regularizer does; this reads off how many
-        places are left: the adaptive number of centers of its paper.
+        SoftTriple's regularizer merges centers of a class that the data does
+        not hold apart. This method counts what is left: the adaptive number of
+        centers of its paper.
 
         Args:
-            tolerance: Two centers whose distance (on the unit sphere, in
-                [0, 2]) is at most this are one, and so are chains of them. At
-                least 0. Default 0.1, an angle of 5.7 degrees.
+            tolerance: Two centers at this distance or less (on the unit sphere,
+                in [0, 2]) count as one, and so do chains of them. At least 0.
+                Default 0.1, an angle of 5.7 degrees.
 
         Returns:
             int array `(num_classes,)`, each in [1, centers_per_class].
@@ -369,13 +369,13 @@ class CosineSimilarity(MeasuredLayer):
         }
 
     def save_own_variables(self, store: dict[str, Any]) -> None:
-        """Saves the centers, and where the random draws stand."""
+        """Saves the centers and the state of the random draws."""
         super().save_own_variables(store)
         if self.samples:
             store["seed"] = ops.convert_to_numpy(self.seed_generator.state)
 
     def load_own_variables(self, store: dict[str, Any]) -> None:
-        """Restores the centers, and where the random draws stand."""
+        """Restores the centers and the state of the random draws."""
         own = {key: store[key] for key in store.keys() if key != "seed"}  # noqa: SIM118
         super().load_own_variables(own)
         if self.samples and "seed" in store:

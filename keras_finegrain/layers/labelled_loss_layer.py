@@ -26,8 +26,8 @@ class LabelledBatch:
     """The labels of a batch, in the one form that the losses use.
 
     Attributes:
-        labels: int32 `(n,)`, each in `[0, num_classes)`: a label outside of
-            the range stands as 0 here and is not `valid`.
+        labels: int32 `(n,)`, each in `[0, num_classes)`. A label outside of
+            the range is 0 here, and not `valid`.
         valid: Boolean `(n,)`, false where the label lies outside.
         counted: Boolean `(n,)`, false where the label is `ignore_class`.
         weights: Sample weights `(n,)`, 0 where not counted.
@@ -44,7 +44,7 @@ class LabelledLossLayer(MeasuredLayer):
 
     Args:
         num_classes: The number of classes, at least 1.
-        measures: The names of the figures for the logs.
+        measures: The names of what the layer logs.
         ignore_class: A label whose samples are left out, or `None`.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
     """
@@ -163,8 +163,7 @@ class LabelledLossLayer(MeasuredLayer):
     def _check_values(
         self, labels: Tensor, rank: int, training: bool | None
     ) -> None:
-        # On an accelerator reading the labels halts the pipeline: once is
-        # enough there. A compiled step cannot read them at all.
+        # Reading labels from an accelerator waits for it: once is enough there.
         if (
             self._trained_once
             and "cpu" not in str(getattr(labels, "device", "cpu")).lower()
@@ -216,8 +215,8 @@ class LabelledLossLayer(MeasuredLayer):
 def visible_where_invalid(values: Tensor, batch: LabelledBatch) -> Tensor:
     """NaN where a counted label lies outside the classes, 0 where ignored.
 
-    A compiled step cannot raise, and a label that silently counted for
-    nothing would be the worst outcome.
+    A compiled step cannot raise an error, and must not ignore a label in
+    silence.
     """
     invalid = ops.logical_and(batch.counted, ops.logical_not(batch.valid))
     values = ops.where(invalid[:, None], float("nan"), values)

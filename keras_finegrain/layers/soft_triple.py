@@ -24,25 +24,25 @@ class SoftTriple(CosineSimilarity):
 
         S_c = Σ_k softmax_k(x·w_ck / gamma) · x·w_ck
 
-    A class that looks different from different sides (male and female, sitting
-    and flying) keeps a center for each; the regularizer
-    `keras_finegrain.regularizers.CenterMerging` joins those that are not
-    needed. `distinct_centers` says how many were left.
+    A class with several looks (male and female, sitting and flying) keeps a
+    center for each. The regularizer
+    `keras_finegrain.regularizers.CenterMerging` merges those that are not
+    needed. `distinct_centers` counts the centers that are left.
 
-    The layer is a model's last one and returns the similarities; margin and
-    scale stand in `keras_finegrain.losses.SoftTripleLoss`, which takes them.
-    With `pooling="max"` it is the paper's HardTriple, with
+    It is the last layer of a model and returns the similarities. Margin and
+    scale belong to the loss, `keras_finegrain.losses.SoftTripleLoss`. With
+    `pooling="max"` the layer is the paper's HardTriple, with
     `centers_per_class=1` the normalised softmax.
 
-    How far the centers of a class stand apart is `center_spread` in the logs:
-    the regularizer's value without `tau`, 0 where all have met.
+    The logs show the regularizer's value without `tau` as `center_spread`: the
+    distance between the centers of a class, 0 if all have merged.
 
     Args:
         num_classes: The number of classes C, at least 1.
         centers_per_class: K, at least 1. Default 10, the paper's for data sets
             with many images for each class; it uses 2 for Stanford Online
             Products.
-        gamma: γ, at least 1e-30, the softness of the choice between a class's
+        gamma: γ, at least 1e-30, the softness of the maximum over a class's
             centers. Default 0.1, the paper's.
         tau: τ, at least 0, the weight of the regularizer. Default 0.2, the
             paper's. Each call of the layer adds it to the model's loss.
@@ -57,8 +57,8 @@ class SoftTriple(CosineSimilarity):
 
     Call arguments:
         embeddings: `(batch, dim)`. They are scaled to unit length here.
-        training: Whether the spread is measured for the logs, and a share of
-            the classes is scored if `sampled_share` is below 1.
+        training: Whether to measure the spread for the logs, and to score a
+            share of the classes if `sampled_share` is below 1.
 
     Input shape:
         `(batch, dim)`.

@@ -111,7 +111,7 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
 
 
 def _single(loss: Any) -> Any:
-    """The loss of a model with one output, which may stand in a list."""
+    """The loss of a model with one output, out of a list or dict of one."""
     if isinstance(loss, (list, tuple)) and len(loss) == 1:
         return loss[0]
     if isinstance(loss, dict) and len(loss) == 1:
