@@ -22,8 +22,8 @@ from keras_finegrain.datasets.synthetic_birds.scene import (
 )
 from keras_finegrain.datasets.synthetic_birds.species import PARTS, Species
 
-#: An eye has about two pixels at this size: below it, species look the same.
-MIN_SIZE = 32
+# An eye has about two pixels at this size: below it, species look the same.
+_MIN_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def draw(
     >>> annotations.parts["tail"].visible
     False
     """
-    _check_size("draw", size)
+    check_size("draw", size)
     _check_parts(without)
     rng = _random_state(seed)
     pose = sample_pose(rng, size)
@@ -159,14 +159,8 @@ def part_masks(
     True
     """
     photo, _ = draw(species, seed, size)
-    return np.stack(
-        [
-            (photo != draw(species, seed, size, without=(part,))[0]).any(
-                axis=-1
-            )
-            for part in PARTS
-        ]
-    )
+    without = [draw(species, seed, size, without=(p,))[0] for p in PARTS]
+    return (photo != np.stack(without)).any(axis=-1)
 
 
 def draw_portrait(species: Species, size: int = 192) -> np.ndarray:
@@ -187,7 +181,7 @@ def draw_portrait(species: Species, size: int = 192) -> np.ndarray:
     >>> draw_portrait(Species((0, 1, 3, 2, 1, 0, 0)), size=64).shape
     (64, 64, 3)
     """
-    _check_size("draw_portrait", size)
+    check_size("draw_portrait", size)
     rng = _random_state(0)
     texture = enlarge(rng.uniform(-1.0, 1.0, (24, 24)), size, size)
     plumage = Plumage(
@@ -268,8 +262,7 @@ def _random_state(seed: int | Sequence[int]) -> np.random.RandomState:
 
 def _check_parts(without: Collection[str]) -> None:
     # A name by itself is a collection of letters.
-    names = [without] if isinstance(without, str) else list(without)
-    if isinstance(without, str) or not set(names) <= set(PARTS):
+    if isinstance(without, str) or not set(without) <= set(PARTS):
         raise ValueError(
             "draw: without must hold names of parts, any of "
             f"{', '.join(PARTS)}; received {without!r}. Pass for instance "
@@ -277,10 +270,11 @@ def _check_parts(without: Collection[str]) -> None:
         )
 
 
-def _check_size(who: str, size: int) -> None:
-    if size < MIN_SIZE:
+def check_size(who: str, size: int, name: str = "size") -> None:
+    """Raises if a photo of `size` pixels is too small to show the parts."""
+    if size < _MIN_SIZE:
         raise ValueError(
-            f"{who}: size must be at least {MIN_SIZE} pixels, or the "
+            f"{who}: {name} must be at least {_MIN_SIZE} pixels, or the "
             f"parts cannot be told apart; received {size}."
         )
 

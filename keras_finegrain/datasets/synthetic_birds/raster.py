@@ -6,12 +6,12 @@ change the pictures of a versioned data set.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 # (corners, 2), or as many pairs.
-Points = np.ndarray | Sequence[Sequence[float] | np.ndarray]
+Points = npt.ArrayLike
 
 # Rows that one pixel is cut into; along a row the coverage is exact.
 _SUBROWS = 6
@@ -51,7 +51,7 @@ class Layer:
     def fill(
         self,
         points: Points,
-        colour: "np.ndarray | tuple[float, ...]",
+        colour: npt.ArrayLike,
         opacity: float = 1.0,
         within: np.ndarray | None = None,
     ) -> None:
@@ -148,11 +148,7 @@ def coverage(
     return window, np.minimum(np.abs(area[:, :columns]), 1.0)
 
 
-def spline(
-    points: Points,
-    closed: bool = True,
-    steps: int = 5,
-) -> np.ndarray:
+def spline(points: Points, closed: bool = True, steps: int = 5) -> np.ndarray:
     """A smooth curve through the points (Catmull-Rom).
 
     Args:
@@ -185,9 +181,7 @@ def spline(
 
 
 def ribbon(
-    line: Points,
-    start_width: float,
-    end_width: float | None = None,
+    line: Points, start_width: float, end_width: float | None = None
 ) -> np.ndarray:
     """The outline of a stroke along a line.
 
@@ -212,7 +206,7 @@ def ribbon(
 
 
 def ellipse(
-    centre: tuple[float, float], radius: float, ratio: float = 1.0
+    centre: npt.ArrayLike, radius: float, ratio: float = 1.0
 ) -> np.ndarray:
     """A round polygon: (20, 2).
 
@@ -221,7 +215,7 @@ def ellipse(
         radius: half the width.
         ratio: height over width.
     """
-    return _CIRCLE * (radius, ratio * radius) + centre
+    return _CIRCLE * (radius, ratio * radius) + np.asarray(centre)
 
 
 def turn(degrees: float) -> tuple[float, float]:
@@ -231,9 +225,7 @@ def turn(degrees: float) -> tuple[float, float]:
 
 
 def rotate(
-    points: Points,
-    degrees: float,
-    about: tuple[float, float] = (0.0, 0.0),
+    points: Points, degrees: float, about: tuple[float, float] = (0.0, 0.0)
 ) -> np.ndarray:
     """Turns points clockwise on the screen (y points down).
 
