@@ -2,14 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+from keras_finegrain._base import checks
 from keras_finegrain.datasets import transforms
 from keras_finegrain.datasets.pipeline import (
     Augmentation,
     augmented,
     batched,
-    check_augment,
-    check_integer,
-    check_pairs,
+    check_pipeline,
     rounded,
 )
 from keras_finegrain.datasets.requirements import import_tensorflow
@@ -82,28 +81,26 @@ def batches(
         [4, 4, 2]
     """
     tf = import_tensorflow()
-    check_integer("batches", "image_size", image_size)
-    check_integer("batches", "batch_size", batch_size)
-    check_augment("batches", augment)
-    check_pairs("batches", dataset)
-    keep = (lambda d: d) if cache is False else _cached(cache)
+    checks.positive_integer("batches", "batch_size", batch_size)
+    check_pipeline("batches", dataset, image_size, augment)
     if training:
         # Shuffled after the crop: the buffer then holds images of a known,
         # small size, whatever the size of the photos.
-        dataset = augmented(keep(dataset), image_size, augment, seed)
+        dataset = augmented(_kept(dataset, cache), image_size, augment, seed)
         dataset = dataset.shuffle(_SHUFFLE_BUFFER, seed=seed)
     else:
-        dataset = keep(
-            dataset.map(
-                lambda image, label: (
-                    rounded(transforms.evaluation_crop(image, image_size)),
-                    label,
-                ),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
+        dataset = dataset.map(
+            lambda image, label: (
+                rounded(transforms.evaluation_crop(image, image_size)),
+                label,
+            ),
+            num_parallel_calls=tf.data.AUTOTUNE,
         )
+        dataset = _kept(dataset, cache)
     return batched(dataset, batch_size, drop_remainder)
 
 
-def _cached(cache: bool | str) -> Any:
-    return lambda dataset: dataset.cache("" if cache is True else cache)
+def _kept(dataset: Any, cache: bool | str) -> Any:
+    if cache is False:
+        return dataset
+    return dataset.cache("" if cache is True else cache)

@@ -12,7 +12,7 @@ centers of its outermost pixels. A photo of `(height, width)` as a whole is
 import numpy as np
 import numpy.typing as npt
 
-from keras_finegrain.datasets.requirements import one_line
+from keras_finegrain.datasets.errors import one_line
 from keras_finegrain.datasets.transforms import (
     EVALUATION_SIDE,
     TRAINING_AREA,

@@ -30,7 +30,12 @@ def decode(encoded: Any, origin: Any) -> Any:
     # The decoder's own error does not say which file it met, and a graph
     # cannot catch it; a data set can. Of one image it is that image or
     # nothing, and all of it runs outside of Python.
-    decoded = tf.data.Dataset.from_tensors(encoded).map(_pixels)
+    decoded = tf.data.Dataset.from_tensors(encoded).map(
+        lambda file: tf.ensure_shape(
+            tf.io.decode_image(file, channels=3, expand_animations=False),
+            (None, None, 3),
+        )
+    )
     nothing = tf.data.Dataset.from_tensors(tf.zeros((0, 0, 3), tf.uint8))
     image = (
         decoded.ignore_errors()
@@ -38,12 +43,12 @@ def decode(encoded: Any, origin: Any) -> Any:
         .take(1)
         .get_single_element()
     )
+    message = damaged("|").split("|")
+    message.insert(1, origin)
     with tf.control_dependencies(
-        [tf.debugging.Assert(tf.size(image) > 0, [_damaged_in_graph(origin)])]
+        [tf.debugging.Assert(tf.size(image) > 0, [tf.strings.join(message)])]
     ):
-        image = tf.identity(image)
-    image.set_shape((None, None, 3))
-    return image
+        return tf.identity(image)
 
 
 def crop_to_box(image: Any, box: Any) -> Any:
@@ -75,26 +80,9 @@ def crop_to_box(image: Any, box: Any) -> Any:
     return image[top : top + height, left : left + width]
 
 
-def _pixels(encoded: Any) -> Any:
-    """The image as the decoder gives it."""
-    import tensorflow as tf
-
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    image.set_shape((None, None, 3))
-    return image
-
-
-def _damaged_in_graph(origin: Any) -> Any:
-    """The message of `damaged` for a string tensor."""
-    import tensorflow as tf
-
-    before, after = damaged("\0").split(repr("\0"))
-    return tf.strings.join([before, "'", origin, "'", after])
-
-
 def damaged(origin: str) -> str:
     """Returns the message for an image that cannot be decoded."""
     return (
-        f"The image {origin!r} cannot be decoded: the file is damaged or not "
+        f"The image '{origin}' cannot be decoded: the file is damaged or not "
         "an image. Replace it or take it out"
     )

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from keras_finegrain.datasets.decoding import EXTENSIONS, damaged
-from keras_finegrain.datasets.errors import DatasetError
+from keras_finegrain.datasets.errors import DatasetError, listed
 from keras_finegrain.datasets.requirements import import_tensorflow
-from keras_finegrain.datasets.selection import listed
 from keras_finegrain.datasets.sources import Records, Source
 
 _TEST_NAMES = ("test", "val", "validation", "valid")
@@ -67,7 +66,7 @@ def read_folder(path: str | pathlib.Path) -> Source:
         class_names=class_names,
         train=records["train"],
         test=records.get("test"),
-        required_classes=frozenset(range(len(class_names))),
+        is_complete=True,
     )
 
 

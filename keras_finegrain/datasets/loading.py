@@ -5,13 +5,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from keras_finegrain.datasets.decoding import crop_to_box, decode
-from keras_finegrain.datasets.opening import open_source
+from keras_finegrain.datasets.opening import open_source, open_splits
 from keras_finegrain.datasets.requirements import import_tensorflow
-from keras_finegrain.datasets.splits import (
-    Split,
-    open_splits,
-    selected_labels,
-)
+from keras_finegrain.datasets.selection import selected_labels
+from keras_finegrain.datasets.sources import Records
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -56,8 +53,8 @@ def load(
 ) -> ImageDataset:
     """Loads an image classification data set by name or from a folder.
 
-    A data set of TFDS is downloaded and prepared on first use, after a check
-    of everything that can be known to fail. Its splits `train` and `test`
+    A data set of TFDS is downloaded and prepared on first use, after the
+    checks of `check`. Its splits `train` and `test`
     are taken, or `validation` for `test`. A folder holds one folder a class,
     or `train` and `test` (or `val`) folders that do. Where there is only one
     split, `test_fraction` of every class is split off.
@@ -101,21 +98,16 @@ def load(
         ...     birds.train, image_size=64, batch_size=32, training=True
         ... )  # doctest: +SKIP
     """
-    splits = open_splits(
-        name,
-        data_dir,
-        classes,
-        test_fraction,
-        seed,
-        crop_to_bbox=crop_to_bbox,
+    class_names, train, test = open_splits(
+        name, data_dir, classes, test_fraction, seed, crop_to_bbox=crop_to_bbox
     )
     return ImageDataset(
         name=str(name),
-        class_names=splits.class_names,
-        train=_decoded(splits.train, crop_to_bbox),
-        test=_decoded(splits.test, crop_to_bbox),
-        train_size=splits.train.size,
-        test_size=splits.test.size,
+        class_names=class_names,
+        train=_decoded(train, crop_to_bbox),
+        test=_decoded(test, crop_to_bbox),
+        train_size=train.labels.size,
+        test_size=test.labels.size,
     )
 
 
@@ -128,12 +120,13 @@ def check(
 ) -> None:
     """Checks that `load` with the same arguments will work; fetches nothing.
 
-    A script calls it before anything that costs time. Whatever is there is
-    looked at as `load` does. For a TFDS data set that is still to be
-    prepared: the packages that its preparation imports (OpenCV for
-    caltech_birds2011, SciPy for cars196), the right to write to `data_dir`,
-    the space left there, and whether a host that has the data answers.
-    Class names may only be known after the preparation.
+    A script calls it before anything that costs time. Data that is there is
+    checked as `load` does. For a TFDS data set that is still to be prepared
+    it checks the packages that the preparation of known fine-grained data
+    sets imports (OpenCV for caltech_birds2011, SciPy for cars196), the right
+    to write to `data_dir`, and the space left there. It does not ask for a
+    network: without one TFDS tries for three to four minutes before `load`
+    fails. Class names may only be known after the preparation.
 
     Args:
         name: As in `load`.
@@ -157,8 +150,8 @@ def check(
         selected_labels(source, classes, data_dir)
 
 
-def _decoded(split: Split, crop_to_bbox: bool) -> Any:
-    """Returns the `(image, label)` pairs of a split, decoded lazily."""
+def _decoded(records: Records, crop_to_bbox: bool) -> Any:
+    """Returns the `(image, label)` pairs of records, decoded when read."""
     tf = import_tensorflow()
 
     def decoded_pair(example: dict[str, Any]) -> tuple[Any, Any]:
@@ -167,6 +160,6 @@ def _decoded(split: Split, crop_to_bbox: bool) -> Any:
             image = crop_to_box(image, example["bbox"])
         return image, example["label"]
 
-    return split.examples().map(
+    return records.examples().map(
         decoded_pair, num_parallel_calls=tf.data.AUTOTUNE
     )

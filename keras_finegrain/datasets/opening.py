@@ -1,8 +1,10 @@
-"""From the name of a data set to its records."""
+"""From the name of a data set to its records, nothing decoded yet."""
 
 import os
 import pathlib
 import re
+
+import numpy as np
 
 from keras_finegrain.datasets import tfds_source
 from keras_finegrain.datasets.errors import DatasetError
@@ -10,8 +12,46 @@ from keras_finegrain.datasets.folder import read_folder
 from keras_finegrain.datasets.requirements import (
     check_preparation,
     import_tensorflow,
+    prepare,
 )
-from keras_finegrain.datasets.sources import Source
+from keras_finegrain.datasets.selection import selected_labels, stratified_split
+from keras_finegrain.datasets.sources import Records, Source
+
+
+def open_splits(
+    name: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None,
+    classes: str | None,
+    test_fraction: float,
+    seed: int,
+    *,
+    crop_to_bbox: bool = False,
+) -> tuple[tuple[str, ...], Records, Records]:
+    """Opens a data set and selects its classes; the arguments are `load`'s.
+
+    Returns:
+        The names of the selected classes, the records to train on and those
+        to test on, with labels numbered anew.
+
+    Raises:
+        DatasetError: In one line, for whatever is wrong with the data set.
+    """
+    source = open_source(name, data_dir, crop_to_bbox, download=True)
+    assert source is not None  # download=True prepares it
+    selected = selected_labels(source, classes, data_dir)
+    class_names = tuple(source.class_names[label] for label in selected)
+    new_labels = np.full(len(source.class_names), -1, np.int64)
+    new_labels[selected] = np.arange(len(selected))
+    train_labels = new_labels[source.train.labels]
+    if source.test is None:
+        is_test = stratified_split(
+            train_labels, class_names, test_fraction, seed
+        )
+        test = source.train.relabeled(np.where(is_test, train_labels, -1))
+        train_labels = np.where(is_test, -1, train_labels)
+    else:
+        test = source.test.relabeled(new_labels[source.test.labels])
+    return class_names, source.train.relabeled(train_labels), test
 
 
 def open_source(
@@ -20,7 +60,7 @@ def open_source(
     crop_to_bbox: bool,
     download: bool,
 ) -> Source | None:
-    """Opens a folder or a data set of TFDS; no image is decoded.
+    """Opens a folder or a data set of TFDS.
 
     Args:
         name: As in `load`.
@@ -47,7 +87,7 @@ def open_source(
         if not download:
             check_preparation(builder)
             return None
-        tfds_source.prepare(builder)
+        prepare(builder)
     return tfds_source.read_prepared(builder)
 
 

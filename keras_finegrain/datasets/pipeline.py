@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, get_args
 
+from keras_finegrain._base import checks
 from keras_finegrain.datasets import transforms
 
 Augmentation = Literal["flip_crop", "flip", "none"]
@@ -80,29 +81,12 @@ def rounded(image: Any) -> Any:
     return tf.saturate_cast(tf.math.round(image), tf.uint8)
 
 
-def check_integer(
-    who: str, name: str, value: int, at_least: int = 1, why: str = ""
+def check_pipeline(
+    who: str, dataset: Any, image_size: int, augment: str
 ) -> None:
-    """Raises if `value` is not an integer of `at_least` or more."""
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not is_integer or value < at_least:
-        raise ValueError(
-            f"{who}: {name} must be an integer of at least {at_least}"
-            f"{why and f' ({why})'}, received {name}={value!r}"
-        )
-
-
-def check_augment(who: str, augment: str) -> None:
-    """Raises if `augment` is none of `Augmentation`."""
-    if augment not in get_args(Augmentation):
-        raise ValueError(
-            f"{who}: augment must be one of {get_args(Augmentation)}, "
-            f"received augment={augment!r}"
-        )
-
-
-def check_pairs(who: str, dataset: Any) -> None:
-    """Raises if `dataset` does not hold single `(image, label)` pairs."""
+    """Raises unless `dataset` holds pairs that can be made to batches."""
+    checks.positive_integer(who, "image_size", image_size)
+    checks.one_of(who, "augment", augment, get_args(Augmentation))
     spec = getattr(dataset, "element_spec", None)
     if (
         not isinstance(spec, tuple)

@@ -11,15 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_finegrain.datasets.errors import DatasetError
-from keras_finegrain.datasets.requirements import (
-    check_preparation,
-    import_tensorflow,
-    import_tfds,
-    one_line,
-    translate_failure,
-)
-from keras_finegrain.datasets.selection import listed
+from keras_finegrain.datasets.errors import DatasetError, listed, one_line
+from keras_finegrain.datasets.requirements import import_tensorflow, import_tfds
 from keras_finegrain.datasets.sources import Records, Source
 
 _TEST_NAMES = ("test", "validation")
@@ -108,24 +101,6 @@ def image_and_label_keys(builder: Any) -> tuple[str, str]:
     )
 
 
-def prepare(builder: Any) -> None:
-    """Downloads and prepares the data of a builder, unless it is there.
-
-    Raises:
-        DatasetError: Before the download if something that it needs is
-            missing, see `requirements.check_preparation`; in one line where
-            the preparation itself fails.
-    """
-    if builder.is_prepared():
-        return
-    check_preparation(builder)
-    tfds = import_tfds()
-    config = tfds.download.DownloadConfig(try_download_gcs=False)
-    translate_failure(
-        builder, lambda: builder.download_and_prepare(download_config=config)
-    )
-
-
 def read_prepared(builder: Any) -> Source:
     """Reads the labels of a prepared builder, and no image.
 
@@ -152,7 +127,7 @@ def read_prepared(builder: Any) -> Source:
         if not (test.labels < 0).all():
             break
         test = None  # A test split whose labels were held back.
-    return Source(builder.name, tuple(names), train, test)
+    return Source(builder.name, tuple(names), train, test, is_complete=False)
 
 
 def _features(builder: Any) -> dict[str, Any]:
