@@ -146,7 +146,7 @@ def _translated(error: Exception, builder: Any) -> DatasetError:
     cause: BaseException | None = error
     while cause is not None:  # TFDS raises anew, with more to say each time.
         if isinstance(cause, ImportError) and cause.name:
-            return _missing_module(cause.name, builder, error)
+            return _missing_module(cause.name, builder, cause)
         cause = cause.__cause__
     return DatasetError(
         f"{builder.name!r} is not prepared in "
@@ -158,7 +158,7 @@ def _translated(error: Exception, builder: Any) -> DatasetError:
 
 
 def _missing_module(
-    module: str, builder: Any, error: Exception
+    module: str, builder: Any, error: ImportError
 ) -> MissingPackageError:
     package = module.partition(".")[0]
     return MissingPackageError(
