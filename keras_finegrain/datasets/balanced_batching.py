@@ -39,8 +39,8 @@ def balanced_batches(
     """Makes training batches of P classes with M images each.
 
     Losses over the pairs of a batch (triplet, N-pair, multi-similarity) need
-    images of the same class and of others. In a batch drawn by chance from
-    many classes most images have none of their own class beside them.
+    images of the same class and of others. In a random batch from many
+    classes, most images are the only one of their class.
 
     In an epoch each class shuffles its images and deals them out in groups
     of M, and every batch takes groups of P different classes. All batches
@@ -82,8 +82,8 @@ def balanced_batches(
 
     Returns:
         A `tf.data.Dataset` of `(images, labels)`: float32 `(P · M,
-        image_size, image_size, 3)` in [0, 255], int32 `(P · M,)`, a shape
-        that is known beforehand. The M images of a class stand together,
+        image_size, image_size, 3)` in [0, 255], int32 `(P · M,)`, of static
+        shape. The M images of a class stand together,
         the classes in an order drawn by chance. Its cardinality is the number
         of batches above, the same in every epoch.
 
@@ -158,7 +158,7 @@ def balanced_batches(
     return batched(
         augmented(pairs_of_epoch, image_size, augment, seed),
         classes_per_batch * images_per_class,
-        drop_remainder=True,  # None is left: the batch size becomes known.
+        drop_remainder=True,  # Drops nothing: it makes the shape static.
     )
 
 
@@ -169,8 +169,7 @@ def _epoch_indices(
     seed: int,
 ) -> Any:
     """Returns a `tf.data.Dataset` of the indices of an epoch, in order."""
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     size = number_of_batches(labels, classes_per_batch, images_per_class)
     size *= classes_per_batch * images_per_class
 

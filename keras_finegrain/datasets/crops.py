@@ -40,7 +40,7 @@ def evaluation_boxes(sizes: npt.ArrayLike) -> Boxes:
         array([[ 4., 20., 60., 76.]], dtype=float32)
     """
     sizes = _checked_sizes("evaluation_boxes", sizes)
-    # A half goes to the even neighbour, as TensorFlow rounds.
+    # NumPy rounds halves to even, as TensorFlow does.
     sides = np.rint(sizes.min(axis=1) * EVALUATION_SIDE).astype(np.int64)
     sides = np.maximum(sides, 1)[:, None]
     corners = (sizes - sides) // 2

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from keras_finegrain.datasets.requirements import import_tensorflow
 from keras_finegrain.datasets.transforms import EVALUATION_SIDE
 
 # The formats that `tf.io.decode_image` reads.
@@ -25,11 +26,10 @@ def decode(encoded: Any, origin: Any) -> Any:
         tf.errors.InvalidArgumentError: When the image is read, if it is
             damaged; the message names `origin`.
     """
-    import tensorflow as tf
-
-    # The decoder's own error does not say which file it met, and a graph
-    # cannot catch it; a data set can. Of one image it is that image or
-    # nothing, and all of it runs outside of Python.
+    tf = import_tensorflow()
+    # The decoder's error does not name the file, and a graph cannot catch an
+    # error. A data set can skip it: this one holds the image, or nothing if
+    # the decoder fails. No Python runs for an image.
     decoded = tf.data.Dataset.from_tensors(encoded).map(
         lambda file: tf.ensure_shape(
             tf.io.decode_image(file, channels=3, expand_animations=False),
@@ -66,8 +66,7 @@ def crop_to_box(image: Any, box: Any) -> Any:
     Returns:
         A part of the image, at least one pixel.
     """
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     box = tf.clip_by_value(tf.cast(box, tf.float32), 0.0, 1.0)
     start, end = box[:2] * size, box[2:] * size

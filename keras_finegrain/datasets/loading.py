@@ -60,8 +60,8 @@ def load(
     split, `test_fraction` of every class is split off.
 
     All labels are read and checked at once, which reads the records of a
-    TFDS data set once through (seconds a gigabyte); images are decoded when
-    they are asked for.
+    TFDS data set once (seconds a gigabyte); images are decoded when they are
+    read.
 
     Args:
         name: A TFDS data set with an image and a label

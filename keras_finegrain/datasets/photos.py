@@ -25,15 +25,14 @@ from keras_finegrain.datasets.requirements import import_pillow
 _DIGEST_LENGTH = 16  # hexadecimal digits
 
 
-# Arrays have no single truth value: two of these are equal if they are one.
+# Arrays have no single truth value, so `==` compares identities.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Photos:
     """Photos of look-alike classes in memory, from one file.
 
     `prepare` makes them of any data set that `load` reads, and `save` writes
-    them into one file. To read that file and to decode its photos takes NumPy
-    and Pillow: it can be carried to a machine that has neither TensorFlow nor
-    a network.
+    them into one file. Reading that file and decoding its photos takes NumPy
+    and Pillow alone, so a machine without TensorFlow or a network can use it.
 
     Attributes:
         name: The name or folder of the data set.
@@ -106,11 +105,11 @@ class Photos:
 
     @functools.cached_property
     def digest(self) -> str:
-        """What tells whether two results are of the same photos.
+        """Identifies the photos: results are comparable if it is the same.
 
         It is the beginning of a SHA-256 of all attributes but `name`. Photos
-        that `prepare` made smaller differ in a few bits from one release of
-        Pillow to the next, and in their digest with that: carry the file.
+        that `prepare` made smaller differ in a few bits between releases of
+        Pillow, and so does their digest: copy the file instead.
         """
         content = hashlib.sha256()
         for text in (*self.encoded, *map(str.encode, self.class_names)):
@@ -230,8 +229,8 @@ class Photos:
             path: The file.
 
         Raises:
-            DatasetError: If there is no such file, it is none that `save`
-                wrote, or it is damaged.
+            DatasetError: If the file does not exist, was not written by
+                `save`, or is damaged.
         """
         path = pathlib.Path(path).expanduser()
         try:
@@ -256,7 +255,7 @@ class Photos:
                 "Photos.prepare(name).save(path)"
             ) from error
         except Exception as error:
-            # There is no end to what a damaged archive raises.
+            # A damaged archive may raise almost anything.
             raise DatasetError(
                 f"{str(path)!r} is damaged or no file of photos: make it anew "
                 "with Photos.prepare(name).save(path)"

@@ -4,6 +4,7 @@ from typing import Any, Literal, get_args
 
 from keras_finegrain._base import checks
 from keras_finegrain.datasets import transforms
+from keras_finegrain.datasets.requirements import import_tensorflow
 
 Augmentation = Literal["flip_crop", "flip", "none"]
 
@@ -23,8 +24,7 @@ def augmented(
         A `tf.data.Dataset` of pairs, images uint8
         `(image_size, image_size, 3)`.
     """
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     # A new pair of numbers for every image and epoch, from one seed.
     seeds = tf.data.Dataset.random(
         seed=seed, rerandomize_each_iteration=True
@@ -38,10 +38,10 @@ def augmented(
             image = transforms.random_resized_crop(image, image_size, pair_seed)
         else:
             image = transforms.evaluation_crop(image, image_size)
-        # Before it is mirrored: a byte a pixel is soon turned round.
+        # Before the flip: bytes are faster to mirror than floats.
         image = rounded(image)
         if augment != "none":
-            # Another draw than the crop's: else the two would be coupled.
+            # Not the crop's seed, or flips would depend on crops.
             flip_seed = pair_seed + tf.constant([0, 1], tf.int64)
             image = transforms.random_flip(image, flip_seed)
         return image, label
@@ -53,10 +53,9 @@ def augmented(
 
 def batched(dataset: Any, batch_size: int, drop_remainder: bool) -> Any:
     """Joins pairs to batches, float32 images and int32 labels."""
-    import tensorflow as tf
-
-    # Several workers of `tf.distribute` take a share of each batch, and not
-    # files of their own: their batches are then one device's.
+    tf = import_tensorflow()
+    # Workers of `tf.distribute` share each batch instead of the files, so
+    # that together they train on the batches of one device.
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA
@@ -76,8 +75,7 @@ def batched(dataset: Any, batch_size: int, drop_remainder: bool) -> Any:
 
 def rounded(image: Any) -> Any:
     """Rounds pixels to whole numbers, uint8, as in an image file."""
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     return tf.saturate_cast(tf.math.round(image), tf.uint8)
 
 

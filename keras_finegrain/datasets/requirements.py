@@ -45,22 +45,18 @@ def import_tensorflow() -> types.ModuleType:
 
     TensorFlow reads the data under every backend. On its first use of a GPU
     it reserves nearly all of its memory, so under JAX and PyTorch the GPUs
-    are hidden from it (unless the caller has used TensorFlow before: then
-    its devices are fixed, and the choice was the caller's).
+    are hidden from it, unless TensorFlow is in use already: its devices are
+    then fixed.
 
     Raises:
         MissingPackageError: If TensorFlow is not installed.
     """
-    try:
-        tensorflow = importlib.import_module("tensorflow")
-    except ImportError as error:
-        raise MissingPackageError(
-            "Data sets are read with TensorFlow under every Keras backend, "
-            f"and it cannot be imported ({one_line(error)}): "
-            'pip install "keras-finegrain[tensorflow]"'
-        ) from error
+    tensorflow = _imported(
+        "Data sets are read with TensorFlow under every Keras backend, and it",
+        "tensorflow",
+    )
     if keras.backend.backend() != "tensorflow":
-        # An error means that the caller has put TensorFlow to work already.
+        # An error means that TensorFlow is in use already.
         with contextlib.suppress(RuntimeError):
             tensorflow.config.set_visible_devices([], "GPU")
     return tensorflow
@@ -74,14 +70,17 @@ def import_tfds() -> types.ModuleType:
             it needs and does not declare, is not installed.
     """
     import_tensorflow()
+    # TFDS imports this one when the first builder is made.
+    _imported("TensorFlow Datasets", "importlib_resources")
+    return _imported("TensorFlow Datasets", "tensorflow_datasets")
+
+
+def _imported(what: str, module: str) -> types.ModuleType:
     try:
-        # TFDS imports this one when the first builder is made.
-        importlib.import_module("importlib_resources")
-        return importlib.import_module("tensorflow_datasets")
+        return importlib.import_module(module)
     except ImportError as error:
         raise MissingPackageError(
-            "TensorFlow Datasets cannot be imported "
-            f"({one_line(error)}): "
+            f"{what} cannot be imported ({one_line(error)}): "
             'pip install "keras-finegrain[tensorflow]"'
         ) from error
 
@@ -132,8 +131,8 @@ def check_preparation(builder: Any) -> None:
     """
     for module in _PREPARATION_MODULES.get(builder.name, ()):
         try:
-            # Found is not enough: OpenCV with a display library missing is
-            # installed and fails here.
+            # Not only looked up: an installed OpenCV fails to import where
+            # a display library is missing.
             importlib.import_module(module)
         except ImportError as error:
             raise _missing_module(module, builder, error) from error
@@ -144,7 +143,7 @@ def check_preparation(builder: Any) -> None:
 def _translated(error: Exception, builder: Any) -> DatasetError:
     """Returns what TFDS raised as one line that says what to do."""
     cause: BaseException | None = error
-    while cause is not None:  # TFDS raises anew, with more to say each time.
+    while cause is not None:  # TFDS wraps the first error in others.
         if isinstance(cause, ImportError) and cause.name:
             return _missing_module(cause.name, builder, cause)
         cause = cause.__cause__

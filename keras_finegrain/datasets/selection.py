@@ -42,12 +42,7 @@ def selected_labels(
             if source.is_complete or not is_empty[label]
         ]
     empty = [names[label] for label in labels if is_empty[label]]
-    if empty and source.is_complete:
-        raise DatasetError(
-            f"{source.name!r}: no images in the class {listed(empty)}: add "
-            "some or remove its folder"
-        )
-    if empty:
+    if empty and not source.is_complete:
         where = f" in data_dir={str(data_dir)!r}" if data_dir else ""
         raise DatasetError(
             f"{len(empty)} of the {len(names)} classes of "
@@ -62,9 +57,9 @@ def selected_labels(
         missing = [names[label] for label in labels if not present[label]]
         if missing and is_required:
             raise DatasetError(
-                f"{source.name!r}: the {split} split has no images of "
-                f"{listed(missing)}, and the other split has: select "
-                "classes that have images in both"
+                f"{source.name!r}: no images of {listed(missing)} to {split} "
+                "on: add some, remove the class, or pass a pattern as classes "
+                "that leaves it out"
             )
     if len(labels) < 2:
         chosen = listed([names[label] for label in labels]) or "none"

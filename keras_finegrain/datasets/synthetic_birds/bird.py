@@ -88,23 +88,24 @@ class Pose:
         c, s = turn(self.tilt)
         points = np.asarray(points, dtype=np.float64)
         x, y = points[..., 0], points[..., 1]
-        side = -self.squeeze if self.mirrored else self.squeeze
-        return np.stack(
-            [
-                self.centre[0] + self.scale * side * (c * x - s * y),
-                self.centre[1] + self.scale * (s * x + c * y),
-            ],
-            axis=-1,
-        )
+        right = self.centre[0] + self.scale * self._side * (c * x - s * y)
+        down = self.centre[1] + self.scale * (s * x + c * y)
+        return np.stack([right, down], axis=-1)
 
-    def from_pixels(self, height: int, width: int) -> np.ndarray:
-        """The place of every pixel in the bird's units: (height, width, 2)."""
+    def from_pixels(
+        self, height: int, width: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns x and y of every pixel in the bird's units, (height, width)."""
         c, s = turn(self.tilt)
-        side = -self.squeeze if self.mirrored else self.squeeze
-        x = (np.arange(width) + 0.5 - self.centre[0]) / (self.scale * side)
+        right = np.arange(width) + 0.5 - self.centre[0]
+        x = right / (self.scale * self._side)
         y = (np.arange(height) + 0.5 - self.centre[1]) / self.scale
         x, y = x[None, :], y[:, None]
-        return np.stack([c * x + s * y, c * y - s * x], axis=-1)
+        return c * x + s * y, c * y - s * x
+
+    @property
+    def _side(self) -> float:
+        return -self.squeeze if self.mirrored else self.squeeze
 
     def on_head(self, points: Points) -> np.ndarray:
         """Turns and scales (..., 2) with the head, about the neck."""
@@ -194,7 +195,7 @@ def part_points(
     far_leg, near_leg = 0.5 * _hips(pose) + 0.5 * _feet(pose)
     eye, wing = pose.on_head(outlines.EYE), (-0.10, 0.04)
     chin = pose.on_head((0.44, -0.21))
-    places = {
+    places: dict[str, Points] = {
         "back": (-0.14, -0.10),
         "beak": pose.on_head(outlines.BEAK_MIDDLES[species.states[0]]),
         "belly": (-0.02, 0.285 * pose.plump),
@@ -237,18 +238,14 @@ def _tail_length(species: Species) -> float:
 
 def _silhouette(pose: Pose) -> np.ndarray:
     """The outline of head and body."""
-    return spline(
-        np.concatenate(
-            [
-                pose.on_head(outlines.HEAD),
-                pose.on_head(outlines.NAPE),
-                outlines.BACK,
-                outlines.BELLY * (1.0, pose.plump),
-                outlines.CHEST,
-                pose.on_head(outlines.CHIN),
-            ]
-        )
-    )
+    knots = [
+        pose.on_head(outlines.HEAD),
+        outlines.BACK,
+        outlines.BELLY * (1.0, pose.plump),
+        outlines.CHEST,
+        pose.on_head(outlines.CHIN),
+    ]
+    return spline(np.concatenate(knots))
 
 
 class _Painter:
@@ -262,7 +259,7 @@ class _Painter:
         self.back, self.under = plumage.back, plumage.under
         self.dark = 0.45 * self.back + 0.05 * _INK
         self.inside = self.region(_silhouette(pose))
-        self.x, self.y = np.moveaxis(pose.from_pixels(*self.inside.shape), 2, 0)
+        self.x, self.y = pose.from_pixels(*self.inside.shape)
 
     def paint(self, without: Collection[str]) -> None:
         has = {part: part not in without for part in PARTS}
@@ -376,12 +373,8 @@ class _Painter:
     def body(self) -> None:
         """Dark above and pale below, as birds are, and round in the light."""
         # Where the flank ends: falls from the chin to the rump.
-        flank = (
-            self.y
-            - 0.30
-            + 0.62 * smoothstep(-0.6, 0.62, self.x)
-            + 0.06 * self.texture
-        )
+        flank = self.y - 0.30 + 0.62 * smoothstep(-0.6, 0.62, self.x)
+        flank = flank + 0.06 * self.texture
         pale = smoothstep(-0.10, 0.12, flank)[..., None]
         colour = self.back * (1.0 - pale) + self.under * pale
         colour = colour * (1.0 + 0.10 * self.texture)[..., None]
@@ -454,14 +447,12 @@ class _Painter:
         iris = {"yellow": _YELLOW, "red": _RED}.get(state)
         ringed = state == "white-ringed"
         rim, radius = (_WHITE, 0.082) if ringed else (0.5 * self.dark, 0.068)
-        self.disc(radius, rim)
-        if iris is not None:
-            self.disc(0.06, iris)
-        self.disc(0.056 if iris is None else 0.030, 0.5 * _INK)
+        pupil = 0.056 if iris is None else 0.030
+        discs = ((radius, rim), (0.06, iris), (pupil, 0.5 * _INK))
+        for radius, colour in discs:
+            if colour is not None:
+                disc = ellipse(outlines.EYE, radius)
+                self.shape(self.pose.on_head(disc), colour)
         x, y = outlines.EYE
         glint = ellipse((x + 0.017, y - 0.02), 0.016)
         self.shape(self.pose.on_head(glint), np.ones(3), 0.95)
-
-    def disc(self, radius: float, colour: np.ndarray) -> None:
-        """A ring of the eye."""
-        self.shape(self.pose.on_head(ellipse(outlines.EYE, radius)), colour)

@@ -123,7 +123,8 @@ def coverage(
         return window, np.zeros((rows, columns))
 
     x, y = corners[:, 0] - left, (corners[:, 1] - top) * _SUBROWS
-    following = _after(x)
+    following = np.arange(1, len(x) + 1)
+    following[-1] = 0
     next_x, next_y = x[following], y[following]
     # The scan lines from the upper end of each edge to its lower end.
     line_of = np.ceil(np.clip(y, 0.0, rows * _SUBROWS) - 0.5).astype(int)
@@ -160,17 +161,10 @@ def spline(points: Points, closed: bool = True, steps: int = 5) -> np.ndarray:
         (curve points, 2).
     """
     knots = np.asarray(points, dtype=np.float64)
-    if closed:
-        following = _after(knots)
-        here, after = knots, knots[following]
-        before, beyond = knots[np.argsort(following)], after[following]
-    else:
-        padded = np.concatenate([knots[:1], knots, knots[-1:]])
-        before, here, after, beyond = (
-            padded[i : len(padded) - 3 + i] for i in range(4)
-        )
+    first, last = (knots[-1:], knots[:2]) if closed else (knots[:1], knots[-1:])
+    padded = np.concatenate([first, knots, last])[:, None, :]
+    a, b, c, d = (padded[i : len(padded) - 3 + i] for i in range(4))
     t = (np.arange(steps) / steps)[None, :, None]
-    a, b, c, d = (part[:, None, :] for part in (before, here, after, beyond))
     curve = 0.5 * (
         2.0 * b
         + t * (c - a)
@@ -267,23 +261,15 @@ def _stretch(image: np.ndarray, size: int, axis: int) -> np.ndarray:
     shape = [1] * image.ndim
     shape[axis] = size
     t = (position - middle).reshape(shape)
-    weights = (
-        0.5 * (0.5 - t) * (0.5 - t),
-        0.75 - t * t,
-        0.5 * (0.5 + t) * (0.5 + t),
-    )
     before, here, after = (
         np.take(image, np.clip(middle + step, 0, count - 1), axis=axis)
         for step in (-1, 0, 1)
     )
-    return before * weights[0] + here * weights[1] + after * weights[2]
-
-
-def _after(points: np.ndarray) -> np.ndarray:
-    """Indices of the next point in a closed line (np.roll is slow)."""
-    index = np.arange(1, len(points) + 1)
-    index[-1] = 0
-    return index
+    return (
+        before * (0.5 * (0.5 - t) * (0.5 - t))
+        + here * (0.75 - t * t)
+        + after * (0.5 * (0.5 + t) * (0.5 + t))
+    )
 
 
 def _cut(low: float, high: float, size: int) -> tuple[int, int]:

@@ -36,32 +36,22 @@ _PLACES = np.array(
     ]
 )
 
-_BACKS = np.array(
-    [
-        (0.55, 0.42, 0.30),
-        (0.50, 0.36, 0.26),
-        (0.46, 0.45, 0.30),
-        (0.52, 0.49, 0.46),
-        (0.42, 0.42, 0.45),
-        (0.62, 0.44, 0.28),
-    ]
-)
+# fmt: off
+_BACKS = np.array([
+    (0.55, 0.42, 0.30), (0.50, 0.36, 0.26), (0.46, 0.45, 0.30),
+    (0.52, 0.49, 0.46), (0.42, 0.42, 0.45), (0.62, 0.44, 0.28),
+])
 
 _UNDERS = np.array([(0.94, 0.89, 0.78), (0.95, 0.93, 0.89), (0.93, 0.83, 0.68)])
 
 _BARK = np.array([(0.40, 0.30, 0.22), (0.47, 0.42, 0.36), (0.32, 0.26, 0.22)])
 
 # Black, white, yellow, coral, red and blue: the colours of the parts.
-_FRUIT = np.array(
-    [
-        (0.12, 0.11, 0.12),
-        (0.96, 0.95, 0.90),
-        (0.96, 0.78, 0.20),
-        (0.93, 0.42, 0.28),
-        (0.80, 0.14, 0.12),
-        (0.40, 0.56, 0.78),
-    ]
-)
+_FRUIT = np.array([
+    (0.12, 0.11, 0.12), (0.96, 0.95, 0.90), (0.96, 0.78, 0.20),
+    (0.93, 0.42, 0.28), (0.80, 0.14, 0.12), (0.40, 0.56, 0.78),
+])
+# fmt: on
 
 
 def sample_pose(rng: np.random.RandomState, size: int) -> Pose:
@@ -80,12 +70,11 @@ def sample_pose(rng: np.random.RandomState, size: int) -> Pose:
     )
     low, high = reach(pose)
     extent = high - low
-    scale = min(
-        rng.uniform(0.45, 0.58) * size, 0.98 * size / float(extent.max())
-    )
+    scale = rng.uniform(0.45, 0.58) * size
+    scale = min(scale, 0.98 * size / float(extent.max()))
     corner = (size - scale * extent) * rng.uniform(0.0, 1.0, 2)
-    x, y = corner - scale * low
-    return dataclasses.replace(pose, centre=(float(x), float(y)), scale=scale)
+    x, y = (corner - scale * low).tolist()
+    return dataclasses.replace(pose, centre=(x, y), scale=scale)
 
 
 def sample_plumage(rng: np.random.RandomState, size: int) -> Plumage:
