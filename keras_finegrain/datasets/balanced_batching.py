@@ -11,13 +11,13 @@ from keras_finegrain.datasets.balanced_plan import (
     number_of_batches,
     plan_epoch,
 )
-from keras_finegrain.datasets.files import replacing
-from keras_finegrain.datasets.pipeline import (
+from keras_finegrain.datasets.batching import (
     Augmentation,
     augmented,
     batched,
     check_pipeline,
 )
+from keras_finegrain.datasets.files import replacing
 from keras_finegrain.datasets.requirements import import_tensorflow
 
 if TYPE_CHECKING:

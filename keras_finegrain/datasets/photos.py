@@ -19,7 +19,7 @@ from keras_finegrain.datasets.crops import squares_around
 from keras_finegrain.datasets.decoding import damaged
 from keras_finegrain.datasets.errors import DatasetError
 from keras_finegrain.datasets.files import replacing
-from keras_finegrain.datasets.opening import open_splits
+from keras_finegrain.datasets.loading import open_splits
 from keras_finegrain.datasets.requirements import import_pillow
 
 _DIGEST_LENGTH = 16  # hexadecimal digits
