@@ -95,7 +95,7 @@ class Pose:
     def from_pixels(
         self, height: int, width: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns x and y of the pixels, (height, width), in the bird's units."""
+        """Returns x and y of the pixels in the bird's units."""
         c, s = turn(self.tilt)
         right = np.arange(width) + 0.5 - self.centre[0]
         x = right / (self.scale * self._side)
