@@ -1,23 +1,23 @@
 """Batches with several images of each of their classes, for pair losses."""
 
+import pathlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from keras_finegrain._base import checks
 from keras_finegrain.datasets.balanced_plan import (
     number_of_batches,
     plan_epoch,
 )
-from keras_finegrain.datasets.kept_images import keep_in_file, keep_in_memory
-from keras_finegrain.datasets.pipeline import (
+from keras_finegrain.datasets.batching import (
     Augmentation,
     augmented,
     batched,
-    check_augment,
-    check_integer,
-    check_pairs,
+    check_pipeline,
 )
+from keras_finegrain.datasets.files import replacing
 from keras_finegrain.datasets.requirements import import_tensorflow
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def balanced_batches(
     """Makes training batches of P classes with M images each.
 
     Losses over the pairs of a batch (triplet, N-pair, multi-similarity) need
-    images of the same class and of others. In a batch drawn by chance from
-    many classes most images have none of their own class beside them.
+    images of the same class and of others. In a random batch from many
+    classes, most images are the only one of their class.
 
     In an epoch each class shuffles its images and deals them out in groups
     of M, and every batch takes groups of P different classes. All batches
@@ -82,8 +82,8 @@ def balanced_batches(
 
     Returns:
         A `tf.data.Dataset` of `(images, labels)`: float32 `(P · M,
-        image_size, image_size, 3)` in [0, 255], int32 `(P · M,)`, a shape
-        that is known beforehand. The M images of a class stand together,
+        image_size, image_size, 3)` in [0, 255], int32 `(P · M,)`, of static
+        shape. The M images of a class stand together,
         the classes in an order drawn by chance. Its cardinality is the number
         of batches above, the same in every epoch.
 
@@ -115,31 +115,35 @@ def balanced_batches(
           section 3.2: two images of each class
     """
     tf = import_tensorflow()
-    check_integer(_WHO, "image_size", image_size)
-    check_integer(
-        _WHO,
-        "classes_per_batch",
-        classes_per_batch,
-        at_least=2,
-        why="pairs of different classes take two",
-    )
-    check_integer(
-        _WHO,
-        "images_per_class",
-        images_per_class,
-        at_least=2,
-        why="pairs of one class take two",
-    )
-    check_augment(_WHO, augment)
-    _check_cache(cache)
-    check_pairs(_WHO, dataset)
-    _check_finite(dataset)
+    check_pipeline(_WHO, dataset, image_size, augment)
+    for name, value, why in (
+        ("classes_per_batch", classes_per_batch, "different classes"),
+        ("images_per_class", images_per_class, "one class"),
+    ):
+        if checks.positive_integer(_WHO, name, value) == 1:
+            raise ValueError(
+                f"{_WHO}: {name} must be at least 2 (pairs of {why} take "
+                f"two), received {name}=1"
+            )
+    if cache is not True and not (isinstance(cache, str) and cache):
+        raise ValueError(
+            f"{_WHO}: cache must be True (memory) or the path of a file: "
+            "images are drawn in any order and have to be kept; received "
+            f"cache={cache!r}"
+        )
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            f"{_WHO}: dataset must end: it is read once through, and this "
+            "one is infinite. Leave out its repeat()"
+        )
     if isinstance(cache, str):
-        images, labels = keep_in_file(dataset, cache)
+        images, labels = _keep_in_file(dataset, cache)
     else:
-        images, labels = keep_in_memory(dataset)
+        pairs = list(dataset.as_numpy_iterator())
+        images = [image for image, _ in pairs]
+        labels = np.array([label for _, label in pairs])
     _check_classes(labels, classes_per_batch)
-    indices = _epoch_indices(labels, classes_per_batch, images_per_class, seed)
+    epoch = _epoch_indices(labels, classes_per_batch, images_per_class, seed)
     image_spec, _ = dataset.element_spec
     all_labels = tf.constant(labels)
 
@@ -150,11 +154,11 @@ def balanced_batches(
         image.set_shape(image_spec.shape)
         return image, tf.gather(all_labels, index)
 
-    pairs = indices.map(pair, num_parallel_calls=tf.data.AUTOTUNE)
+    pairs_of_epoch = epoch.map(pair, num_parallel_calls=tf.data.AUTOTUNE)
     return batched(
-        augmented(pairs, image_size, augment, seed),
+        augmented(pairs_of_epoch, image_size, augment, seed),
         classes_per_batch * images_per_class,
-        drop_remainder=True,  # None is left: the batch size becomes known.
+        drop_remainder=True,  # Drops nothing: it makes the shape static.
     )
 
 
@@ -165,8 +169,7 @@ def _epoch_indices(
     seed: int,
 ) -> Any:
     """Returns a `tf.data.Dataset` of the indices of an epoch, in order."""
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     size = number_of_batches(labels, classes_per_batch, images_per_class)
     size *= classes_per_batch * images_per_class
 
@@ -191,23 +194,37 @@ def _epoch_indices(
     )
 
 
-def _check_cache(cache: bool | str) -> None:
-    if cache is not True and not (isinstance(cache, str) and cache):
-        raise ValueError(
-            f"{_WHO}: cache must be True (memory) or the path of a file: "
-            "images are drawn in any order and have to be kept; received "
-            f"cache={cache!r}"
-        )
+def _keep_in_file(
+    dataset: Any, path: str
+) -> tuple[list[npt.NDArray], npt.NDArray]:
+    """Reads a data set once and keeps its images in one file.
 
+    The file holds the pixels of one image after the other. The system reads
+    the parts that are asked for, and keeps them in memory as long as nothing
+    else needs it.
 
-def _check_finite(dataset: Any) -> None:
-    import tensorflow as tf
-
-    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(
-            f"{_WHO}: dataset must end: it is read once through, and this "
-            "one is infinite. Leave out its repeat()"
-        )
+    Returns:
+        The images, in their own sizes, as views into the file, and the
+        labels `(size,)`.
+    """
+    shapes: list[tuple[int, ...]] = []
+    labels: list[Any] = []
+    target = pathlib.Path(path).expanduser()
+    with replacing(target) as file:
+        for image, label in dataset.as_numpy_iterator():
+            file.write(image.tobytes())
+            shapes.append(image.shape)
+            labels.append(label)
+    if not shapes:
+        return [], np.array([])
+    dtype = dataset.element_spec[0].dtype.as_numpy_dtype
+    # An array of its own class: `np.memmap` makes slow views.
+    pixels = np.asarray(np.memmap(target, dtype, "r"))
+    ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
+    flat = np.split(pixels, ends)
+    return [
+        image.reshape(shape) for image, shape in zip(flat, shapes, strict=True)
+    ], np.array(labels)
 
 
 def _check_classes(labels: npt.NDArray, classes_per_batch: int) -> None:

@@ -55,8 +55,8 @@ def plan_epoch(
             for images, num_groups in zip(members, groups, strict=True)
         ]
     )
-    # Large classes would come more often towards the end of the epoch: while
-    # others wait, even a class that is nearly always first may lose a race.
+    # Without this, large classes would be more frequent towards the end of
+    # the epoch: by chance even the largest is not in every earlier batch.
     return generator.permutation(
         plan.reshape(-1, classes_per_batch, images_per_class)
     )
@@ -118,7 +118,8 @@ def _arrange(
     batches = []
     for remaining in range(left.sum() // classes_per_batch, 0, -1):
         waiting = np.flatnonzero(left)
-        # A race: the chance to be first is in proportion to what is left.
+        # A class comes first with a probability in proportion to its groups
+        # that are left: the least of exponential variables.
         finish = generator.exponential(size=waiting.size) / left[waiting]
         finish[left[waiting] == remaining] = -1.0
         first = np.argsort(finish, kind="stable")[:classes_per_batch]

@@ -1,21 +1,15 @@
 """Single images of any size to batches for `model.fit`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from keras_finegrain._base import checks
 from keras_finegrain.datasets import transforms
-from keras_finegrain.datasets.pipeline import (
-    Augmentation,
-    augmented,
-    batched,
-    check_augment,
-    check_integer,
-    check_pairs,
-    rounded,
-)
 from keras_finegrain.datasets.requirements import import_tensorflow
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+Augmentation = Literal["flip_crop", "flip", "none"]
 
 # Resized images that wait to be drawn in random order: 154 MB at 224 pixels.
 # Data sets are stored in a random order already, so larger ones mix too.
@@ -82,28 +76,117 @@ def batches(
         [4, 4, 2]
     """
     tf = import_tensorflow()
-    check_integer("batches", "image_size", image_size)
-    check_integer("batches", "batch_size", batch_size)
-    check_augment("batches", augment)
-    check_pairs("batches", dataset)
-    keep = (lambda d: d) if cache is False else _cached(cache)
+    checks.positive_integer("batches", "batch_size", batch_size)
+    check_pipeline("batches", dataset, image_size, augment)
     if training:
         # Shuffled after the crop: the buffer then holds images of a known,
         # small size, whatever the size of the photos.
-        dataset = augmented(keep(dataset), image_size, augment, seed)
+        dataset = augmented(_kept(dataset, cache), image_size, augment, seed)
         dataset = dataset.shuffle(_SHUFFLE_BUFFER, seed=seed)
     else:
-        dataset = keep(
-            dataset.map(
-                lambda image, label: (
-                    rounded(transforms.evaluation_crop(image, image_size)),
-                    label,
-                ),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
+        dataset = dataset.map(
+            lambda image, label: (
+                _rounded(transforms.evaluation_crop(image, image_size)),
+                label,
+            ),
+            num_parallel_calls=tf.data.AUTOTUNE,
         )
+        dataset = _kept(dataset, cache)
     return batched(dataset, batch_size, drop_remainder)
 
 
-def _cached(cache: bool | str) -> Any:
-    return lambda dataset: dataset.cache("" if cache is True else cache)
+def _kept(dataset: Any, cache: bool | str) -> Any:
+    if cache is False:
+        return dataset
+    return dataset.cache("" if cache is True else cache)
+
+
+def augmented(
+    dataset: Any, image_size: int, augment: Augmentation, seed: int
+) -> Any:
+    """Crops and mirrors single `(image, label)` pairs, anew in every epoch.
+
+    Args:
+        dataset: A `tf.data.Dataset` of pairs, images of any size.
+        image_size: Side of the result, in pixels.
+        augment: As in `batches`.
+        seed: Seed of crops and flips.
+
+    Returns:
+        A `tf.data.Dataset` of pairs, images uint8
+        `(image_size, image_size, 3)`.
+    """
+    tf = import_tensorflow()
+    # A new pair of numbers for every image and epoch, from one seed.
+    seeds = tf.data.Dataset.random(
+        seed=seed, rerandomize_each_iteration=True
+    ).batch(2, drop_remainder=True)
+
+    def augmented_pair(
+        pair: tuple[Any, Any], pair_seed: Any
+    ) -> tuple[Any, Any]:
+        image, label = pair
+        if augment == "flip_crop":
+            image = transforms.random_resized_crop(image, image_size, pair_seed)
+        else:
+            image = transforms.evaluation_crop(image, image_size)
+        # Before the flip: bytes are faster to mirror than floats.
+        image = _rounded(image)
+        if augment != "none":
+            # Not the crop's seed, or flips would depend on crops.
+            flip_seed = pair_seed + tf.constant([0, 1], tf.int64)
+            image = transforms.random_flip(image, flip_seed)
+        return image, label
+
+    return tf.data.Dataset.zip((dataset, seeds)).map(
+        augmented_pair, num_parallel_calls=tf.data.AUTOTUNE
+    )
+
+
+def batched(dataset: Any, batch_size: int, drop_remainder: bool) -> Any:
+    """Joins pairs to batches, float32 images and int32 labels."""
+    tf = import_tensorflow()
+    # Workers of `tf.distribute` share each batch instead of the files, so
+    # that together they train on the batches of one device.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
+    return (
+        dataset.batch(batch_size, drop_remainder=drop_remainder)
+        .map(
+            lambda images, labels: (
+                tf.cast(images, tf.float32),
+                tf.cast(labels, tf.int32),
+            )
+        )
+        .prefetch(tf.data.AUTOTUNE)
+        .with_options(options)
+    )
+
+
+def _rounded(image: Any) -> Any:
+    """Rounds pixels to whole numbers, uint8, as in an image file."""
+    tf = import_tensorflow()
+    return tf.saturate_cast(tf.math.round(image), tf.uint8)
+
+
+def check_pipeline(
+    who: str, dataset: Any, image_size: int, augment: str
+) -> None:
+    """Raises unless `dataset` holds pairs that can be made to batches."""
+    checks.positive_integer(who, "image_size", image_size)
+    checks.one_of(who, "augment", augment, get_args(Augmentation))
+    spec = getattr(dataset, "element_spec", None)
+    if (
+        not isinstance(spec, tuple)
+        or len(spec) != 2
+        or spec[0].shape.rank not in (None, 3)
+        or spec[1].shape.rank not in (None, 0)
+    ):
+        raise ValueError(
+            f"{who}: dataset must hold single (image, label) pairs, image "
+            "(height, width, 3) and label a scalar, as ImageDataset.train "
+            f"and .test do; received elements {spec}. Is it batched already, "
+            "or an ImageDataset as a whole?"
+        )

@@ -12,7 +12,7 @@ centers of its outermost pixels. A photo of `(height, width)` as a whole is
 import numpy as np
 import numpy.typing as npt
 
-from keras_finegrain.datasets.requirements import one_line
+from keras_finegrain.datasets.errors import one_line
 from keras_finegrain.datasets.transforms import (
     EVALUATION_SIDE,
     TRAINING_AREA,
@@ -40,7 +40,7 @@ def evaluation_boxes(sizes: npt.ArrayLike) -> Boxes:
         array([[ 4., 20., 60., 76.]], dtype=float32)
     """
     sizes = _checked_sizes("evaluation_boxes", sizes)
-    # A half goes to the even neighbour, as TensorFlow rounds.
+    # NumPy rounds halves to even, as TensorFlow does.
     sides = np.rint(sizes.min(axis=1) * EVALUATION_SIDE).astype(np.int64)
     sides = np.maximum(sides, 1)[:, None]
     corners = (sizes - sides) // 2

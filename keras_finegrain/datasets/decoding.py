@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from keras_finegrain.datasets.requirements import import_tensorflow
 from keras_finegrain.datasets.transforms import EVALUATION_SIDE
 
 # The formats that `tf.io.decode_image` reads.
@@ -25,12 +26,16 @@ def decode(encoded: Any, origin: Any) -> Any:
         tf.errors.InvalidArgumentError: When the image is read, if it is
             damaged; the message names `origin`.
     """
-    import tensorflow as tf
-
-    # The decoder's own error does not say which file it met, and a graph
-    # cannot catch it; a data set can. Of one image it is that image or
-    # nothing, and all of it runs outside of Python.
-    decoded = tf.data.Dataset.from_tensors(encoded).map(_pixels)
+    tf = import_tensorflow()
+    # The decoder's error does not name the file, and a graph cannot catch an
+    # error. A data set can skip it: this one holds the image, or nothing if
+    # the decoder fails. No Python runs for an image.
+    decoded = tf.data.Dataset.from_tensors(encoded).map(
+        lambda file: tf.ensure_shape(
+            tf.io.decode_image(file, channels=3, expand_animations=False),
+            (None, None, 3),
+        )
+    )
     nothing = tf.data.Dataset.from_tensors(tf.zeros((0, 0, 3), tf.uint8))
     image = (
         decoded.ignore_errors()
@@ -38,12 +43,12 @@ def decode(encoded: Any, origin: Any) -> Any:
         .take(1)
         .get_single_element()
     )
+    message = damaged("|").split("|")
+    message.insert(1, origin)
     with tf.control_dependencies(
-        [tf.debugging.Assert(tf.size(image) > 0, [_damaged_in_graph(origin)])]
+        [tf.debugging.Assert(tf.size(image) > 0, [tf.strings.join(message)])]
     ):
-        image = tf.identity(image)
-    image.set_shape((None, None, 3))
-    return image
+        return tf.identity(image)
 
 
 def crop_to_box(image: Any, box: Any) -> Any:
@@ -61,8 +66,7 @@ def crop_to_box(image: Any, box: Any) -> Any:
     Returns:
         A part of the image, at least one pixel.
     """
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     box = tf.clip_by_value(tf.cast(box, tf.float32), 0.0, 1.0)
     start, end = box[:2] * size, box[2:] * size
@@ -75,26 +79,9 @@ def crop_to_box(image: Any, box: Any) -> Any:
     return image[top : top + height, left : left + width]
 
 
-def _pixels(encoded: Any) -> Any:
-    """The image as the decoder gives it."""
-    import tensorflow as tf
-
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    image.set_shape((None, None, 3))
-    return image
-
-
-def _damaged_in_graph(origin: Any) -> Any:
-    """The message of `damaged` for a string tensor."""
-    import tensorflow as tf
-
-    before, after = damaged("\0").split(repr("\0"))
-    return tf.strings.join([before, "'", origin, "'", after])
-
-
 def damaged(origin: str) -> str:
     """Returns the message for an image that cannot be decoded."""
     return (
-        f"The image {origin!r} cannot be decoded: the file is damaged or not "
+        f"The image '{origin}' cannot be decoded: the file is damaged or not "
         "an image. Replace it or take it out"
     )

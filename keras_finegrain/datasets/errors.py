@@ -1,4 +1,8 @@
-"""What goes wrong with a data set, said in one line."""
+"""Errors of data sets, each with a message of one line."""
+
+from collections.abc import Sequence
+
+_MAX_NAMES = 5
 
 
 class DatasetError(ValueError):
@@ -19,3 +23,16 @@ class DatasetError(ValueError):
 
 class MissingPackageError(DatasetError, ImportError):
     """A package that the data set needs is not installed."""
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """Returns the text without line breaks, cut where it gets long."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns the first few names, as they stand in a message."""
+    shown = ", ".join(repr(name) for name in names[:_MAX_NAMES])
+    more = len(names) - _MAX_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown

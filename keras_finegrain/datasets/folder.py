@@ -8,13 +8,12 @@ import numpy as np
 from keras_finegrain.datasets.decoding import EXTENSIONS, damaged
 from keras_finegrain.datasets.errors import DatasetError
 from keras_finegrain.datasets.requirements import import_tensorflow
-from keras_finegrain.datasets.selection import listed
 from keras_finegrain.datasets.sources import Records, Source
 
 _TEST_NAMES = ("test", "val", "validation", "valid")
 
 # How a file begins, and what must stand near its end: a download that broke
-# off lacks it. A file that fails either is decoded before it is called bad.
+# off lacks it. A file that lacks either is decoded before it is refused.
 _SIGNATURES = (
     (b"\xff\xd8\xff", b"\xff\xd9"),  # JPEG: start, end of image
     (b"\x89PNG\r\n\x1a\n", b"IEND"),
@@ -39,9 +38,8 @@ def read_folder(path: str | pathlib.Path) -> Source:
         path: The folder; `~` is expanded.
 
     Raises:
-        DatasetError: If there is no such folder, it has no images, fewer than
-            two classes or, with a test folder, classes that are in one of
-            the two only; or if a file is not the image that its name says.
+        DatasetError: If there is no such folder, it has no images, or a file
+            is not the image that its name says.
     """
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
@@ -57,7 +55,12 @@ def read_folder(path: str | pathlib.Path) -> Source:
         )
     splits = _split_folders(root)
     files = {split: _class_files(folder) for split, folder in splits.items()}
-    class_names = _class_names(str(path), files)
+    if not any(any(classes.values()) for classes in files.values()):
+        raise DatasetError(
+            f"The folder {str(path)!r} has no images: it must hold one folder "
+            f"a class, with files that end in {', '.join(EXTENSIONS)}"
+        )
+    class_names = tuple(sorted(set().union(*files.values())))
     records = {
         split: _records(classes, class_names)
         for split, classes in files.items()
@@ -67,7 +70,7 @@ def read_folder(path: str | pathlib.Path) -> Source:
         class_names=class_names,
         train=records["train"],
         test=records.get("test"),
-        required_classes=frozenset(range(len(class_names))),
+        is_complete=True,
     )
 
 
@@ -88,41 +91,19 @@ def _class_files(folder: pathlib.Path) -> _Files:
             file
             for file in sorted(subfolder.rglob("*"))
             if file.suffix.lower() in EXTENSIONS
-            and not _hidden(file.relative_to(subfolder))
+            and not any(
+                p.startswith(".") for p in file.relative_to(folder).parts
+            )
             and file.is_file()
         ]
         for subfolder in _subfolders(folder)
     }
 
 
-def _class_names(path: str, files: dict[str, _Files]) -> tuple[str, ...]:
-    names = sorted(set().union(*files.values()))
-    if not any(f for classes in files.values() for f in classes.values()):
-        raise DatasetError(
-            f"The folder {path!r} has no images: it must hold one folder a "
-            f"class, with files that end in {', '.join(EXTENSIONS)}"
-        )
-    if len(names) < 2:
-        raise DatasetError(
-            f"The folder {path!r} holds one class, {names[0]!r}: telling "
-            "classes apart takes two folders or more"
-        )
-    for split, classes in files.items():
-        missing = [name for name in names if name not in classes]
-        if missing:
-            raise DatasetError(
-                f"The {split} folder of {path!r} lacks {listed(missing)}: "
-                "train and test must hold the same classes"
-            )
-    return tuple(names)
-
-
 def _records(classes: _Files, class_names: tuple[str, ...]) -> Records:
-    paths = [str(file) for name in class_names for file in classes[name]]
-    labels = np.repeat(
-        np.arange(len(class_names), dtype=np.int64),
-        [len(classes[name]) for name in class_names],
-    )
+    members = [classes.get(name, []) for name in class_names]
+    paths = [str(file) for files in members for file in files]
+    labels = np.repeat(np.arange(len(members)), [len(m) for m in members])
     for path in paths:
         _check_file(path)
     # A shuffle buffer smaller than the data set would otherwise see only
@@ -177,7 +158,3 @@ def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
         for entry in folder.iterdir()
         if entry.is_dir() and not entry.name.startswith(".")
     )
-
-
-def _hidden(path: pathlib.Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)

@@ -2,16 +2,23 @@
 
 import dataclasses
 import os
+import pathlib
+import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from keras_finegrain.datasets import tfds_source
 from keras_finegrain.datasets.decoding import crop_to_box, decode
-from keras_finegrain.datasets.opening import open_source
-from keras_finegrain.datasets.requirements import import_tensorflow
-from keras_finegrain.datasets.splits import (
-    Split,
-    open_splits,
-    selected_labels,
+from keras_finegrain.datasets.errors import DatasetError
+from keras_finegrain.datasets.folder import read_folder
+from keras_finegrain.datasets.requirements import (
+    check_preparation,
+    import_tensorflow,
+    prepare,
 )
+from keras_finegrain.datasets.selection import selected_labels, stratified_split
+from keras_finegrain.datasets.sources import Records, Source
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -56,15 +63,15 @@ def load(
 ) -> ImageDataset:
     """Loads an image classification data set by name or from a folder.
 
-    A data set of TFDS is downloaded and prepared on first use, after a check
-    of everything that can be known to fail. Its splits `train` and `test`
+    A data set of TFDS is downloaded and prepared on first use, after the
+    checks of `check`. Its splits `train` and `test`
     are taken, or `validation` for `test`. A folder holds one folder a class,
     or `train` and `test` (or `val`) folders that do. Where there is only one
     split, `test_fraction` of every class is split off.
 
     All labels are read and checked at once, which reads the records of a
-    TFDS data set once through (seconds a gigabyte); images are decoded when
-    they are asked for.
+    TFDS data set once (seconds a gigabyte); images are decoded when they are
+    read.
 
     Args:
         name: A TFDS data set with an image and a label
@@ -101,21 +108,16 @@ def load(
         ...     birds.train, image_size=64, batch_size=32, training=True
         ... )  # doctest: +SKIP
     """
-    splits = open_splits(
-        name,
-        data_dir,
-        classes,
-        test_fraction,
-        seed,
-        crop_to_bbox=crop_to_bbox,
+    class_names, train, test = open_splits(
+        name, data_dir, classes, test_fraction, seed, crop_to_bbox=crop_to_bbox
     )
     return ImageDataset(
         name=str(name),
-        class_names=splits.class_names,
-        train=_decoded(splits.train, crop_to_bbox),
-        test=_decoded(splits.test, crop_to_bbox),
-        train_size=splits.train.size,
-        test_size=splits.test.size,
+        class_names=class_names,
+        train=_decoded(train, crop_to_bbox),
+        test=_decoded(test, crop_to_bbox),
+        train_size=train.labels.size,
+        test_size=test.labels.size,
     )
 
 
@@ -128,12 +130,13 @@ def check(
 ) -> None:
     """Checks that `load` with the same arguments will work; fetches nothing.
 
-    A script calls it before anything that costs time. Whatever is there is
-    looked at as `load` does. For a TFDS data set that is still to be
-    prepared: the packages that its preparation imports (OpenCV for
-    caltech_birds2011, SciPy for cars196), the right to write to `data_dir`,
-    the space left there, and whether a host that has the data answers.
-    Class names may only be known after the preparation.
+    A script calls it before anything that costs time. Data that is there is
+    checked as `load` does. For a TFDS data set that is still to be prepared
+    it checks the packages that the preparation of known fine-grained data
+    sets imports (OpenCV for caltech_birds2011, SciPy for cars196), the right
+    to write to `data_dir`, and the space left there. It does not ask for a
+    network: without one TFDS tries for three to four minutes before `load`
+    fails. Class names may only be known after the preparation.
 
     Args:
         name: As in `load`.
@@ -152,13 +155,96 @@ def check(
         ...     print(error)  # doctest: +ELLIPSIS
         TFDS has no data set 'caltech_bird2011': did you mean 'caltech_...
     """
-    source = open_source(name, data_dir, crop_to_bbox, download=False)
+    source = _open_source(name, data_dir, crop_to_bbox, download=False)
     if source is not None:
         selected_labels(source, classes, data_dir)
 
 
-def _decoded(split: Split, crop_to_bbox: bool) -> Any:
-    """Returns the `(image, label)` pairs of a split, decoded lazily."""
+def open_splits(
+    name: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None,
+    classes: str | None,
+    test_fraction: float,
+    seed: int,
+    *,
+    crop_to_bbox: bool = False,
+) -> tuple[tuple[str, ...], Records, Records]:
+    """Opens a data set and selects its classes; the arguments are `load`'s.
+
+    Returns:
+        The names of the selected classes, the records to train on and those
+        to test on, with labels numbered anew.
+
+    Raises:
+        DatasetError: In one line, for whatever is wrong with the data set.
+    """
+    source = _open_source(name, data_dir, crop_to_bbox, download=True)
+    assert source is not None  # download=True prepares it
+    selected = selected_labels(source, classes, data_dir)
+    class_names = tuple(source.class_names[label] for label in selected)
+    new_labels = np.full(len(source.class_names), -1, np.int64)
+    new_labels[selected] = np.arange(len(selected))
+    train_labels = new_labels[source.train.labels]
+    if source.test is None:
+        is_test = stratified_split(
+            train_labels, class_names, test_fraction, seed
+        )
+        test = source.train.relabeled(np.where(is_test, train_labels, -1))
+        train_labels = np.where(is_test, -1, train_labels)
+    else:
+        test = source.test.relabeled(new_labels[source.test.labels])
+    return class_names, source.train.relabeled(train_labels), test
+
+
+def _open_source(
+    name: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None,
+    crop_to_bbox: bool,
+    download: bool,
+) -> Source | None:
+    """Opens a folder or a data set of TFDS.
+
+    Args:
+        name: As in `load`.
+        data_dir: As in `load`.
+        crop_to_bbox: Whether the records must have bounding boxes.
+        download: Whether a data set that is not prepared is prepared.
+
+    Returns:
+        The source, or None for one that could be prepared but is not.
+
+    Raises:
+        DatasetError: In one line, for whatever is wrong with the data set.
+    """
+    import_tensorflow()
+    if _is_folder(str(name)):
+        if crop_to_bbox:
+            raise DatasetError(
+                "crop_to_bbox=True needs bounding boxes, and the folder "
+                f"{str(name)!r} has none"
+            )
+        return read_folder(str(name))
+    builder = tfds_source.open_builder(str(name), data_dir, crop_to_bbox)
+    if not builder.is_prepared():
+        if not download:
+            check_preparation(builder)
+            return None
+        prepare(builder)
+    return tfds_source.read_prepared(builder)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name means a folder, there or not."""
+    if not re.fullmatch(r"\w[\w+./:-]*", name) or ".." in name:
+        return True
+    if pathlib.Path(name).is_dir():
+        return "/" in name or not tfds_source.is_known(name)
+    # "cifar10_corrupted/fog_1" is a configuration of a TFDS data set.
+    return "/" in name and not tfds_source.is_known(name.split("/")[0])
+
+
+def _decoded(records: Records, crop_to_bbox: bool) -> Any:
+    """Returns the `(image, label)` pairs of records, decoded when read."""
     tf = import_tensorflow()
 
     def decoded_pair(example: dict[str, Any]) -> tuple[Any, Any]:
@@ -167,6 +253,6 @@ def _decoded(split: Split, crop_to_bbox: bool) -> Any:
             image = crop_to_box(image, example["bbox"])
         return image, example["label"]
 
-    return split.examples().map(
+    return records.examples().map(
         decoded_pair, num_parallel_calls=tf.data.AUTOTUNE
     )

@@ -7,7 +7,6 @@ import io
 import itertools
 import os
 import pathlib
-import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
@@ -15,25 +14,25 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from keras_finegrain._base import checks
 from keras_finegrain.datasets.crops import squares_around
 from keras_finegrain.datasets.decoding import damaged
 from keras_finegrain.datasets.errors import DatasetError
-from keras_finegrain.datasets.pipeline import check_integer
+from keras_finegrain.datasets.files import replacing
+from keras_finegrain.datasets.loading import open_splits
 from keras_finegrain.datasets.requirements import import_pillow
-from keras_finegrain.datasets.splits import open_splits
 
 _DIGEST_LENGTH = 16  # hexadecimal digits
 
 
-# Arrays have no single truth value: two of these are equal if they are one.
+# Arrays have no single truth value, so `==` compares identities.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Photos:
     """Photos of look-alike classes in memory, from one file.
 
     `prepare` makes them of any data set that `load` reads, and `save` writes
-    them into one file. To read that file and to decode its photos takes NumPy
-    and Pillow: it can be carried to a machine that has neither TensorFlow nor
-    a network.
+    them into one file. Reading that file and decoding its photos takes NumPy
+    and Pillow alone, so a machine without TensorFlow or a network can use it.
 
     Attributes:
         name: The name or folder of the data set.
@@ -106,11 +105,11 @@ class Photos:
 
     @functools.cached_property
     def digest(self) -> str:
-        """What tells whether two results are of the same photos.
+        """Identifies the photos: results are comparable if it is the same.
 
         It is the beginning of a SHA-256 of all attributes but `name`. Photos
-        that `prepare` made smaller differ in a few bits from one release of
-        Pillow to the next, and in their digest with that: carry the file.
+        that `prepare` made smaller differ in a few bits between releases of
+        Pillow, and so does their digest: copy the file instead.
         """
         content = hashlib.sha256()
         for text in (*self.encoded, *map(str.encode, self.class_names)):
@@ -167,38 +166,33 @@ class Photos:
             >>> birds = Photos.prepare("synthetic_birds")  # doctest: +SKIP
             >>> birds.save("birds.npz")  # doctest: +SKIP
         """
-        check_integer("Photos.prepare", "short_side", short_side)
-        check_integer("Photos.prepare", "quality", quality)
+        checks.positive_integer("Photos.prepare", "short_side", short_side)
+        checks.positive_integer("Photos.prepare", "quality", quality)
         if quality > 95:
             raise ValueError(
                 "Photos.prepare: quality must lie in [1, 95] (above, JPEG "
                 f"files grow and gain nothing), received quality={quality}"
             )
         import_pillow()
-        splits = open_splits(name, data_dir, classes, test_fraction, seed)
+        class_names, train, test = open_splits(
+            name, data_dir, classes, test_fraction, seed
+        )
         encoded: list[bytes] = []
-        labels: list[int] = []
         boxes: list[npt.NDArray[np.float32]] = []
         no_box = np.full(4, np.nan, np.float32)
-        for split in (splits.train, splits.test):
-            for example in split.examples().as_numpy_iterator():
-                encoded.append(
-                    _made_small(
-                        example["encoded"],
-                        example["origin"].decode(),
-                        short_side,
-                        quality,
-                    )
-                )
-                labels.append(example["label"])
+        for records in (train, test):
+            for example in records.examples().as_numpy_iterator():
+                photo, origin = example["encoded"], example["origin"].decode()
+                encoded.append(_made_small(photo, origin, short_side, quality))
                 boxes.append(example.get("bbox", no_box))
+        labels = np.concatenate([train.labels, test.labels])
         return cls(
             name=str(name),
             encoded=tuple(encoded),
-            labels=np.array(labels, np.int32),
+            labels=labels.astype(np.int32),
             boxes=np.array(boxes, np.float32),
-            is_test=np.arange(len(labels)) >= splits.train.size,
-            class_names=splits.class_names,
+            is_test=np.arange(labels.size) >= train.labels.size,
+            class_names=class_names,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -215,22 +209,17 @@ class Photos:
         """
         path = pathlib.Path(path).expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            with open(partial, "wb") as file:
-                np.savez(
-                    file,
-                    name=np.array(self.name),
-                    encoded=np.frombuffer(b"".join(self.encoded), np.uint8),
-                    ends=np.cumsum([len(photo) for photo in self.encoded]),
-                    labels=self.labels,
-                    boxes=self.boxes,
-                    is_test=self.is_test,
-                    class_names=np.array(self.class_names),
-                )
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as file:
+            np.savez(
+                file,
+                name=np.array(self.name),
+                encoded=np.frombuffer(b"".join(self.encoded), np.uint8),
+                ends=np.cumsum([len(photo) for photo in self.encoded]),
+                labels=self.labels,
+                boxes=self.boxes,
+                is_test=self.is_test,
+                class_names=np.array(self.class_names),
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -240,8 +229,8 @@ class Photos:
             path: The file.
 
         Raises:
-            DatasetError: If there is no such file, it is none that `save`
-                wrote, or it is damaged.
+            DatasetError: If the file does not exist, was not written by
+                `save`, or is damaged.
         """
         path = pathlib.Path(path).expanduser()
         try:
@@ -266,7 +255,7 @@ class Photos:
                 "Photos.prepare(name).save(path)"
             ) from error
         except Exception as error:
-            # There is no end to what a damaged archive raises.
+            # A damaged archive may raise almost anything.
             raise DatasetError(
                 f"{str(path)!r} is damaged or no file of photos: make it anew "
                 "with Photos.prepare(name).save(path)"
@@ -299,13 +288,10 @@ class Photos:
             IndexError: If there is no photo of an index.
         """
         import_pillow()
-        everything = np.arange(len(self.encoded))
+        chosen = np.arange(len(self.encoded))
         try:
-            chosen = (
-                everything
-                if indices is None
-                else everything[np.asarray(indices)]
-            )
+            if indices is not None:
+                chosen = chosen[np.asarray(indices)]
         except IndexError as error:
             raise IndexError(
                 "Photos.decode: indices must be integers below "
@@ -319,8 +305,8 @@ class Photos:
             image = _opened(self.encoded[index], self._origin(index))
             if crop_to_boxes:
                 size = (image.height, image.width)
-                square = squares_around(self.boxes[[index]], [size])
-                top, left, bottom, right = square[0].astype(int).tolist()
+                square = squares_around(self.boxes[[index]], [size])[0]
+                top, left, bottom, right = square.astype(int).tolist()
                 image = image.crop((left, top, right, bottom))
             return np.array(image)
 

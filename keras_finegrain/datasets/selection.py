@@ -2,13 +2,72 @@
 
 import difflib
 import fnmatch
+import os
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_finegrain.datasets.errors import DatasetError
+from keras_finegrain.datasets.errors import DatasetError, listed
+from keras_finegrain.datasets.sources import Source
 
-_MAX_NAMES = 5
+
+def selected_labels(
+    source: Source,
+    classes: str | None,
+    data_dir: str | os.PathLike[str] | None,
+) -> list[int]:
+    """Returns the original labels of the selected classes, in order.
+
+    Args:
+        source: Where the classes are.
+        classes: As in `load`.
+        data_dir: As in `load`, for the messages.
+
+    Raises:
+        DatasetError: If no class matches, fewer than two do, or one of them
+            has no images where it must have some.
+    """
+    names = source.class_names
+    every = np.arange(len(names))
+    in_train = in_test = np.isin(every, source.train.labels)
+    if source.test is not None:
+        in_test = np.isin(every, source.test.labels)
+    is_empty = ~(in_train | in_test)
+    if classes is None:
+        labels = every.tolist()
+    else:
+        labels = [
+            label
+            for label in matching_classes(classes, names)
+            if source.is_complete or not is_empty[label]
+        ]
+    empty = [names[label] for label in labels if is_empty[label]]
+    if empty and not source.is_complete:
+        where = f" in data_dir={str(data_dir)!r}" if data_dir else ""
+        raise DatasetError(
+            f"{len(empty)} of the {len(names)} classes of "
+            f"{source.name!r}{where} have no images ({listed(empty)}): only "
+            "a part of it was prepared. Pass classes='*' for the classes "
+            "that have images, or a pattern that selects among them"
+        )
+    for split, present, is_required in (
+        ("train", in_train, True),
+        ("test", in_test, source.is_complete),
+    ):
+        missing = [names[label] for label in labels if not present[label]]
+        if missing and is_required:
+            raise DatasetError(
+                f"{source.name!r}: no images of {listed(missing)} to {split} "
+                "on: add some, remove the class, or pass a pattern as classes "
+                "that leaves it out"
+            )
+    if len(labels) < 2:
+        chosen = listed([names[label] for label in labels]) or "none"
+        raise DatasetError(
+            f"Telling classes apart takes at least two with images, and "
+            f"classes={classes!r} selects {chosen} of {source.name!r}"
+        )
+    return labels
 
 
 def matching_classes(pattern: str, class_names: tuple[str, ...]) -> list[int]:
@@ -94,13 +153,6 @@ def stratified_split(
     return is_test
 
 
-def listed(names: list[str]) -> str:
-    """Returns the first few names, as they stand in a message."""
-    shown = ", ".join(repr(name) for name in names[:_MAX_NAMES])
-    more = len(names) - _MAX_NAMES
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
 def _suggestion(pattern: str, class_names: tuple[str, ...]) -> str:
     by_word = {
         word: name
@@ -111,7 +163,7 @@ def _suggestion(pattern: str, class_names: tuple[str, ...]) -> str:
     if near:
         names = list(dict.fromkeys(by_word[word] for word in near))
         return f"did you mean {listed(names)}?"
-    return f"the classes are {listed(list(class_names))}"
+    return f"the classes are {listed(class_names)}"
 
 
 def _normalized(name: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from keras_finegrain.datasets.requirements import import_tensorflow
+
 
 @dataclasses.dataclass(frozen=True)
 class Records:
@@ -23,6 +25,31 @@ class Records:
     labels: npt.NDArray[np.int64]
     examples: Callable[[], Any]
 
+    def relabeled(self, labels: npt.NDArray[np.int64]) -> "Records":
+        """Returns these records with other labels, `(size,)` int64.
+
+        Records with a negative label are left out, and never decoded.
+        """
+        kept = labels[labels >= 0]
+
+        def examples() -> Any:
+            tf = import_tensorflow()
+            new_labels = tf.constant(labels, tf.int64)
+            return (
+                self.examples()
+                .enumerate()
+                .filter(lambda index, _: tf.gather(new_labels, index) >= 0)
+                .map(
+                    lambda index, example: {
+                        **example,
+                        "label": tf.gather(new_labels, index),
+                    }
+                )
+                .apply(tf.data.experimental.assert_cardinality(kept.size))
+            )
+
+        return Records(kept, examples)
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -33,13 +60,12 @@ class Source:
         class_names: All classes; the index is the label in `Records`.
         train: The training records.
         test: The test records, or None where the source has a single split.
-        required_classes: Classes that must have images when they are
-            selected. The others may be left out in silence: a TFDS data set
-            lists every class even where only a part of it was prepared.
+        is_complete: Whether every class must have images. A TFDS data set
+            lists all classes even where only a part of it was prepared.
     """
 
     name: str
     class_names: tuple[str, ...]
     train: Records
     test: Records | None
-    required_classes: frozenset[int] = frozenset()
+    is_complete: bool

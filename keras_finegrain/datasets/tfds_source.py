@@ -1,7 +1,6 @@
 """Images from TensorFlow Datasets."""
 
 import difflib
-import importlib
 import importlib.util
 import os
 import pathlib
@@ -11,27 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_finegrain.datasets.errors import DatasetError
-from keras_finegrain.datasets.requirements import (
-    check_preparation,
-    import_tensorflow,
-    import_tfds,
-    one_line,
-    translate_failure,
-)
-from keras_finegrain.datasets.selection import listed
+from keras_finegrain.datasets.errors import DatasetError, listed, one_line
+from keras_finegrain.datasets.requirements import import_tensorflow, import_tfds
 from keras_finegrain.datasets.sources import Records, Source
 
 _TEST_NAMES = ("test", "validation")
 _LABELS_PER_READ = 1024
-_OWN = {"synthetic_birds": "keras_finegrain.datasets.synthetic_birds"}
+_OWN = "synthetic_birds"
 
 
 def known_names() -> list[str]:
     """Returns the names of the data sets that TFDS and this package have."""
     tfds = import_tfds()
     names = tfds.list_builders(with_community_datasets=False)
-    return sorted({*names, *_OWN})
+    return sorted({*names, _OWN})
 
 
 def is_known(name: str) -> bool:
@@ -62,8 +54,9 @@ def open_builder(
     """
     tfds = import_tfds()
     base = name.split("/")[0].split(":")[0]
-    if base in _OWN:
-        importlib.import_module(_OWN[base])  # Registers its builder.
+    if base == _OWN:
+        # Registers its builder.
+        importlib.import_module(f"keras_finegrain.datasets.{_OWN}")
     try:
         # Offline, asking the Google bucket for prepared data only takes time.
         builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
@@ -108,24 +101,6 @@ def image_and_label_keys(builder: Any) -> tuple[str, str]:
     )
 
 
-def prepare(builder: Any) -> None:
-    """Downloads and prepares the data of a builder, unless it is there.
-
-    Raises:
-        DatasetError: Before the download if something that it needs is
-            missing, see `requirements.check_preparation`; in one line where
-            the preparation itself fails.
-    """
-    if builder.is_prepared():
-        return
-    check_preparation(builder)
-    tfds = import_tfds()
-    config = tfds.download.DownloadConfig(try_download_gcs=False)
-    translate_failure(
-        builder, lambda: builder.download_and_prepare(download_config=config)
-    )
-
-
 def read_prepared(builder: Any) -> Source:
     """Reads the labels of a prepared builder, and no image.
 
@@ -136,23 +111,23 @@ def read_prepared(builder: Any) -> Source:
     Raises:
         DatasetError: If there is no train split or a label is out of range.
     """
-    keys = image_and_label_keys(builder)
     splits = list(builder.info.splits)
     if "train" not in splits:
         raise DatasetError(
             f"{builder.name!r} has no split 'train', it has {listed(splits)}"
         )
-    names = list(builder.info.features[keys[1]].names)
-    train = _read_split(builder, "train", keys, names)
+    _, label_key = image_and_label_keys(builder)
+    names = list(builder.info.features[label_key].names)
+    train = _read_split(builder, "train", names)
     test = None
     for split in _TEST_NAMES:
         if split not in splits:
             continue
-        test = _read_split(builder, split, keys, names)
+        test = _read_split(builder, split, names)
         if not (test.labels < 0).all():
             break
         test = None  # A test split whose labels were held back.
-    return Source(builder.name, tuple(names), train, test)
+    return Source(builder.name, tuple(names), train, test, is_complete=False)
 
 
 def _features(builder: Any) -> dict[str, Any]:
@@ -169,31 +144,15 @@ def _has_boxes(builder: Any) -> bool:
     return isinstance(box, import_tfds().features.BBoxFeature)
 
 
-def _read_split(
-    builder: Any,
-    split: str,
-    keys: tuple[str, str],
-    names: list[str],
-) -> Records:
-    image_key, label_key = keys
+def _read_split(builder: Any, split: str, names: list[str]) -> Records:
+    image_key, label_key = image_and_label_keys(builder)
     labels = _read_labels(builder, split, label_key, names)
-    held_back = labels.size > 0 and (labels < 0).all()
-    if not held_back:
-        _check_range(builder.name, split, labels, len(names))
-    has_boxes = _has_boxes(builder)
+    boxes = ["bbox"] if _has_boxes(builder) else []
 
     def examples() -> Any:
         tf, tfds = import_tensorflow(), import_tfds()
-        wanted = {image_key: True, label_key: True}
-        if has_boxes:
-            wanted["bbox"] = True
-        dataset = builder.as_dataset(
-            split=split,
-            decoders=tfds.decode.PartialDecoding(
-                wanted, decoders={image_key: tfds.decode.SkipDecoding()}
-            ),
-            read_config=_read_config(),
-        )
+        skip = {image_key: tfds.decode.SkipDecoding()}
+        dataset = _dataset(builder, split, [image_key, label_key, *boxes], skip)
         return dataset.enumerate().map(
             lambda index, example: {
                 "encoded": example[image_key],
@@ -201,7 +160,7 @@ def _read_split(
                 "origin": tf.strings.join(
                     [f"{builder.name}, {split} record ", tf.as_string(index)]
                 ),
-                **({"bbox": example["bbox"]} if has_boxes else {}),
+                **{box: example[box] for box in boxes},
             }
         )
 
@@ -213,27 +172,22 @@ def _read_labels(
 ) -> npt.NDArray[np.int64]:
     """Reads the labels of a split; fills in `names` that are numbers."""
     tf, tfds = import_tensorflow(), import_tfds()
-    unnamed = all(name == str(i) for i, name in enumerate(names))
-    has_names = isinstance(
-        _features(builder).get("label_name"), tfds.features.Text
-    )
-    wanted = {label_key: True}
-    if unnamed and has_names:
-        wanted["label_name"] = True
-    dataset = builder.as_dataset(
-        split=split,
-        decoders=tfds.decode.PartialDecoding(wanted),
-        read_config=_read_config(),
-    ).batch(_LABELS_PER_READ)
-    labels: list[npt.NDArray[np.int64]] = []
+    wanted = [label_key]
+    name_feature = _features(builder).get("label_name")
+    if isinstance(name_feature, tfds.features.Text) and all(
+        name == str(i) for i, name in enumerate(names)
+    ):
+        wanted.append("label_name")
+    read = [np.zeros(0, np.int64)]
     found: dict[int, str] = {}
     try:
+        dataset = _dataset(builder, split, wanted).batch(_LABELS_PER_READ)
         for batch in dataset.as_numpy_iterator():
-            labels.append(batch[label_key].astype(np.int64))
-            for label, name in zip(
+            read.append(batch[label_key])
+            named = zip(
                 batch[label_key], batch.get("label_name", ()), strict=False
-            ):
-                found.setdefault(int(label), name.decode())
+            )
+            found.update((int(label), name.decode()) for label, name in named)
     except tf.errors.OpError as error:
         raise DatasetError(
             f"The {split} records of {builder.name!r} in "
@@ -241,28 +195,35 @@ def _read_labels(
             f"({one_line(error.message)}): remove the folder and prepare it "
             "anew"
         ) from error
-    for label, name in found.items():
-        if 0 <= label < len(names):
-            names[label] = name
-    return np.concatenate(labels) if labels else np.zeros(0, np.int64)
-
-
-def _read_config() -> Any:
-    # TFDS would keep small data sets in memory, and warn whenever one is not
-    # read to its end. What to keep is for `batches` to say.
-    return import_tfds().ReadConfig(try_autocache=False)
-
-
-def _check_range(
-    name: str, split: str, labels: npt.NDArray[np.int64], num_classes: int
-) -> None:
-    wrong = labels[(labels < 0) | (labels >= num_classes)]
-    if wrong.size:
+    labels = np.concatenate(read, dtype=np.int64)
+    wrong = labels[(labels < 0) | (labels >= len(names))]
+    if wrong.size and not (labels < 0).all():  # Those were held back.
         raise DatasetError(
-            f"{name!r}: labels must lie in [0, {num_classes}), and the split "
-            f"{split!r} has {wrong.size} others, such as {wrong[0]}: its "
-            "records and its features.json do not belong together"
+            f"{builder.name!r}: labels must lie in [0, {len(names)}), and the "
+            f"split {split!r} has {wrong.size} others, such as {wrong[0]}: "
+            "its records and its features.json do not belong together"
         )
+    for label, name in found.items():
+        names[label] = name
+    return labels
+
+
+def _dataset(
+    builder: Any,
+    split: str,
+    features: list[str],
+    decoders: dict[str, Any] | None = None,
+) -> Any:
+    tfds = import_tfds()
+    return builder.as_dataset(
+        split=split,
+        decoders=tfds.decode.PartialDecoding(
+            dict.fromkeys(features, True), decoders=decoders
+        ),
+        # TFDS would keep small data sets in memory, and warn whenever one is
+        # not read to its end. The argument `cache` of `batches` decides.
+        read_config=tfds.ReadConfig(try_autocache=False),
+    )
 
 
 def _unknown(name: str, data_dir: str | os.PathLike[str] | None) -> str:

@@ -6,8 +6,10 @@ take a seed and give the same result for the same seed.
 
 from typing import Any
 
-# The share of the short side that is tested on: 224 of 256, the habit since
-# AlexNet. Fine-grained work keeps it (448 of 512).
+from keras_finegrain.datasets.requirements import import_tensorflow
+
+# The share of the short side that evaluation sees: 224 of 256 pixels, usual
+# since AlexNet, and 448 of 512 in fine-grained work.
 EVALUATION_SIDE = 0.875
 
 # A random crop keeps at least half of the image. ImageNet training goes down
@@ -21,7 +23,7 @@ def evaluation_crop(image: Any, size: int) -> Any:
     """Cuts the central square and resizes it, the same every time.
 
     It equals a resize that keeps the aspect, short side `size / 0.875`,
-    followed by a central crop, without ever enlarging a long image whole.
+    followed by a central crop, and never resizes the whole of a long image.
 
     Args:
         image: `(height, width, channels)`, any dtype.
@@ -30,8 +32,7 @@ def evaluation_crop(image: Any, size: int) -> Any:
     Returns:
         A float32 tensor `(size, size, channels)` on the scale of the input.
     """
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     shape = tf.shape(image)
     short = tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)
     side = tf.cast(tf.math.round(short * EVALUATION_SIDE), tf.int32)
@@ -56,8 +57,7 @@ def random_resized_crop(image: Any, size: int, seed: Any) -> Any:
     Returns:
         A float32 tensor `(size, size, channels)` on the scale of the input.
     """
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         tf.shape(image),
         tf.zeros((1, 0, 4)),
@@ -79,15 +79,13 @@ def random_flip(image: Any, seed: Any) -> Any:
         image: `(height, width, channels)`.
         seed: `(2,)` integers.
     """
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     return tf.image.stateless_random_flip_left_right(image, seed)
 
 
 def resize(image: Any, size: int) -> Any:
     """Resizes to `(size, size)`, bilinear, smoothed where it shrinks."""
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     resized = tf.image.resize(image, (size, size), antialias=True)
     resized.set_shape((size, size, image.shape[-1]))
     return resized

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from keras_finegrain.datasets.pipeline import Augmentation
+from keras_finegrain.datasets.batching import Augmentation
 from keras_finegrain.training.errors import TrainingError
 
 Pooling = Literal["average", "max"]

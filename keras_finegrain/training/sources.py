@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_finegrain import datasets
+from keras_finegrain.datasets.batching import augmented, batched
 from keras_finegrain.datasets.crops import (
     evaluation_boxes,
     mirrored,
     training_boxes,
 )
-from keras_finegrain.datasets.pipeline import augmented, batched
 from keras_finegrain.training.batches import OrderedBatches, TrainingBatches
 from keras_finegrain.training.crops import CropAndResize, Lookup, MixPairs
 from keras_finegrain.training.errors import TrainingError

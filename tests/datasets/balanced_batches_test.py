@@ -213,10 +213,10 @@ def test_fit_learns_from_pairs(pairs):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"image_size": 0}, "image_size=0"),
+        ({"image_size": 0}, "image_size .*received 0"),
         ({"classes_per_batch": 1}, "different classes take two.*batch=1"),
         ({"images_per_class": 1}, "of one class take two.*per_class=1"),
-        ({"images_per_class": 2.0}, "images_per_class=2.0"),
+        ({"images_per_class": 2.0}, "images_per_class .*received 2.0"),
         ({"classes_per_batch": 6}, "number of classes in dataset, 5,.*=6"),
         ({"augment": "crop_flip"}, "flip_crop"),
         ({"cache": False}, "have to be kept.*cache=False"),

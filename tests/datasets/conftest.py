@@ -195,13 +195,8 @@ def builders():
     class KitesByHand(Small):
         MANUAL_DOWNLOAD_INSTRUCTIONS = "Ask the museum\nfor kites.zip."
 
-    class KitesScipy(Small):
+    class KitesSkimage(Small):
         def _split_generators(self, dl_manager):
-            return [self._read(split) for split in self.counts]
+            return tfds.core.lazy_imports.skimage.color
 
-        def _read(self, split):
-            return tfds.core.lazy_imports.scipy.io.loadmat(split)
-
-    return types.SimpleNamespace(
-        KitesDownload=KitesDownload, KitesScipy=KitesScipy
-    )
+    return types.SimpleNamespace(KitesDownload=KitesDownload)

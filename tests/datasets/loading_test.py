@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_finegrain import datasets
+from keras_finegrain.datasets import synthetic_birds
 from tests.datasets.error_messages import message
 
 KITES = ("red_kite", "black_kite", "osprey")
@@ -117,7 +118,7 @@ def test_names_come_from_the_records_where_labels_have_none(data_dir, classes):
 
 def test_a_class_that_is_tested_but_not_trained_is_named(data_dir):
     text = message(datasets.load, "kites_no_osprey_in_train", data_dir=data_dir)
-    assert "train split has no images of 'osprey'" in text
+    assert "no images of 'osprey' to train on" in text
 
 
 @pytest.mark.parametrize(
@@ -238,6 +239,11 @@ def test_a_bare_name_of_a_folder_is_a_folder(folder, monkeypatch):
 def test_check_prepares_nothing(tmp_path, builders):
     datasets.check("kites", tmp_path)
     assert not list(tmp_path.rglob("*"))
+
+
+def test_dir_lists_the_public_names_and_no_others():
+    assert dir(datasets) == sorted(datasets.__all__)
+    assert dir(synthetic_birds) == sorted(synthetic_birds.__all__)
 
 
 def test_importing_the_package_imports_no_data_library():

@@ -157,7 +157,7 @@ def test_a_damaged_photo_is_named_where_it_is_prepared(data_dir):
     ("arguments", "words"),
     [
         ({"short_side": 0}, "short_side must be an integer of at least 1"),
-        ({"short_side": 25.6}, "short_side=25.6"),
+        ({"short_side": 25.6}, "of at least 1, received 25.6"),
         ({"quality": 0}, "quality must be an integer of at least 1"),
         ({"quality": 100}, "quality must lie in [1, 95]"),
     ],

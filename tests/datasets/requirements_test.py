@@ -1,9 +1,10 @@
 import hashlib
 import http.server
+import inspect
 import os
+import re
 import sys
 import threading
-import time
 
 import pytest
 
@@ -19,13 +20,9 @@ def download(builders, monkeypatch):
     """Gives the downloading builder an address and a size."""
     from tensorflow_datasets.core.download import checksums
 
-    def record(*addresses, size=5, checksum=None):
-        infos = {
-            address: checksums.UrlInfo(
-                size, checksum or f"{i:064x}", "kites.txt"
-            )
-            for i, address in enumerate(addresses)
-        }
+    def record(address, size=5, checksum=64 * "0"):
+        info = checksums.UrlInfo(size, checksum, "kites.txt")
+        infos = {address: info}
         monkeypatch.setattr(builders.KitesDownload, "url_infos", infos)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
@@ -37,13 +34,10 @@ def server():
     """A web server on this machine that has `/kites.txt` and nothing else."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self):
+        def do_GET(self):
             self.send_response(200 if self.path == "/kites.txt" else 404)
             self.send_header("Content-Length", "5")
             self.end_headers()
-
-        def do_GET(self):
-            self.do_HEAD()
             self.wfile.write(b"kites")
 
         def log_message(self, *arguments):
@@ -91,20 +85,34 @@ def test_what_the_preparation_imports_is_missed_before_the_download(
     assert f"pip install {distribution}" in text
 
 
-def test_only_what_a_builder_uses_is_asked_for(builders):
+def test_the_table_of_packages_is_what_the_builders_import():
     import tensorflow_datasets as tfds
 
-    wanted = {
-        "caltech_birds2010": {"scipy"},
-        "caltech_birds2011": {"cv2"},
-        "cars196": {"PIL", "scipy"},
-        "food101": set(),
-    }
-    for name, modules in wanted.items():
-        builder_class = tfds.builder_cls(name)
-        assert requirements._preparation_modules(builder_class) == modules
-    found = requirements._preparation_modules(builders.KitesScipy)
-    assert found == {"scipy"}
+    for name, modules in requirements._PREPARATION_MODULES.items():
+        source = inspect.getsource(tfds.builder_cls(name))
+        used = re.findall(r"lazy_imports\.([a-z0-9]+)", source, re.IGNORECASE)
+        assert set(used) == set(modules), name
+
+
+def test_only_what_a_preparation_uses_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    datasets.check("beans", tmp_path)
+
+
+def test_a_package_that_the_table_lacks_is_named_when_it_is_missed(
+    builders, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    text = message(
+        datasets.load,
+        "kites_skimage",
+        data_dir=tmp_path,
+        error=datasets.MissingPackageError,
+    )
+    assert "'kites_skimage' with the module 'skimage.color'" in text
+    assert "pip install skimage" not in text  # What TFDS would say.
+    assert text.endswith("pip install scikit-image")
 
 
 def test_prepared_data_needs_none_of_it(sparrows, monkeypatch):
@@ -112,25 +120,31 @@ def test_prepared_data_needs_none_of_it(sparrows, monkeypatch):
     datasets.check("caltech_birds2011", sparrows, "sparrow")
 
 
-def test_no_network_is_found_in_seconds(download, tmp_path):
+def test_no_network_says_where_to_get_the_data(download, tmp_path, monkeypatch):
+    from tensorflow_datasets.core.download import downloader
+
+    # TFDS would go on for minutes.
+    monkeypatch.setattr(downloader, "MAX_RETRIES", 0)
     # RFC 2606 keeps .invalid free of hosts.
-    download("http://data.invalid/kites.txt", "http://data.invalid/more.txt")
-    start = time.monotonic()
-    text = message(datasets.check, "kites_download", tmp_path)
-    assert time.monotonic() - start < 60
-    assert text.count("data.invalid cannot be reached") == 1
-    assert str(tmp_path) in text
-    assert not list(tmp_path.iterdir())
+    download("http://data.invalid/kites.txt")
+    text = message(datasets.load, "kites_download", data_dir=tmp_path)
+    assert "data.invalid" in text
+    assert f"data_dir={str(tmp_path)!r}" in text
+    assert "without a network, prepare it where there is one" in text
 
 
 def test_a_download_that_is_gone_is_named(download, server, tmp_path):
     download(f"{server}/gone.txt")
-    assert "404" in message(datasets.check, "kites_download", tmp_path)
+    text = message(datasets.load, "kites_download", data_dir=tmp_path)
+    assert "gone.txt" in text
+    assert "404" in text
+    assert "Pass the data_dir that holds it" in text
 
 
-def test_one_address_that_answers_is_enough(download, server, tmp_path):
-    download("http://data.invalid/a.txt", f"{server}/kites.txt")
+def test_check_asks_no_host(download, tmp_path):
+    download("http://data.invalid/kites.txt")
     datasets.check("kites_download", tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_passes_the_check_is_downloaded_and_loads(
@@ -143,10 +157,9 @@ def test_what_passes_the_check_is_downloaded_and_loads(
 
 
 def test_a_download_that_fails_is_told_in_one_line(download, server, tmp_path):
-    download(f"{server}/kites.txt", checksum=64 * "0")
-    with pytest.raises(datasets.DatasetError, match="hecksum") as caught:
-        datasets.load("kites_download", data_dir=tmp_path)
-    assert "\n" not in str(caught.value)
+    download(f"{server}/kites.txt")
+    text = message(datasets.load, "kites_download", data_dir=tmp_path)
+    assert "hecksum" in text
 
 
 def test_a_disk_that_is_too_small_is_found(download, server, tmp_path):

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from keras_finegrain.datasets.errors import DatasetError
+from keras_finegrain.datasets.errors import DatasetError, listed
 from keras_finegrain.datasets.selection import (
-    listed,
     matching_classes,
     stratified_split,
 )

@@ -52,3 +52,7 @@ def __getattr__(name: str) -> Any:
 
         import_tfds()  # Reached where TFDS is missing: says how to get it.
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,13 +5,15 @@ middle of its body, x towards the beak and y down. A `Pose` carries them to
 pixels. The bird is drawn from the side, facing right; `mirrored` turns it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
+from keras_finegrain.datasets.synthetic_birds import outlines
 from keras_finegrain.datasets.synthetic_birds.raster import (
     Layer,
+    Points,
     coverage,
     ellipse,
     ribbon,
@@ -22,42 +24,34 @@ from keras_finegrain.datasets.synthetic_birds.raster import (
 )
 from keras_finegrain.datasets.synthetic_birds.species import PARTS, Species
 
+# fmt: off
 #: The part points, named and ordered as in CUB-200-2011.
 PART_POINTS = (
-    "back",
-    "beak",
-    "belly",
-    "breast",
-    "crown",
-    "forehead",
-    "left eye",
-    "left leg",
-    "left wing",
-    "nape",
-    "right eye",
-    "right leg",
-    "right wing",
-    "tail",
-    "throat",
+    "back", "beak", "belly", "breast", "crown", "forehead", "left eye",
+    "left leg", "left wing", "nape", "right eye", "right leg", "right wing",
+    "tail", "throat",
 )
+# fmt: on
 
 _NECK = (0.22, -0.20)
 _TAIL_BASE = (-0.50, 0.17)
+_SHORT_TAIL = 0.34
 
 #: The length of a long tail, in the bird's units.
 LONGEST_TAIL = 0.60
 
-_CREAM = np.array([0.96, 0.92, 0.82])
 _INK = np.array([0.10, 0.09, 0.10])
 _WHITE = np.array([0.97, 0.96, 0.92])
 _YELLOW = np.array([0.97, 0.78, 0.16])
 _RED = np.array([0.80, 0.13, 0.10])
 
-_LEG_COLOURS = (
-    np.array([0.17, 0.15, 0.16]),
-    np.array([0.93, 0.42, 0.28]),
-    np.array([0.95, 0.78, 0.22]),
-    np.array([0.40, 0.58, 0.78]),
+_LEG_COLOURS = np.array(
+    [
+        (0.17, 0.15, 0.16),
+        (0.93, 0.42, 0.28),
+        (0.95, 0.78, 0.22),
+        (0.4, 0.58, 0.78),
+    ]
 )
 
 
@@ -89,33 +83,38 @@ class Pose:
     head_size: float = 1.0
     stride: float = 0.13
 
-    def to_pixels(self, points: np.ndarray) -> np.ndarray:
+    def to_pixels(self, points: Points) -> np.ndarray:
         """Carries (..., 2) from the bird's units to pixels."""
         c, s = turn(self.tilt)
         points = np.asarray(points, dtype=np.float64)
         x, y = points[..., 0], points[..., 1]
-        side = -self.squeeze if self.mirrored else self.squeeze
-        return np.stack(
-            [
-                self.centre[0] + self.scale * side * (c * x - s * y),
-                self.centre[1] + self.scale * (s * x + c * y),
-            ],
-            axis=-1,
-        )
+        right = self.centre[0] + self.scale * self._side * (c * x - s * y)
+        down = self.centre[1] + self.scale * (s * x + c * y)
+        return np.stack([right, down], axis=-1)
 
-    def from_pixels(self, height: int, width: int) -> np.ndarray:
-        """The place of every pixel in the bird's units: (height, width, 2)."""
+    def from_pixels(
+        self, height: int, width: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns x and y of the pixels in the bird's units."""
         c, s = turn(self.tilt)
-        side = -self.squeeze if self.mirrored else self.squeeze
-        x = (np.arange(width) + 0.5 - self.centre[0]) / (self.scale * side)
+        right = np.arange(width) + 0.5 - self.centre[0]
+        x = right / (self.scale * self._side)
         y = (np.arange(height) + 0.5 - self.centre[1]) / self.scale
         x, y = x[None, :], y[:, None]
-        return np.stack([c * x + s * y, c * y - s * x], axis=-1)
+        return c * x + s * y, c * y - s * x
 
-    def on_head(self, points: np.ndarray) -> np.ndarray:
+    @property
+    def _side(self) -> float:
+        return -self.squeeze if self.mirrored else self.squeeze
+
+    def on_head(self, points: Points) -> np.ndarray:
         """Turns and scales (..., 2) with the head, about the neck."""
         points = (np.asarray(points) - _NECK) * self.head_size + _NECK
         return rotate(points, self.head, _NECK)
+
+    def on_tail(self, points: Points) -> np.ndarray:
+        """Carries (along, across) from the tail's base to the bird's units."""
+        return rotate(points, 180.0 - 18.0 + self.tail) + _TAIL_BASE
 
 
 @dataclass(frozen=True)
@@ -151,13 +150,12 @@ def draw_bird(
         plumage: the individual's colours.
         without: names of `PARTS` that are left out, as in `draw`.
     """
-    _Painter(layer, species, pose, plumage, without).paint()
+    _Painter(layer, species, pose, plumage).paint(without)
 
 
 def feet(pose: Pose) -> np.ndarray:
     """Where the two feet stand, in pixels: (2, 2), the far foot first."""
-    half = 0.5 * pose.stride
-    return pose.to_pixels(np.array([(0.06 + half, 0.60), (0.06 - half, 0.61)]))
+    return pose.to_pixels(_feet(pose))
 
 
 def reach(pose: Pose) -> tuple[np.ndarray, np.ndarray]:
@@ -169,12 +167,10 @@ def reach(pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         The smallest and the largest (x, y) in pixels.
     """
-    plan = _Plan(Species((0,) * len(PARTS)), pose)
-    far = (LONGEST_TAIL, 0.14)
     corners = [
-        plan.silhouette(),
-        plan.on_tail(np.array([far, (far[0], -far[1])])),
-        pose.on_head(np.array([(0.88, -0.31), (0.02, -0.82)])),
+        _silhouette(pose),
+        pose.on_tail([(LONGEST_TAIL, 0.14), (LONGEST_TAIL, -0.14)]),
+        pose.on_head([(0.88, -0.31), (0.02, -0.82)]),
         np.array([(0.30, 0.68), (-0.15, 0.68)]),
     ]
     pixels = pose.to_pixels(np.concatenate(corners))
@@ -195,24 +191,26 @@ def part_points(
         near one faces us; the far one has the place where it would be seen
         if the bird were of glass.
     """
-    body = _Plan(species, pose)
     near, far = ("left", "right") if pose.mirrored else ("right", "left")
-    places = {
-        "back": body.back,
-        "beak": body.beak_middle,
-        "belly": body.belly,
-        "breast": body.breast,
-        "crown": pose.on_head(np.array([0.36, -0.53])),
-        "forehead": pose.on_head(np.array([0.485, -0.475])),
-        "nape": pose.on_head(np.array([0.16, -0.42])),
-        "tail": body.tail_middle,
-        "throat": body.throat,
-        f"{near} eye": body.eye,
-        f"{far} eye": body.eye,
-        f"{near} wing": np.array([-0.10, 0.04]),
-        f"{far} wing": np.array([-0.10, 0.04]),
-        f"{near} leg": body.near_leg,
-        f"{far} leg": body.far_leg,
+    far_leg, near_leg = 0.5 * _hips(pose) + 0.5 * _feet(pose)
+    eye, wing = pose.on_head(outlines.EYE), (-0.10, 0.04)
+    chin = pose.on_head((0.44, -0.21))
+    places: dict[str, Points] = {
+        "back": (-0.14, -0.10),
+        "beak": pose.on_head(outlines.BEAK_MIDDLES[species.states[0]]),
+        "belly": (-0.02, 0.285 * pose.plump),
+        "breast": (0.33, 0.10),
+        "crown": pose.on_head((0.36, -0.53)),
+        "forehead": pose.on_head((0.485, -0.475)),
+        "nape": pose.on_head((0.16, -0.42)),
+        "tail": pose.on_tail((0.4 * _tail_length(species), 0.0)),
+        "throat": 0.5 * (chin + np.array([0.42, -0.18])),
+        f"{near} eye": eye,
+        f"{far} eye": eye,
+        f"{near} wing": wing,
+        f"{far} wing": wing,
+        f"{near} leg": near_leg,
+        f"{far} leg": far_leg,
     }
     hidden = {f"{far} eye", f"{far} wing"}
     points = {}
@@ -222,96 +220,54 @@ def part_points(
     return points
 
 
-class _Plan:
-    """The places of the parts in the bird's units."""
+def _feet(pose: Pose) -> np.ndarray:
+    """The feet in the bird's units: (2, 2), the far one first."""
+    half = 0.5 * pose.stride
+    return np.array([(0.06 + half, 0.60), (0.06 - half, 0.61)])
 
-    def __init__(self, species: Species, pose: Pose) -> None:
-        self.species, self.pose = species, pose
-        self.back = np.array([-0.14, -0.10])
-        self.belly = np.array([-0.02, 0.285 * pose.plump])
-        self.breast = np.array([0.33, 0.10])
-        self.throat = 0.5 * (
-            pose.on_head(np.array([0.44, -0.21])) + np.array([0.42, -0.18])
-        )
-        self.eye = pose.on_head(np.array([0.415, -0.405]))
-        half = 0.5 * pose.stride
-        hip = 0.33 * pose.plump
-        self.far_hip = np.array([0.07 + half, hip])
-        self.near_hip = np.array([0.03 - half, hip])
-        self.far_foot = np.array([0.06 + half, 0.60])
-        self.near_foot = np.array([0.06 - half, 0.61])
-        self.far_leg = 0.5 * self.far_hip + 0.5 * self.far_foot
-        self.near_leg = 0.5 * self.near_hip + 0.5 * self.near_foot
-        tail = species.state("tail")
-        self.tail_length = LONGEST_TAIL if "long" in tail else 0.34
-        self.tail_forked = "forked" in tail
-        self.tail_middle = self.on_tail(np.array([0.4 * self.tail_length, 0.0]))
-        beak = {
-            "short conical": (0.60, -0.335),
-            "long straight": (0.67, -0.325),
-            "hooked": (0.62, -0.33),
-            "long down-curved": (0.66, -0.30),
-        }
-        self.beak_middle = pose.on_head(np.array(beak[species.state("beak")]))
 
-    def on_tail(self, points: np.ndarray) -> np.ndarray:
-        """Carries (along, across) from the tail's base to the bird's units."""
-        turned = rotate(points, 180.0 - 18.0 + self.pose.tail)
-        return turned + _TAIL_BASE
+def _hips(pose: Pose) -> np.ndarray:
+    """Where the legs begin, as `_feet`."""
+    half, low = 0.5 * pose.stride, 0.33 * pose.plump
+    return np.array([(0.07 + half, low), (0.03 - half, low)])
 
-    def silhouette(self) -> np.ndarray:
-        """The outline of head and body."""
-        deep = self.pose.plump
-        head, nape, chin = (
-            self.pose.on_head(np.array(points))
-            for points in (
-                [(0.545, -0.36), (0.50, -0.48), (0.385, -0.56), (0.25, -0.545)],
-                [(0.135, -0.43)],
-                [(0.455, -0.195), (0.525, -0.285)],
-            )
-        )
-        body = np.array(
-            [
-                (0.02, -0.255),
-                (-0.17, -0.125),
-                (-0.38, 0.03),
-                (-0.54, 0.13),
-                (-0.53, 0.215),
-                (-0.38, 0.27 * deep),
-                (-0.14, 0.365 * deep),
-                (0.11, 0.355 * deep),
-                (0.31, 0.23 * deep),
-                (0.42, 0.03),
-            ]
-        )
-        return spline(np.concatenate([head, nape, body, chin]))
+
+def _tail_length(species: Species) -> float:
+    return LONGEST_TAIL if "long" in species.state("tail") else _SHORT_TAIL
+
+
+def _silhouette(pose: Pose) -> np.ndarray:
+    """The outline of head and body."""
+    knots = [
+        pose.on_head(outlines.HEAD),
+        outlines.BACK,
+        outlines.BELLY * (1.0, pose.plump),
+        outlines.CHEST,
+        pose.on_head(outlines.CHIN),
+    ]
+    return spline(np.concatenate(knots))
 
 
 class _Painter:
     """One method a part. `paint` has them in order, back to front."""
 
     def __init__(
-        self,
-        layer: Layer,
-        species: Species,
-        pose: Pose,
-        plumage: Plumage,
-        without: Collection[str],
+        self, layer: Layer, species: Species, pose: Pose, plumage: Plumage
     ) -> None:
         self.layer, self.species, self.pose = layer, species, pose
-        self.plumage, self.without = plumage, without
-        self.plan = _Plan(species, pose)
+        self.texture, self.jitter = plumage.texture, plumage.jitter
         self.back, self.under = plumage.back, plumage.under
         self.dark = 0.45 * self.back + 0.05 * _INK
-        self.inside: np.ndarray | None = None
-        self.local = pose.from_pixels(*layer.alpha.shape)
+        self.inside = self.region(_silhouette(pose))
+        self.x, self.y = pose.from_pixels(*self.inside.shape)
 
-    def paint(self) -> None:
-        has = {part: part not in self.without for part in PARTS}
+    def paint(self, without: Collection[str]) -> None:
+        has = {part: part not in without for part in PARTS}
+        hips, feet = _hips(self.pose), _feet(self.pose)
         if has["tail"]:
             self.tail()
         if has["legs"]:
-            self.leg(self.plan.far_hip, self.plan.far_foot, shade=0.75)
+            self.leg(hips[0], feet[0], shade=0.75)
         if has["beak"]:
             self.beak()
         if has["crown"]:
@@ -320,32 +276,34 @@ class _Painter:
         if has["breast"]:
             self.breast()
         else:
-            self.bare(spline(_BREAST) * (1.0, self.pose.plump))
+            self.bare(spline(outlines.BREAST) * (1.0, self.pose.plump))
         if has["crown"]:
             self.crown()
         else:
-            self.bare(self.pose.on_head(spline(_CAP)))
+            self.bare(self.pose.on_head(spline(outlines.CAP)))
         if has["wing"]:
             self.wing()
         if has["legs"]:
-            self.leg(self.plan.near_hip, self.plan.near_foot)
+            self.leg(hips[1], feet[1])
         if has["eye"]:
             self.eye()
 
     def shape(
         self,
-        points: np.ndarray,
+        points: Points,
         colour: np.ndarray,
         opacity: float = 1.0,
-        inside: bool = False,
+        within: np.ndarray | None = None,
     ) -> None:
         """Fills a polygon given in the bird's units."""
-        self.layer.fill(
-            self.pose.to_pixels(points),
-            colour,
-            opacity,
-            self.inside if inside else None,
-        )
+        self.layer.fill(self.pose.to_pixels(points), colour, opacity, within)
+
+    def region(self, points: np.ndarray) -> np.ndarray:
+        """How much of each pixel a polygon covers: (height, width)."""
+        cover = np.zeros_like(self.layer.alpha)
+        window, inner = coverage(self.pose.to_pixels(points), *cover.shape)
+        cover[window] = inner
+        return cover
 
     def bare(self, region: np.ndarray) -> None:
         """A region of the body without its feathers.
@@ -354,13 +312,15 @@ class _Painter:
         others. The flat tone half way between back and belly is none of them,
         on any individual.
         """
-        self.shape(region, 0.5 * self.back + 0.5 * self.under, inside=True)
+        self.shape(
+            region, 0.5 * self.back + 0.5 * self.under, within=self.inside
+        )
 
     def tail(self) -> None:
         """Two fans of feathers: length and fork tell species apart."""
-        length = self.plan.tail_length
-        notch = 0.42 * length if self.plan.tail_forked else 0.0
-        spread = 0.125 if self.plan.tail_forked else 0.085
+        length = _tail_length(self.species)
+        forked = "forked" in self.species.state("tail")
+        notch, spread = (0.42 * length, 0.125) if forked else (0.0, 0.085)
         outline = [
             (-0.06, -0.065),
             (0.5 * length, -0.075),
@@ -370,13 +330,11 @@ class _Painter:
             (0.5 * length, 0.075),
             (-0.06, 0.065),
         ]
-        on_tail = self.plan.on_tail
-        self.shape(on_tail(np.array(outline)), 0.72 * self.back)
+        on_tail = self.pose.on_tail
+        self.shape(on_tail(outline), 0.72 * self.back)
         for across in (-0.5, 0.0, 0.5):
             end = length - notch * (1.0 - abs(across)) - 0.02
-            shaft = np.array(
-                [(0.02, 0.06 * across), (end, 1.3 * spread * across)]
-            )
+            shaft = [(0.02, 0.06 * across), (end, 1.3 * spread * across)]
             self.shape(on_tail(ribbon(shaft, 0.014)), self.dark, 0.8)
 
     def leg(
@@ -384,310 +342,117 @@ class _Painter:
     ) -> None:
         """A thigh of feathers, a shank and toes: the colour varies."""
         colour = shade * _LEG_COLOURS[self.species.states[-1]]
-        knee = 0.6 * hip + 0.4 * foot + np.array([-0.03, 0.0])
+        knee = 0.6 * hip + 0.4 * foot + (-0.03, 0.0)
         self.shape(ribbon(spline([hip, knee, foot], False), 0.05, 0.04), colour)
         for toe in ((0.10, 0.03), (0.075, 0.055), (-0.065, 0.03)):
             line = foot + np.array([(0.0, 0.0), (0.5 * toe[0], -0.012), toe])
-            claw = spline(line, closed=False)
-            self.shape(ribbon(claw, 0.042, 0.02), colour)
-        thigh = hip + np.array(
-            [(-0.06, -0.06), (0.0, -0.09), (0.06, -0.05), (0.015, 0.07)]
-        )
-        self.shape(spline(thigh), shade * (0.8 * self.under + 0.2 * self.back))
+            self.shape(ribbon(spline(line, False), 0.042, 0.02), colour)
+        thigh = [(-0.06, -0.06), (0.0, -0.09), (0.06, -0.05), (0.015, 0.07)]
+        feathers = shade * (0.8 * self.under + 0.2 * self.back)
+        self.shape(spline(hip + np.array(thigh)), feathers)
 
     def beak(self) -> None:
         """Upper and lower half: the shape varies, the colour is horn."""
-        upper, lower = _BEAKS[self.species.states[0]]
+        upper, lower = outlines.BEAKS[self.species.states[0]]
         horn = np.array([0.30, 0.27, 0.25])
         on_head = self.pose.on_head
         self.shape(on_head(spline(lower, steps=4)), 1.35 * horn)
         self.shape(on_head(spline(upper, steps=4)), horn)
-        shine = ribbon(np.array(upper[:2]) * 1.0 + (0.01, 0.02), 0.015)
+        shine = ribbon(upper[:2] + np.array([0.01, 0.02]), 0.015)
         self.shape(on_head(shine), 2.2 * horn, 0.6)
 
     def crest(self) -> None:
         if self.species.state("crown") != "crested":
             return
-        spikes = [
-            (0.47, -0.50),
-            (0.37, -0.63),
-            (0.20, -0.755),
-            (0.06, -0.80),
-            (0.13, -0.70),
-            (0.03, -0.70),
-            (0.12, -0.61),
-            (0.05, -0.585),
-            (0.16, -0.49),
-            (0.25, -0.45),
-        ]
         on_head = self.pose.on_head
-        self.shape(on_head(np.array(spikes)), 0.72 * self.back)
-        for x, y in ((0.10, -0.76), (0.09, -0.67)):
-            vein = spline([(0.40, -0.55), (0.28, -0.62), (x, y)], False)
+        self.shape(on_head(outlines.CREST), 0.72 * self.back)
+        for tip in ((0.10, -0.76), (0.09, -0.67)):
+            vein = spline([(0.40, -0.55), (0.28, -0.62), tip], False)
             self.shape(on_head(ribbon(vein, 0.018, 0.008)), self.dark, 0.7)
 
     def body(self) -> None:
         """Dark above and pale below, as birds are, and round in the light."""
-        outline = self.pose.to_pixels(self.plan.silhouette())
-        window, cover = coverage(outline, *self.layer.alpha.shape)
-        self.inside = np.zeros_like(self.layer.alpha)
-        self.inside[window] = cover
-
-        x, y = self.local[..., 0], self.local[..., 1]
         # Where the flank ends: falls from the chin to the rump.
-        flank = (
-            y
-            - 0.30
-            + 0.62 * smoothstep(-0.6, 0.62, x)
-            + (0.06 * self.plumage.texture)
-        )
+        flank = self.y - 0.30 + 0.62 * smoothstep(-0.6, 0.62, self.x)
+        flank = flank + 0.06 * self.texture
         pale = smoothstep(-0.10, 0.12, flank)[..., None]
         colour = self.back * (1.0 - pale) + self.under * pale
-        colour = colour * (1.0 + 0.10 * self.plumage.texture)[..., None]
-        self.layer.fill(outline, colour)
-        cheek = self.pose.on_head(ellipse((0.33, -0.33), 0.115, 0.75))
-        self.shape(cheek, 0.82 * self.back + 0.14, 0.55, inside=True)
-        lores = self.pose.on_head(ribbon([(0.54, -0.35), (0.42, -0.40)], 0.05))
-        self.shape(lores, self.dark, 0.6, inside=True)
+        colour = colour * (1.0 + 0.10 * self.texture)[..., None]
+        self.layer.blend(colour, self.inside)
+        on_head = self.pose.on_head
+        cheek = on_head(ellipse((0.33, -0.33), 0.115, 0.75))
+        self.shape(cheek, 0.82 * self.back + 0.14, 0.55, self.inside)
+        lores = on_head(ribbon([(0.54, -0.35), (0.42, -0.40)], 0.05))
+        self.shape(lores, self.dark, 0.6, self.inside)
 
     def breast(self) -> None:
         """Streaks, spots or a band on breast and flank."""
         state = self.species.state("breast")
         if state == "dark-banded":
-            band = [(0.50, 0.03), (0.36, 0.02), (0.24, -0.05), (0.14, -0.16)]
-            self.shape(
-                ribbon(spline(band, False), 0.12, 0.10), self.dark, 1.0, True
-            )
+            band = ribbon(spline(outlines.BREAST_BAND, False), 0.12, 0.10)
+            self.shape(band, self.dark, 1.0, self.inside)
         if state not in ("streaked", "spotted"):
             return
-        for (x, y), (dx, dy) in zip(_MARKS, self.plumage.jitter, strict=False):
-            x, y = x + 0.016 * dx, (y + 0.016 * dy) * self.pose.plump
+        places = outlines.MARKS + 0.016 * self.jitter[: len(outlines.MARKS)]
+        for x, y in places * (1.0, self.pose.plump):
             if state == "streaked":
-                mark = ribbon(
-                    [(x + 0.025, y - 0.045), (x - 0.03, y + 0.05)], 0.034, 0.020
-                )
+                streak = [(x + 0.025, y - 0.045), (x - 0.03, y + 0.05)]
+                mark = ribbon(streak, 0.034, 0.020)
             else:
                 mark = ellipse((x, y), 0.0275)
-            self.shape(mark, self.dark, 0.92, inside=True)
+            self.shape(mark, self.dark, 0.92, self.inside)
 
     def crown(self) -> None:
         state = self.species.state("crown")
         on_head = self.pose.on_head
         if state == "black-capped":
-            self.shape(on_head(spline(_CAP)), _INK, 1.0, inside=True)
+            cap = on_head(spline(outlines.CAP))
+            self.shape(cap, _INK, 1.0, self.inside)
             gloss = spline([(0.47, -0.50), (0.38, -0.53), (0.27, -0.52)], False)
             self.shape(on_head(ribbon(gloss, 0.02)), _INK + 0.25, 0.7)
         if state == "striped":
+            line = spline(outlines.CROWN_STRIPE, False)
             for width, colour in ((0.125, _INK + 0.06), (0.06, _WHITE)):
-                line = [
-                    (0.56, -0.43),
-                    (0.43, -0.505),
-                    (0.29, -0.50),
-                    (0.14, -0.39),
-                ]
-                stripe = ribbon(spline(line, False), width, 0.8 * width)
-                self.shape(on_head(stripe), colour, 1.0, inside=True)
+                stripe = on_head(ribbon(line, width, 0.8 * width))
+                self.shape(stripe, colour, 1.0, self.inside)
 
     def wing(self) -> None:
         """Folded: coverts, long feathers, and the bars."""
         feathers = 0.62 * self.back
         edge = 0.55 * self.back + 0.45 * self.under
-        primaries = spline(
-            [
-                (0.0, -0.10),
-                (-0.35, 0.03),
-                (-0.70, 0.215),
-                (-0.42, 0.235),
-                (0.0, 0.20),
-            ]
-        )
-        self.shape(primaries, 0.8 * feathers)
-        folded = spline(
-            [
-                (0.27, -0.09),
-                (0.14, -0.185),
-                (-0.10, -0.125),
-                (-0.36, 0.035),
-                (-0.52, 0.175),
-                (-0.34, 0.22),
-                (-0.08, 0.235),
-                (0.13, 0.17),
-                (0.25, 0.04),
-            ]
-        )
-        window, cover = coverage(
-            self.pose.to_pixels(folded), *self.layer.alpha.shape
-        )
-        on_wing = np.zeros_like(self.layer.alpha)
-        on_wing[window] = cover
-        y = self.local[..., 1]
-        light = (1.15 - 0.8 * smoothstep(-0.25, 0.35, y) * 0.5)[..., None]
-        mottle = (1.0 + 0.08 * self.plumage.texture)[..., None]
-        self.layer.blend((feathers * light * mottle), on_wing)
+        self.shape(spline(outlines.PRIMARIES), 0.8 * feathers)
+        folded = spline(outlines.FOLDED_WING)
+        on_wing = self.region(folded)
+        light = 1.15 - 0.8 * smoothstep(-0.25, 0.35, self.y) * 0.5
+        mottle = 1.0 + 0.08 * self.texture
+        colour = feathers * light[..., None] * mottle[..., None]
+        self.layer.blend(colour, on_wing)
 
-        paint = self._within(on_wing)
         for low in (-0.02, 0.05, 0.115, 0.175):
-            quill = spline(
-                [(-0.10, low), (-0.30, 0.06 + 0.72 * low), (-0.62, 0.205)],
-                False,
-            )
-            paint(ribbon(quill, 0.022, 0.010), edge, 0.75)
+            line = [(-0.10, low), (-0.30, 0.06 + 0.72 * low), (-0.62, 0.205)]
+            quill = ribbon(spline(line, False), 0.022, 0.010)
+            self.shape(quill, edge, 0.75, on_wing)
         state = self.species.state("wing")
-        colour = _YELLOW if "yellow" in state else _WHITE
         bars = {"no bar": (), "two white bars": (0.125, -0.045)}
         for x in bars.get(state, (0.06,)):
-            bar = [
-                (x + 0.02, -0.22),
-                (x - 0.035, -0.04),
-                (x - 0.01, 0.10),
-                (x + 0.05, 0.26),
-            ]
-            paint(ribbon(spline(bar, False), 0.115), 0.6 * feathers, 0.8)
-            paint(ribbon(spline(bar, False), 0.072), colour, 1.0)
-        rim = ribbon(folded, 0.016)
-        self.shape(rim, 0.6 * feathers, 0.5)
+            bar = spline(outlines.WING_BAR + np.array([x, 0.0]), False)
+            self.shape(ribbon(bar, 0.115), 0.6 * feathers, 0.8, on_wing)
+            colour = _YELLOW if "yellow" in state else _WHITE
+            self.shape(ribbon(bar, 0.072), colour, 1.0, on_wing)
+        self.shape(ribbon(folded, 0.016), 0.6 * feathers, 0.5)
 
     def eye(self) -> None:
         """Large, as in young birds, or few pixels of it would be left."""
         state = self.species.state("eye")
-        x, y = 0.415, -0.405
-        on_head = self.pose.on_head
         iris = {"yellow": _YELLOW, "red": _RED}.get(state)
-        rim = _WHITE if state == "white-ringed" else 0.5 * self.dark
-        radius = 0.082 if state == "white-ringed" else 0.068
-        self.shape(on_head(ellipse((x, y), radius)), rim)
-        if iris is not None:
-            self.shape(on_head(ellipse((x, y), 0.06)), iris)
+        ringed = state == "white-ringed"
+        rim, radius = (_WHITE, 0.082) if ringed else (0.5 * self.dark, 0.068)
         pupil = 0.056 if iris is None else 0.030
-        self.shape(on_head(ellipse((x, y), pupil)), 0.5 * _INK)
+        discs = ((radius, rim), (0.06, iris), (pupil, 0.5 * _INK))
+        for radius, colour in discs:
+            if colour is not None:
+                disc = ellipse(outlines.EYE, radius)
+                self.shape(self.pose.on_head(disc), colour)
+        x, y = outlines.EYE
         glint = ellipse((x + 0.017, y - 0.02), 0.016)
-        self.shape(on_head(glint), np.ones(3), 0.95)
-
-    def _within(
-        self, region: np.ndarray
-    ) -> Callable[[np.ndarray, np.ndarray, float], None]:
-        def paint(
-            points: np.ndarray, colour: np.ndarray, opacity: float
-        ) -> None:
-            self.layer.fill(
-                self.pose.to_pixels(points), colour, opacity, region
-            )
-
-        return paint
-
-
-# Upper and lower half of each beak, on the head, from its base to its tip.
-_BEAKS = (
-    (
-        [
-            (0.50, -0.415),
-            (0.61, -0.385),
-            (0.69, -0.315),
-            (0.60, -0.325),
-            (0.50, -0.32),
-        ],
-        [
-            (0.50, -0.33),
-            (0.60, -0.325),
-            (0.675, -0.31),
-            (0.60, -0.265),
-            (0.50, -0.255),
-        ],
-    ),
-    (
-        [
-            (0.50, -0.38),
-            (0.65, -0.352),
-            (0.86, -0.31),
-            (0.65, -0.322),
-            (0.50, -0.325),
-        ],
-        [
-            (0.50, -0.33),
-            (0.65, -0.325),
-            (0.83, -0.308),
-            (0.65, -0.298),
-            (0.50, -0.285),
-        ],
-    ),
-    (
-        [
-            (0.50, -0.41),
-            (0.63, -0.40),
-            (0.735, -0.335),
-            (0.715, -0.245),
-            (0.685, -0.315),
-            (0.50, -0.32),
-        ],
-        [
-            (0.50, -0.33),
-            (0.60, -0.325),
-            (0.66, -0.31),
-            (0.60, -0.28),
-            (0.50, -0.27),
-        ],
-    ),
-    (
-        [
-            (0.50, -0.385),
-            (0.66, -0.36),
-            (0.78, -0.28),
-            (0.835, -0.165),
-            (0.755, -0.25),
-            (0.65, -0.315),
-            (0.50, -0.325),
-        ],
-        [
-            (0.50, -0.33),
-            (0.64, -0.315),
-            (0.745, -0.25),
-            (0.80, -0.185),
-            (0.73, -0.235),
-            (0.63, -0.29),
-            (0.50, -0.285),
-        ],
-    ),
-)
-
-# The upper head, cut at the silhouette.
-_CAP = (
-    (0.60, -0.38),
-    (0.50, -0.425),
-    (0.36, -0.455),
-    (0.22, -0.42),
-    (0.10, -0.34),
-    (0.00, -0.60),
-    (0.30, -0.75),
-    (0.60, -0.60),
-)
-
-# All that streaks, spots and bands can lie on, cut at the silhouette.
-_BREAST = (
-    (0.56, -0.10),
-    (0.40, -0.19),
-    (0.16, -0.24),
-    (0.17, 0.00),
-    (0.13, 0.15),
-    (0.00, 0.22),
-    (-0.14, 0.24),
-    (-0.14, 0.42),
-    (0.12, 0.44),
-    (0.36, 0.32),
-    (0.54, 0.10),
-)
-
-# Streaks and spots, from the throat along breast and flank to the legs.
-_MARKS = [
-    (x, y)
-    for x, ys in (
-        (0.43, (-0.10, 0.0)),
-        (0.365, (-0.13, -0.045, 0.045, 0.13)),
-        (0.30, (-0.02, 0.07, 0.155, 0.235)),
-        (0.23, (0.10, 0.185, 0.27)),
-        (0.155, (0.22, 0.30)),
-        (0.08, (0.255, 0.325)),
-        (0.00, (0.275, 0.34)),
-        (-0.08, (0.275, 0.335)),
-    )
-    for y in ys
-]
+        self.shape(self.pose.on_head(glint), np.ones(3), 0.95)

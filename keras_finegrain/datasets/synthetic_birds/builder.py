@@ -2,17 +2,16 @@
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from keras_finegrain._base import checks
 from keras_finegrain.datasets.synthetic_birds.bird import PART_POINTS
-from keras_finegrain.datasets.synthetic_birds.drawing import MIN_SIZE, draw
+from keras_finegrain.datasets.synthetic_birds.drawing import check_size, draw
 from keras_finegrain.datasets.synthetic_birds.species import (
-    PARTS,
     Species,
     species_table,
 )
@@ -26,20 +25,7 @@ background vary from photo to photo and say nothing about the species. Bounding
 box, mask of the visible pixels and 15 part points are exact.
 """
 
-_SEED_LIMIT = 2**32
-
-
-def _check_range(
-    argument: str, value: Any, low: int, end: int | None = None
-) -> None:
-    # True is an int to Python, and no number of photos.
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < low or (end is not None and value >= end):
-        rule = f"at least {low}" if end is None else f"in [{low}, {end})"
-        raise ValueError(
-            f"SyntheticBirdsConfig: {argument} must be an integer {rule}, "
-            f"received {value!r}."
-        )
+_SEEDS = range(2**32)  # as for `draw`
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -74,12 +60,22 @@ class SyntheticBirdsConfig(tfds.core.BuilderConfig):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in ("train_per_species", "test_per_species"):
-            _check_range(field, getattr(self, field), 1)
-        _check_range("image_size", self.image_size, MIN_SIZE)
-        _check_range("seed", self.seed, 0, _SEED_LIMIT)
-        _check_range("num_species", self.num_species, 2)
-        _check_range("parts_apart", self.parts_apart, 1, len(PARTS) + 1)
+        who = "SyntheticBirdsConfig"
+        for field in (
+            "num_species",
+            "parts_apart",
+            "image_size",
+            "train_per_species",
+            "test_per_species",
+        ):
+            checks.positive_integer(who, field, getattr(self, field))
+        check_size(who, self.image_size, "image_size")
+        # 1.0 and True equal 1, and their digests would draw other photos.
+        if isinstance(self.seed, bool | float) or self.seed not in _SEEDS:
+            raise ValueError(
+                f"{who}: seed must be an integer in [0, {len(_SEEDS)}), "
+                f"received {self.seed!r}."
+            )
         self.species = species_table(self.num_species, self.parts_apart)
         if not self.name:
             self.name = (
@@ -157,23 +153,10 @@ wing, streaked breast, long square tail, coral legs'
         ),
     ]
 
-    def __init__(
-        self,
-        *,
-        data_dir: str | os.PathLike[str] | None = None,
-        config: str | SyntheticBirdsConfig | None = None,
-        version: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            data_dir=data_dir, config=config, version=version, **kwargs
-        )
-
     @property
     def species(self) -> tuple[Species, ...]:
         """The species, by label."""
-        species: tuple[Species, ...] = self.builder_config.species
-        return species
+        return self.builder_config.species
 
     def species_description(self, label: int) -> str:
         """The parts of a species in one line.
@@ -205,35 +188,31 @@ wing, streaked breast, long square tail, coral legs'
         super().download_and_prepare(**kwargs)
 
     def _info(self) -> Any:
-        size = self.builder_config.image_size
+        size, features = self.builder_config.image_size, tfds.features
         names = [species.name for species in self.species]
-        features = tfds.features
+        point = {
+            "name": features.ClassLabel(names=PART_POINTS),
+            "x": np.float32,
+            "y": np.float32,
+            "visible": np.bool_,
+        }
+        named = {
+            "image": features.Image(
+                shape=(size, size, 3), encoding_format="png"
+            ),
+            "image/filename": features.Text(),
+            "label": features.ClassLabel(names=names),
+            "label_name": features.Text(),
+            "bbox": features.BBoxFeature(),
+            "segmentation_mask": features.Image(
+                shape=(size, size, 1), encoding_format="png"
+            ),
+            "parts": features.Sequence(point, length=len(PART_POINTS)),
+        }
         return tfds.core.DatasetInfo(
             builder=self,
             description=_DESCRIPTION,
-            features=features.FeaturesDict(
-                {
-                    "image": features.Image(
-                        shape=(size, size, 3), encoding_format="png"
-                    ),
-                    "image/filename": features.Text(),
-                    "label": features.ClassLabel(names=names),
-                    "label_name": features.Text(),
-                    "bbox": features.BBoxFeature(),
-                    "segmentation_mask": features.Image(
-                        shape=(size, size, 1), encoding_format="png"
-                    ),
-                    "parts": features.Sequence(
-                        {
-                            "name": features.ClassLabel(names=PART_POINTS),
-                            "x": np.float32,
-                            "y": np.float32,
-                            "visible": np.bool_,
-                        },
-                        length=len(PART_POINTS),
-                    ),
-                }
-            ),
+            features=features.FeaturesDict(named),
             supervised_keys=("image", "label"),
         )
 
@@ -247,20 +226,17 @@ wing, streaked breast, long square tail, coral legs'
     def _generate_examples(
         self, split: str, per_species: int
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        config = self.builder_config
+        seed, size = self.builder_config.seed, self.builder_config.image_size
         for label, species in enumerate(self.species):
+            folder = species.name.replace(" ", "_")
             for index in range(per_species):
                 # From the digest, so that more species or more photos add to
                 # the photos of a smaller configuration and change none.
-                key = f"{config.seed}/{split}/{species.name}/{index}"
+                key = f"{seed}/{split}/{species.name}/{index}"
                 digest = hashlib.sha256(key.encode()).digest()
-                image, annotations = draw(
-                    species,
-                    np.frombuffer(digest, dtype="<u4").tolist(),
-                    config.image_size,
-                )
-                ymin, xmin, ymax, xmax = annotations.bbox
-                folder = species.name.replace(" ", "_")
+                numbers = np.frombuffer(digest, dtype="<u4").tolist()
+                image, annotations = draw(species, numbers, size)
+                mask = 255 * annotations.mask[..., None].astype(np.uint8)
                 yield (
                     key,
                     {
@@ -268,19 +244,10 @@ wing, streaked breast, long square tail, coral legs'
                         "image/filename": f"{folder}/{split}_{index:04}.png",
                         "label": label,
                         "label_name": species.name,
-                        "bbox": tfds.features.BBox(
-                            ymin=ymin, xmin=xmin, ymax=ymax, xmax=xmax
-                        ),
-                        "segmentation_mask": (
-                            255 * annotations.mask[..., None].astype(np.uint8)
-                        ),
+                        "bbox": tfds.features.BBox(*annotations.bbox),
+                        "segmentation_mask": mask,
                         "parts": [
-                            {
-                                "name": name,
-                                "x": point.x,
-                                "y": point.y,
-                                "visible": point.visible,
-                            }
+                            {"name": name, **dataclasses.asdict(point)}
                             for name, point in annotations.parts.items()
                         ],
                     },

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_finegrain.datasets.synthetic_birds import scene
 from keras_finegrain.datasets.synthetic_birds.bird import (
     Plumage,
     Pose,
@@ -12,18 +13,10 @@ from keras_finegrain.datasets.synthetic_birds.bird import (
     part_points,
 )
 from keras_finegrain.datasets.synthetic_birds.raster import Layer, enlarge
-from keras_finegrain.datasets.synthetic_birds.scene import (
-    background,
-    in_front,
-    light,
-    perch,
-    sample_plumage,
-    sample_pose,
-)
 from keras_finegrain.datasets.synthetic_birds.species import PARTS, Species
 
-#: An eye has about two pixels at this size: below it, species look the same.
-MIN_SIZE = 32
+# An eye has about two pixels at this size: below it, species look the same.
+_MIN_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -106,20 +99,26 @@ def draw(
     >>> annotations.parts["tail"].visible
     False
     """
-    _check_size("draw", size)
-    _check_parts(without)
+    check_size("draw", size)
+    # A name by itself is a collection of letters.
+    if isinstance(without, str) or not set(without) <= set(PARTS):
+        raise ValueError(
+            "draw: without must hold names of parts, any of "
+            f"{', '.join(PARTS)}; received {without!r}. Pass for instance "
+            "without=('tail',)."
+        )
     rng = _random_state(seed)
-    pose = sample_pose(rng, size)
-    plumage = sample_plumage(rng, size)
-    photo = background(rng, size)
-    perch(rng, photo, pose)
-    leaves = in_front(rng, pose, size)
+    pose = scene.sample_pose(rng, size)
+    plumage = scene.sample_plumage(rng, size)
+    photo = scene.background(rng, size)
+    scene.perch(rng, photo, pose)
+    leaves = scene.in_front(rng, pose, size)
 
     bird = Layer(size, size)
     draw_bird(bird, species, pose, plumage, without)
     photo.blend(bird.rgb, bird.alpha)
     photo.blend(leaves.rgb, leaves.alpha)
-    image = _to_bytes(light(rng, photo.rgb))
+    image = _to_bytes(scene.light(rng, photo.rgb))
 
     mask = bird.alpha * (1.0 - leaves.alpha) >= 0.5
     parts = _parts(species, pose, leaves.alpha, without)
@@ -159,14 +158,8 @@ def part_masks(
     True
     """
     photo, _ = draw(species, seed, size)
-    return np.stack(
-        [
-            (photo != draw(species, seed, size, without=(part,))[0]).any(
-                axis=-1
-            )
-            for part in PARTS
-        ]
-    )
+    without = [draw(species, seed, size, without=(p,))[0] for p in PARTS]
+    return (photo != np.stack(without)).any(axis=-1)
 
 
 def draw_portrait(species: Species, size: int = 192) -> np.ndarray:
@@ -187,13 +180,12 @@ def draw_portrait(species: Species, size: int = 192) -> np.ndarray:
     >>> draw_portrait(Species((0, 1, 3, 2, 1, 0, 0)), size=64).shape
     (64, 64, 3)
     """
-    _check_size("draw_portrait", size)
+    check_size("draw_portrait", size)
     rng = _random_state(0)
-    texture = enlarge(rng.uniform(-1.0, 1.0, (24, 24)), size, size)
     plumage = Plumage(
         back=np.array([0.56, 0.43, 0.31]),
         under=np.array([0.95, 0.90, 0.80]),
-        texture=texture,
+        texture=enlarge(rng.uniform(-1.0, 1.0, (24, 24)), size, size),
         jitter=rng.uniform(-1.0, 1.0, (60, 2)),
     )
     pose = Pose((0.54 * size, 0.52 * size), 0.54 * size, tilt=-17.0, head=8.0)
@@ -247,11 +239,8 @@ def _parts(
         inside = 0.0 <= x < width and 0.0 <= y < height
         seen = facing and inside and hidden[int(y), int(x)] < 0.5
         seen = seen and name.split()[-1] not in missing
-        parts[name] = PartPoint(
-            min(max(x / width, 0.0), 1.0),
-            min(max(y / height, 0.0), 1.0),
-            bool(seen),
-        )
+        x, y = np.clip([x / width, y / height], 0.0, 1.0).tolist()
+        parts[name] = PartPoint(x, y, bool(seen))
     return parts
 
 
@@ -266,21 +255,11 @@ def _random_state(seed: int | Sequence[int]) -> np.random.RandomState:
         ) from error
 
 
-def _check_parts(without: Collection[str]) -> None:
-    # A name by itself is a collection of letters.
-    names = [without] if isinstance(without, str) else list(without)
-    if isinstance(without, str) or not set(names) <= set(PARTS):
+def check_size(who: str, size: int, name: str = "size") -> None:
+    """Raises if a photo of `size` pixels is too small to show the parts."""
+    if size < _MIN_SIZE:
         raise ValueError(
-            "draw: without must hold names of parts, any of "
-            f"{', '.join(PARTS)}; received {without!r}. Pass for instance "
-            "without=('tail',)."
-        )
-
-
-def _check_size(who: str, size: int) -> None:
-    if size < MIN_SIZE:
-        raise ValueError(
-            f"{who}: size must be at least {MIN_SIZE} pixels, or the "
+            f"{who}: {name} must be at least {_MIN_SIZE} pixels, or the "
             f"parts cannot be told apart; received {size}."
         )
 

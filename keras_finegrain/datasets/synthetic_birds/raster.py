@@ -6,12 +6,12 @@ change the pictures of a versioned data set.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 # (corners, 2), or as many pairs.
-Points = np.ndarray | Sequence[Sequence[float] | np.ndarray]
+Points = npt.ArrayLike
 
 # Rows that one pixel is cut into; along a row the coverage is exact.
 _SUBROWS = 6
@@ -51,7 +51,7 @@ class Layer:
     def fill(
         self,
         points: Points,
-        colour: "np.ndarray | tuple[float, ...]",
+        colour: npt.ArrayLike,
         opacity: float = 1.0,
         within: np.ndarray | None = None,
     ) -> None:
@@ -123,7 +123,8 @@ def coverage(
         return window, np.zeros((rows, columns))
 
     x, y = corners[:, 0] - left, (corners[:, 1] - top) * _SUBROWS
-    following = _after(x)
+    following = np.arange(1, len(x) + 1)
+    following[-1] = 0
     next_x, next_y = x[following], y[following]
     # The scan lines from the upper end of each edge to its lower end.
     line_of = np.ceil(np.clip(y, 0.0, rows * _SUBROWS) - 0.5).astype(int)
@@ -148,11 +149,7 @@ def coverage(
     return window, np.minimum(np.abs(area[:, :columns]), 1.0)
 
 
-def spline(
-    points: Points,
-    closed: bool = True,
-    steps: int = 5,
-) -> np.ndarray:
+def spline(points: Points, closed: bool = True, steps: int = 5) -> np.ndarray:
     """A smooth curve through the points (Catmull-Rom).
 
     Args:
@@ -164,17 +161,10 @@ def spline(
         (curve points, 2).
     """
     knots = np.asarray(points, dtype=np.float64)
-    if closed:
-        following = _after(knots)
-        here, after = knots, knots[following]
-        before, beyond = knots[np.argsort(following)], after[following]
-    else:
-        padded = np.concatenate([knots[:1], knots, knots[-1:]])
-        before, here, after, beyond = (
-            padded[i : len(padded) - 3 + i] for i in range(4)
-        )
+    first, last = (knots[-1:], knots[:2]) if closed else (knots[:1], knots[-1:])
+    padded = np.concatenate([first, knots, last])[:, None, :]
+    a, b, c, d = (padded[i : len(padded) - 3 + i] for i in range(4))
     t = (np.arange(steps) / steps)[None, :, None]
-    a, b, c, d = (part[:, None, :] for part in (before, here, after, beyond))
     curve = 0.5 * (
         2.0 * b
         + t * (c - a)
@@ -185,9 +175,7 @@ def spline(
 
 
 def ribbon(
-    line: Points,
-    start_width: float,
-    end_width: float | None = None,
+    line: Points, start_width: float, end_width: float | None = None
 ) -> np.ndarray:
     """The outline of a stroke along a line.
 
@@ -212,7 +200,7 @@ def ribbon(
 
 
 def ellipse(
-    centre: tuple[float, float], radius: float, ratio: float = 1.0
+    centre: npt.ArrayLike, radius: float, ratio: float = 1.0
 ) -> np.ndarray:
     """A round polygon: (20, 2).
 
@@ -221,7 +209,7 @@ def ellipse(
         radius: half the width.
         ratio: height over width.
     """
-    return _CIRCLE * (radius, ratio * radius) + centre
+    return _CIRCLE * (radius, ratio * radius) + np.asarray(centre)
 
 
 def turn(degrees: float) -> tuple[float, float]:
@@ -231,9 +219,7 @@ def turn(degrees: float) -> tuple[float, float]:
 
 
 def rotate(
-    points: Points,
-    degrees: float,
-    about: tuple[float, float] = (0.0, 0.0),
+    points: Points, degrees: float, about: tuple[float, float] = (0.0, 0.0)
 ) -> np.ndarray:
     """Turns points clockwise on the screen (y points down).
 
@@ -275,23 +261,15 @@ def _stretch(image: np.ndarray, size: int, axis: int) -> np.ndarray:
     shape = [1] * image.ndim
     shape[axis] = size
     t = (position - middle).reshape(shape)
-    weights = (
-        0.5 * (0.5 - t) * (0.5 - t),
-        0.75 - t * t,
-        0.5 * (0.5 + t) * (0.5 + t),
-    )
     before, here, after = (
         np.take(image, np.clip(middle + step, 0, count - 1), axis=axis)
         for step in (-1, 0, 1)
     )
-    return before * weights[0] + here * weights[1] + after * weights[2]
-
-
-def _after(points: np.ndarray) -> np.ndarray:
-    """Indices of the next point in a closed line (np.roll is slow)."""
-    index = np.arange(1, len(points) + 1)
-    index[-1] = 0
-    return index
+    return (
+        before * (0.5 * (0.5 - t) * (0.5 - t))
+        + here * (0.75 - t * t)
+        + after * (0.5 * (0.5 + t) * (0.5 + t))
+    )
 
 
 def _cut(low: float, high: float, size: int) -> tuple[int, int]:

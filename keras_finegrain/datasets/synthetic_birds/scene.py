@@ -36,32 +36,22 @@ _PLACES = np.array(
     ]
 )
 
-_BACKS = np.array(
-    [
-        (0.55, 0.42, 0.30),
-        (0.50, 0.36, 0.26),
-        (0.46, 0.45, 0.30),
-        (0.52, 0.49, 0.46),
-        (0.42, 0.42, 0.45),
-        (0.62, 0.44, 0.28),
-    ]
-)
+# fmt: off
+_BACKS = np.array([
+    (0.55, 0.42, 0.30), (0.50, 0.36, 0.26), (0.46, 0.45, 0.30),
+    (0.52, 0.49, 0.46), (0.42, 0.42, 0.45), (0.62, 0.44, 0.28),
+])
 
 _UNDERS = np.array([(0.94, 0.89, 0.78), (0.95, 0.93, 0.89), (0.93, 0.83, 0.68)])
 
 _BARK = np.array([(0.40, 0.30, 0.22), (0.47, 0.42, 0.36), (0.32, 0.26, 0.22)])
 
 # Black, white, yellow, coral, red and blue: the colours of the parts.
-_FRUIT = np.array(
-    [
-        (0.12, 0.11, 0.12),
-        (0.96, 0.95, 0.90),
-        (0.96, 0.78, 0.20),
-        (0.93, 0.42, 0.28),
-        (0.80, 0.14, 0.12),
-        (0.40, 0.56, 0.78),
-    ]
-)
+_FRUIT = np.array([
+    (0.12, 0.11, 0.12), (0.96, 0.95, 0.90), (0.96, 0.78, 0.20),
+    (0.93, 0.42, 0.28), (0.80, 0.14, 0.12), (0.40, 0.56, 0.78),
+])
+# fmt: on
 
 
 def sample_pose(rng: np.random.RandomState, size: int) -> Pose:
@@ -80,12 +70,11 @@ def sample_pose(rng: np.random.RandomState, size: int) -> Pose:
     )
     low, high = reach(pose)
     extent = high - low
-    scale = min(
-        rng.uniform(0.45, 0.58) * size, 0.98 * size / float(extent.max())
-    )
+    scale = rng.uniform(0.45, 0.58) * size
+    scale = min(scale, 0.98 * size / float(extent.max()))
     corner = (size - scale * extent) * rng.uniform(0.0, 1.0, 2)
-    x, y = corner - scale * low
-    return dataclasses.replace(pose, centre=(float(x), float(y)), scale=scale)
+    x, y = (corner - scale * low).tolist()
+    return dataclasses.replace(pose, centre=(x, y), scale=scale)
 
 
 def sample_plumage(rng: np.random.RandomState, size: int) -> Plumage:
@@ -116,14 +105,14 @@ def background(rng: np.random.RandomState, size: int) -> Layer:
     for _ in range(rng.randint(4, 11)):
         place = rng.uniform(0.0, small, 2)
         colour = near if rng.uniform() < 0.6 else sky * rng.uniform(0.9, 1.1)
-        blob = ellipse((place[0], place[1]), rng.uniform(0.06, 0.2) * small)
+        blob = ellipse(place, rng.uniform(0.06, 0.2) * small)
         blurred.fill(blob, colour, rng.uniform(0.25, 0.6))
     photo = Layer(size, size)
     photo.rgb[:] = enlarge(blurred.rgb, size, size)
     photo.alpha[:] = 1.0
     for _ in range(rng.randint(0, 4)):
-        x, y = rng.uniform(0.0, size, 2)
-        glow = ellipse((x, y), rng.uniform(0.03, 0.09) * size)
+        place = rng.uniform(0.0, size, 2)
+        glow = ellipse(place, rng.uniform(0.03, 0.09) * size)
         photo.fill(glow, 0.5 * sky + 0.5, rng.uniform(0.12, 0.3))
 
     half = Layer(max(size // 2, 8), max(size // 2, 8))
@@ -148,36 +137,25 @@ def perch(rng: np.random.RandomState, photo: Layer, pose: Pose) -> None:
     (far_x, far_y), (near_x, near_y) = stand
     slope = (near_y - far_y) / (near_x - far_x)
     slope += rng.uniform(-0.08, 0.08)
-    middle = 0.5 * (stand[0] + stand[1])
-    middle[1] += 0.45 * thick + 0.02 * pose.scale
+    x, y = 0.5 * (stand[0] + stand[1])
+    y += 0.45 * thick + 0.02 * pose.scale
     bend = rng.uniform(-0.08, 0.08, 2) * size
     left, right = -0.1 * size, 1.1 * size
-    line = spline(
-        [
-            (left, middle[1] + slope * (left - middle[0]) + bend[0]),
-            (
-                middle[0] - 0.2 * pose.scale,
-                middle[1] - 0.2 * slope * pose.scale,
-            ),
-            (
-                middle[0] + 0.2 * pose.scale,
-                middle[1] + 0.2 * slope * pose.scale,
-            ),
-            (right, middle[1] + slope * (right - middle[0]) + bend[1]),
-        ],
-        closed=False,
-        steps=8,
-    )
+    run, rise = 0.2 * pose.scale, 0.2 * slope * pose.scale
+    knots = [
+        (left, y + slope * (left - x) + bend[0]),
+        (x - run, y - rise),
+        (x + run, y + rise),
+        (right, y + slope * (right - x) + bend[1]),
+    ]
+    line = spline(knots, closed=False, steps=8)
     bark = _BARK[rng.randint(len(_BARK))] * rng.uniform(0.8, 1.2)
     wide = thick * rng.uniform(0.8, 1.2, 2)
-    photo.fill(ribbon(line, wide[0], wide[1]), 0.75 * bark)
-    photo.fill(
-        ribbon(line - (0.0, 0.14 * thick), 0.65 * wide[0], 0.65 * wide[1]),
-        1.05 * bark,
-    )
-    photo.fill(
-        ribbon(line - (0.0, 0.28 * thick), 0.2 * thick), 1.35 * bark, 0.6
-    )
+    photo.fill(ribbon(line, *wide), 0.75 * bark)
+    lit = ribbon(line - (0.0, 0.14 * thick), *(0.65 * wide))
+    photo.fill(lit, 1.05 * bark)
+    shine = ribbon(line - (0.0, 0.28 * thick), 0.2 * thick)
+    photo.fill(shine, 1.35 * bark, 0.6)
     for _ in range(rng.randint(0, 4)):
         knot = line[rng.randint(len(line))]
         _leaf(rng, photo, knot, np.array([0.30, 0.45, 0.20]))
@@ -242,14 +220,13 @@ def _twig(rng: np.random.RandomState, layer: Layer, thick: float) -> None:
     size = len(layer.rgb)
     start, end = rng.uniform(-0.1, 1.1, 2) * size
     bend = rng.uniform(-0.1, 0.1, 2) * size
-    line = np.array(
-        [
-            (-0.05 * size, start),
-            (0.35 * size, 0.65 * start + 0.35 * end + bend[0]),
-            (0.70 * size, 0.30 * start + 0.70 * end + bend[1]),
-            (1.05 * size, end),
-        ]
-    )
+    knots = [
+        (-0.05 * size, start),
+        (0.35 * size, 0.65 * start + 0.35 * end + bend[0]),
+        (0.70 * size, 0.30 * start + 0.70 * end + bend[1]),
+        (1.05 * size, end),
+    ]
+    line = np.array(knots)
     if rng.uniform() < 0.5:
         line = line[:, ::-1]
     bark = _BARK[rng.randint(len(_BARK))] * rng.uniform(0.8, 1.25)
@@ -261,7 +238,6 @@ def _fruit(rng: np.random.RandomState, layer: Layer, place: np.ndarray) -> None:
     """A berry or a petal in a colour that a bird could wear."""
     radius = rng.uniform(0.012, 0.032) * len(layer.rgb)
     colour = _FRUIT[rng.randint(len(_FRUIT))] * rng.uniform(0.85, 1.1)
-    x, y = place
-    layer.fill(ellipse((x, y), radius, rng.uniform(0.6, 1.4)), colour)
-    shine = ellipse((x - 0.3 * radius, y - 0.3 * radius), 0.3 * radius)
+    layer.fill(ellipse(place, radius, rng.uniform(0.6, 1.4)), colour)
+    shine = ellipse(place - 0.3 * radius, 0.3 * radius)
     layer.fill(shine, 0.5 * colour + 0.5, 0.6)

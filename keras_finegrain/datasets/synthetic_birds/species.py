@@ -40,8 +40,8 @@ _NOUNS = (
     ("Creeper", "Thrasher", "Sunbird", "Hoopoe"),
 )
 
-# The first name is a village that never was: it follows the five other parts
-# and, unlike "black-capped", cannot contradict what the other species show.
+# The first name is an invented village: it follows the five other parts and,
+# unlike "black-capped", does not describe a state that other species share.
 _VILLAGE_FIRST = (
     "Alder Amber Ash Beech Birch Bramble Brook Clover Copper Elder Elm Fern "
     "Frost Hazel Heather Holly Juniper Larch Linden Maple Marsh Misty Moss "

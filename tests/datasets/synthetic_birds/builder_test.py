@@ -166,16 +166,17 @@ def test_default_configurations_keep_their_folder_apart(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_species": 1}, "num_species must be an integer at least 2"),
+        ({"num_species": 1}, r"num_species must lie in \[2, 256\].*received 1"),
         ({"num_species": 300}, r"num_species must lie in \[2, 256\]"),
         ({"num_species": 2.0}, "num_species must be an integer.*received 2.0"),
         ({"num_species": 100, "parts_apart": 4}, r"\[2, 64\].*received 100"),
-        ({"parts_apart": 0}, r"parts_apart must be an integer in \[1, 8\)"),
+        ({"parts_apart": 0}, "parts_apart must be an integer of at least 1"),
         ({"parts_apart": 8}, r"parts_apart.*received 8"),
-        ({"image_size": 31}, "image_size must be an integer at least 32"),
+        ({"image_size": 31}, "image_size must be at least 32 pixels"),
         ({"train_per_species": 0}, "train_per_species must be.*received 0"),
         ({"test_per_species": True}, "test_per_species.*received True"),
         ({"seed": -1}, r"seed must be an integer in \[0, 4294967296\)"),
+        ({"seed": 1.0}, "seed must be an integer.*received 1.0"),
     ],
 )
 def test_impossible_configurations_are_refused(changes, message):
