@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from keras_finegrain._base.optional import import_optional
-from keras_finegrain.visualization.requirements import import_for_pictures
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -115,7 +114,7 @@ def picture(axis: Any, alt: str, caption: str = "") -> str:
     figure = axis.figure
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    import_for_pictures("matplotlib.pyplot").close(figure)
+    import_optional("matplotlib.pyplot", "report").close(figure)
     return _figure([_image(buffer.getvalue(), "png", alt)], caption)
 
 

@@ -24,13 +24,13 @@ from keras_finegrain.visualization.channel_strip import (
     channel_strip,
     class_channels,
 )
-from keras_finegrain.visualization.class_confusions import (
+from keras_finegrain.visualization.class_grid import class_grid
+from keras_finegrain.visualization.embedding_scatter import embedding_scatter
+from keras_finegrain.visualization.grad_cam import grad_cam
+from keras_finegrain.visualization.heat_map_overlay import laid_over
+from keras_finegrain.visualization.look_alike_confusions import (
     look_alike_confusions,
 )
-from keras_finegrain.visualization.class_grid import class_grid
-from keras_finegrain.visualization.embedding import embedding_scatter
-from keras_finegrain.visualization.grad_cam import grad_cam
-from keras_finegrain.visualization.heat_map import laid_over
 from keras_finegrain.visualization.retrieval_gallery import retrieval_gallery
 
 _SHARES = ("recall", "precision", "r_precision", "map", "knn_accuracy", "top")

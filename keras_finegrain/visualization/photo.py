@@ -1,10 +1,13 @@
-"""An image as the ground on which something else is drawn."""
+"""Photos, and maps that are laid over them."""
 
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from keras_finegrain._base.arrays import to_numpy
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 
 
 def as_photo(who: str, image: Any) -> np.ndarray:
@@ -30,10 +33,10 @@ def as_photo(who: str, image: Any) -> np.ndarray:
     image = to_numpy(image)
     if image.ndim == 2:
         image = image[..., None]
-    if image.ndim != 3 or image.shape[-1] not in (1, 3):
+    if image.ndim != 3 or image.shape[-1] not in (1, 3) or not image.size:
         raise ValueError(
             f"{who}: image must have the shape (height, width, 3), received "
-            f"{image.shape}. Give one image, without a batch axis."
+            f"{image.shape}. Give each image without a batch axis."
         )
     lowest, highest = float(image.min()), float(image.max())
     if not (lowest >= 0 and highest <= 255):
@@ -48,7 +51,7 @@ def as_photo(who: str, image: Any) -> np.ndarray:
 
 
 def greyed(photo: np.ndarray) -> np.ndarray:
-    """Takes colour and contrast off, so that a colour laid over it is read.
+    """Removes colour and reduces contrast, so that colours on it can be read.
 
     Args:
         photo: Floats `(height, width, 3)` in [0, 1].
@@ -56,8 +59,7 @@ def greyed(photo: np.ndarray) -> np.ndarray:
     Returns:
         Floats of the same shape, all three channels equal.
     """
-    luma = photo @ np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
-    return np.repeat(0.2 + 0.55 * luma[..., None], 3, axis=-1)
+    return np.repeat(0.2 + 0.55 * (photo @ LUMA)[..., None], 3, axis=-1)
 
 
 def show_photo(ax: Any, photo: np.ndarray) -> None:
@@ -66,3 +68,44 @@ def show_photo(ax: Any, photo: np.ndarray) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
+
+
+def resized(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Interpolates maps bilinearly.
+
+    Args:
+        maps: Floats `(number, height, width)` of any size.
+        height: Height of the result.
+        width: Width of the result.
+
+    Returns:
+        float32 `(number, height, width)`.
+
+    Example:
+
+    >>> resized(np.array([[[0.0, 1.0]]]), 1, 4)[0].tolist()
+    [[0.0, 0.25, 0.75, 1.0]]
+    """
+    enlarged = ops.image.resize(
+        maps[..., None].astype(np.float32),
+        (height, width),
+        interpolation="bilinear",
+        data_format="channels_last",
+    )
+    return ops.convert_to_numpy(enlarged)[..., 0]
+
+
+def shares(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes maps and divides each by its maximum; a map of zeros stays.
+
+    Args:
+        maps: Floats `(number, height, width)` of any size, at least 0.
+        height: Height of the result.
+        width: Width of the result.
+
+    Returns:
+        float32 `(number, height, width)` in [0, 1].
+    """
+    maps = resized(maps, height, width)
+    highest = maps.max(axis=(1, 2), keepdims=True)
+    return maps / np.where(highest > 0, highest, 1.0)

@@ -12,7 +12,7 @@ from keras_finegrain.visualization.center_images import (
     center_images,
     first_coinciding,
 )
-from keras_finegrain.visualization.class_grid import PITCH
+from keras_finegrain.visualization.photo_sheet import PITCH
 
 
 def plain_photos(count):
@@ -196,11 +196,14 @@ def test_takes_the_centers_of_a_layer_and_a_given_axis():
         ({"images_per_center": 0}, "images_per_center must be an integer"),
         ({"centers": np.ones(2)}, r"centers must .*received \(2,\)"),
         ({"centers": np.ones((2, 3))}, "dim of 2, received 3"),
-        ({"centers": np.ones((1, 2))}, "received 1 and a label of 1"),
+        ({"centers": np.ones((1, 2))}, "received 1 and a maximum of 1"),
         ({"centers": np.full((2, 2), np.nan)}, "centers must be finite"),
         ({"classes": [5]}, r"received \[5\] without"),
         ({"classes": []}, r"received \[\]"),
-        ({"images": plain_photos(3)}, r"shape \(3,\).*received \(12,\)"),
+        (
+            {"images": plain_photos(3)},
+            r"shape \(3,\).*received the shape \(12,\)",
+        ),
         ({"class_names": ["one"]}, "received 1 and a maximum of 1"),
     ],
 )

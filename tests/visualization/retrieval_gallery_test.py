@@ -207,7 +207,10 @@ def test_takes_tensors_and_draws_into_a_given_axis():
         ({"queries": [-1]}, "received -1"),
         ({"queries": []}, r"received \[\]"),
         ({"queries": [0.5]}, r"received \[0.5\]"),
-        ({"images": plain_photos(39)}, r"shape \(39,\).*received \(40,\)"),
+        (
+            {"images": plain_photos(39)},
+            r"shape \(39,\).*received the shape \(40,\)",
+        ),
         ({"class_names": ["one"]}, "received 1 and a maximum of 4"),
         ({"gallery_images": plain_photos(2)}, "no gallery_embeddings"),
         (

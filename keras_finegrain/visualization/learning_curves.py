@@ -1,12 +1,12 @@
-"""How training went, epoch by epoch."""
+"""A metric over the epochs of training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_finegrain.visualization.axes import axis_or_new
 from keras_finegrain.visualization.palette import COLORS
-from keras_finegrain.visualization.requirements import import_for_pictures
 
 LINE_STYLES = ("-", "--", "-.", ":")
 
@@ -16,17 +16,16 @@ def learning_curves(
     metric: str = "val_accuracy",
     ax: Any = None,
 ) -> Any:
-    """Draws one metric over the epochs, one line a method.
+    """Draws one metric over the epochs, one line for each method.
 
     Args:
         histories: What each named method recorded: a `keras.callbacks.History`
-            or its dict of lists, or a sequence of those, one a seed. Several
-            seeds are drawn as their mean with a band from the lowest to the
-            highest; seeds of unequal length up to the shortest.
+            or its dict of lists, or a sequence of those, one for each seed.
+            Several seeds are drawn as their mean with a band from the lowest
+            to the highest; seeds of unequal length up to the shortest.
         metric: Key of the histories. Defaults to `"val_accuracy"`. A method
             that did not record it is left out.
-        ax: matplotlib axis to draw into. Defaults to one in a figure of its
-            own.
+        ax: matplotlib axis to draw into. Defaults to an axis in a new figure.
 
     Returns:
         The matplotlib axis.
@@ -48,18 +47,17 @@ def learning_curves(
     >>> axis.lines[0].get_ydata().tolist()
     [2.5, 1.5]
     """
-    curves = {
-        name: _seeds_by_epochs(recorded, metric)
-        for name, recorded in histories.items()
-    }
+    recorded = {name: _seeds(given) for name, given in histories.items()}
+    curves = {name: _curve(seeds, metric) for name, seeds in recorded.items()}
     if all(curve is None for curve in curves.values()):
+        known = {
+            key for seeds in recorded.values() for seed in seeds for key in seed
+        }
         raise ValueError(
             f"learning_curves: metric must be recorded by some history, "
-            f"received {metric!r}. Recorded are {_recorded(histories)}."
+            f"received {metric!r}. Recorded are {sorted(known)}."
         )
-    if ax is None:
-        pyplot = import_for_pictures("matplotlib.pyplot")
-        ax = pyplot.subplots(figsize=(6, 4), layout="constrained")[1]
+    ax = axis_or_new(ax, (6, 4))
     for position, (name, curve) in enumerate(curves.items()):
         if curve is None:
             continue
@@ -70,7 +68,7 @@ def learning_curves(
             curve.mean(axis=0),
             color=COLORS[color],
             linestyle=LINE_STYLES[round_of_colors % len(LINE_STYLES)],
-            # A single epoch is a point, which a line would not show.
+            # A line would not show a single epoch.
             marker="o" if len(epochs) == 1 else None,
             linewidth=1.8,
             label=name,
@@ -93,32 +91,19 @@ def learning_curves(
     return ax
 
 
-def _logs(history: Any) -> Mapping[str, Sequence[float]]:
-    """The dict of lists of a `History`, or the dict itself."""
-    return history if isinstance(history, Mapping) else history.history
-
-
-def _per_seed(recorded: Any) -> list[Mapping[str, Sequence[float]]]:
+def _seeds(recorded: Any) -> list[Mapping[str, Sequence[float]]]:
+    """The dict of lists of each seed."""
     if isinstance(recorded, Mapping) or hasattr(recorded, "history"):
         recorded = [recorded]
-    return [_logs(history) for history in recorded]
+    return [getattr(seed, "history", seed) for seed in recorded]
 
 
-def _seeds_by_epochs(recorded: Any, metric: str) -> np.ndarray | None:
+def _curve(
+    seeds: list[Mapping[str, Sequence[float]]], metric: str
+) -> np.ndarray | None:
     """The metric as `(seeds, epochs)`, `None` where it was not recorded."""
-    seeds = [logs[metric] for logs in _per_seed(recorded) if metric in logs]
-    if not seeds:
+    curves = [seed[metric] for seed in seeds if metric in seed]
+    if not curves:
         return None
-    shortest = min(len(seed) for seed in seeds)
-    return np.array([list(seed[:shortest]) for seed in seeds], dtype=np.float64)
-
-
-def _recorded(histories: Mapping[str, Any]) -> list[str]:
-    return sorted(
-        {
-            key
-            for recorded in histories.values()
-            for logs in _per_seed(recorded)
-            for key in logs
-        }
-    )
+    shortest = min(map(len, curves))
+    return np.array([curve[:shortest] for curve in curves], dtype=np.float64)
