@@ -121,24 +121,25 @@ def _forward(
     layer: str | keras.layers.Layer | None,
 ) -> tuple[keras.layers.Layer, Tensor, Tensor]:
     """The layer, its output for the images, and the scores."""
-    if isinstance(layer, str):
-        layer = layer_at("grad_cam", model, layer)
-    within = [layer] if layer else [inner for _, inner in layers_within(model)]
+    chosen = (
+        layer_at("grad_cam", model, layer) if isinstance(layer, str) else layer
+    )
+    watched = [chosen] if chosen else [each for _, each in layers_within(model)]
     calls: list[keras.layers.Layer] = []
     found: tuple[keras.layers.Layer, Any] | None = None
 
     def see(called: keras.layers.Layer, output: Any) -> None:
         nonlocal found
         calls.append(called)
-        if layer is not None or _is_feature_map(output):
+        if chosen is not None or _is_feature_map(output):
             found = called, output
 
-    with outputs_seen(dict.fromkeys(within), see):
+    with outputs_seen(dict.fromkeys(watched), see):
         scores = _scores(model, images)
-    if found is None and layer is not None:
+    if found is None and chosen is not None:
         raise ValueError(
             "grad_cam: layer must take part in what "
-            f"{model.name!r} computes, but {within[0].name!r} was not called."
+            f"{model.name!r} computes, but {chosen.name!r} was not called."
         )
     if found is None:
         raise ValueError(
@@ -164,10 +165,17 @@ def _forward(
 
 
 def _scores(model: keras.Model, images: Tensor) -> Tensor:
+    inputs: Any = images
+    if isinstance(model, Functional) and len(model.inputs) > 1:
+        # Nothing for the other inputs, such as labels.
+        inputs = keras.tree.map_structure(
+            lambda tensor: images if len(tensor.shape) == 4 else None,
+            model.input,
+        )
     # Assigned values and added losses stay in the scope: the model does not
     # change, and on JAX no traced value outlives the gradient.
     with keras.StatelessScope(collect_losses=True):
-        scores = model(_inputs(model, images), training=False)
+        scores = model(inputs, training=False)
     if len(getattr(scores, "shape", ())) != 2:
         given = keras.tree.map_structure(lambda x: tuple(x.shape), scores)
         raise ValueError(
@@ -176,15 +184,6 @@ def _scores(model: keras.Model, images: Tensor) -> Tensor:
             "with keras.Model(model.inputs, scores)."
         )
     return scores
-
-
-def _inputs(model: keras.Model, images: Tensor) -> Any:
-    """The images for the input of images, None for any other."""
-    if not isinstance(model, Functional) or len(model.inputs) == 1:
-        return images
-    return keras.tree.map_structure(
-        lambda tensor: images if len(tensor.shape) == 4 else None, model.input
-    )
 
 
 @contextlib.contextmanager

@@ -78,9 +78,8 @@ class PhotoSheet:
         canvas = np.full((*shape.astype(int), 3), 255, np.uint8)
         for photo in photos:
             row, column = round(photo.top * pixels), round(photo.left * pixels)
-            canvas[row : row + pixels, column : column + pixels] = square_photo(
-                who, photo.image, pixels
-            )
+            place = np.s_[row : row + pixels, column : column + pixels]
+            canvas[place] = _square(who, photo.image, pixels)
         height, width = shape / pixels
         self.ax.imshow(canvas, extent=(0, width, height, 0))
 
@@ -111,17 +110,8 @@ class PhotoSheet:
         )
 
 
-def square_photo(who: str, image: Any, side: int) -> np.ndarray:
-    """The central square of an image, `(side, side, 3)` uint8.
-
-    Args:
-        who: Name of the public function, with which errors begin.
-        image: As in `as_photo`.
-        side: Pixels of the result.
-
-    Raises:
-        ValueError: As `as_photo`.
-    """
+def _square(who: str, image: Any, side: int) -> np.ndarray:
+    """The central square of an image, `(side, side, 3)` uint8."""
     pixels = np.round(255 * as_photo(who, image)).astype(np.uint8)
     height, width = pixels.shape[:2]
     margin_x, margin_y = max(width - height, 0) / 2, max(height - width, 0) / 2

@@ -13,13 +13,7 @@ from keras_finegrain.visualization.center_images import (
     first_coinciding,
 )
 from keras_finegrain.visualization.photo_sheet import PITCH
-
-
-def plain_photos(count):
-    """Photo i has the colour (i, 100, 200) all over."""
-    photos = np.full((count, 4, 4, 3), [0, 100, 200], "uint8")
-    photos[..., 0] += np.arange(count, dtype="uint8")[:, None, None]
-    return photos
+from tests.visualization.helpers import plain_photos
 
 
 def two_classes(per_class=6):

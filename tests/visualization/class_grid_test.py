@@ -7,13 +7,7 @@ import pytest
 
 from keras_finegrain.visualization.class_grid import class_grid
 from keras_finegrain.visualization.photo_sheet import PITCH, PIXELS
-
-
-def plain_photos(count, side=4):
-    """Photo i has the colour (i, 100, 200) all over."""
-    photos = np.full((count, side, side, 3), [0, 100, 200], "uint8")
-    photos[..., 0] += np.arange(count, dtype="uint8")[:, None, None]
-    return photos
+from tests.visualization.helpers import plain_photos
 
 
 def canvas(axis):

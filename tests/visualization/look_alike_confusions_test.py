@@ -8,17 +8,7 @@ import pytest
 from keras_finegrain.visualization.look_alike_confusions import (
     look_alike_confusions,
 )
-
-
-def shown_classes(axis):
-    """The class of each row, from the ticks' numbers."""
-    ticks = axis.get_yticks().tolist() + axis.get_yticks(minor=True).tolist()
-    labels = axis.get_yticklabels() + axis.get_yticklabels(minor=True)
-    numbers = {
-        int(tick): int(label.get_text().split()[0])
-        for tick, label in zip(ticks, labels, strict=True)
-    }
-    return [numbers[row] for row in range(len(numbers))]
+from tests.visualization.helpers import shown_classes
 
 
 def written_counts(axis):
