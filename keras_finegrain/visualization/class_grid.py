@@ -84,8 +84,7 @@ def class_grid(
     columns = _columns(len(classes), block_width)
     rows = -(-len(classes) // columns)
 
-    photos = []
-    corners = []
+    photos, corners = [], []
     for position, index in enumerate(classes):
         column, row = divmod(position, rows)
         # Half a photo's side between two columns of classes.
