@@ -69,14 +69,13 @@ def channel_overlay(
     """
     who = "channel_overlay"
     photo = as_photo(who, image)
-    height, width = photo.shape[:2]
     maps = channel_maps(who, feature_map, channels, len(CHANNEL_COLORS))
     ax = axis_or_new(ax, (5, 4.6))
     to_rgb = import_optional("matplotlib.colors", who).to_rgb
     colors = np.array([to_rgb(color) for color in CHANNEL_COLORS[: len(maps)]])
-    weights = shares(np.stack(list(maps.values())), height, width)
+    weights = shares(np.stack(list(maps.values())), *photo.shape[:2])
     show_photo(ax, _blended(greyed(photo), weights, colors))
-    draw_parts(who, ax, parts, height, width)
+    draw_parts(who, ax, parts, photo.shape)
     patches = import_optional("matplotlib.patches", who)
     title = "channel"
     if len(maps) < len(set(channels)):

@@ -72,7 +72,6 @@ def channel_strip(
     """
     who = "channel_strip"
     photo = as_photo(who, image)
-    height, width = photo.shape[:2]
     maps = channel_maps(who, feature_map, channels, MAX_MAPS)
 
     # In widths of a tile. The names of the parts stand on both sides.
@@ -91,14 +90,14 @@ def channel_strip(
         tile.set_xlabel(
             f"{len(maps)} strongest of {len(set(channels))}", fontsize=8
         )
-    draw_parts(who, tile, parts, height, width)
+    draw_parts(who, tile, parts, photo.shape)
     for position, (channel, heat) in enumerate(maps.items()):
         left = 2 * margin + 1.06 * (position + 1)
         tile = ax.inset_axes((left / total, 0.0, 1.0 / total, 1.0))
         heat_map_overlay(photo, heat, ax=tile)
         tile.set_title(f"channel {channel}", fontsize=9)
         tile.set_xlabel(f"max {heat.max():.3g}", fontsize=8)
-        draw_parts(who, tile, parts, height, width, labels=False)
+        draw_parts(who, tile, parts, photo.shape, labels=False)
     return ax
 
 

@@ -30,9 +30,8 @@ def class_grid(
 ) -> Any:
     """Draws the first photos of every class in a row, its name at the left.
 
-    The picture with which a fine-grained data set is introduced: what differs
-    between the rows, and how much differs within one. Photos are cropped
-    centrally to squares.
+    It introduces a fine-grained data set: what differs between the rows, and
+    how much differs within one. Photos are cropped centrally to squares.
 
     Up to 30 classes stand below each other. More stand in as many columns of
     classes as make the sheet no taller than an upright page, √2 times its
@@ -84,18 +83,16 @@ def class_grid(
     columns = _columns(len(classes), block_width)
     rows = -(-len(classes) // columns)
 
-    photos, corners = [], []
-    for position, index in enumerate(classes):
-        column, row = divmod(position, rows)
-        # Half a photo's side between two columns of classes.
-        left, top = column * (block_width + 0.5), row * PITCH
-        corners.append((left, top))
-        photos += [
-            Photo(images[sample], left + name_width + order * PITCH, top)
-            for order, sample in enumerate(
-                np.flatnonzero(labels == index)[:per_class]
-            )
-        ]
+    column, row = np.divmod(np.arange(len(classes)), rows)
+    # Half a photo's side between two columns of classes.
+    lefts, tops = column * (block_width + 0.5), row * PITCH
+    photos = [
+        Photo(images[sample], left + name_width + order * PITCH, top)
+        for index, left, top in zip(classes, lefts, tops, strict=True)
+        for order, sample in enumerate(
+            np.flatnonzero(labels == index)[:per_class]
+        )
+    ]
     sheet = PhotoSheet(
         ax,
         width=columns * (block_width + 0.5) - 0.5,
@@ -103,7 +100,7 @@ def class_grid(
         inches=0.6 if columns == 1 else 0.4,
     )
     sheet.draw(who, photos)
-    for (left, top), title in zip(corners, titles, strict=True):
+    for title, left, top in zip(titles, lefts, tops, strict=True):
         sheet.write(left, top + 0.5, title, size=NAME_SIZE)
     return sheet.ax
 

@@ -221,11 +221,8 @@ def _limits(
     planes: Sequence[LabelledVectors],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower left and upper right of a square around all frames."""
-    drawn = [
-        vectors for plane in planes for vectors in (plane.points, plane.stars)
-    ]
-    corners = np.concatenate(drawn)
-    low, high = corners.min(axis=0), corners.max(axis=0)
+    drawn = np.concatenate([v for p in planes for v in (p.points, p.stars)])
+    low, high = drawn.min(axis=0), drawn.max(axis=0)
     # A twentieth around, so that no marker is cut.
     half = 0.55 * ((high - low).max() or 1.0)
     middle = (low + high) / 2

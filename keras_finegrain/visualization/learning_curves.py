@@ -48,36 +48,38 @@ def learning_curves(
     [2.5, 1.5]
     """
     recorded = {name: _seeds(given) for name, given in histories.items()}
-    curves = {name: _curve(seeds, metric) for name, seeds in recorded.items()}
-    if all(curve is None for curve in curves.values()):
-        known = {
-            key for seeds in recorded.values() for seed in seeds for key in seed
-        }
+    known = {
+        key for seeds in recorded.values() for seed in seeds for key in seed
+    }
+    if metric not in known:
         raise ValueError(
             f"learning_curves: metric must be recorded by some history, "
             f"received {metric!r}. Recorded are {sorted(known)}."
         )
     ax = axis_or_new(ax, (6, 4))
-    for position, (name, curve) in enumerate(curves.items()):
-        if curve is None:
+    for position, (name, seeds) in enumerate(recorded.items()):
+        values = [seed[metric] for seed in seeds if metric in seed]
+        if not values:
             continue
+        count = min(map(len, values))
+        curves = np.array([curve[:count] for curve in values], np.float64)
+        epochs = np.arange(1, count + 1)
         round_of_colors, color = divmod(position, len(COLORS))
-        epochs = np.arange(1, curve.shape[1] + 1)
         ax.plot(
             epochs,
-            curve.mean(axis=0),
+            curves.mean(axis=0),
             color=COLORS[color],
             linestyle=LINE_STYLES[round_of_colors % len(LINE_STYLES)],
             # A line would not show a single epoch.
-            marker="o" if len(epochs) == 1 else None,
+            marker="o" if count == 1 else None,
             linewidth=1.8,
             label=name,
         )
-        if len(curve) > 1:
+        if len(curves) > 1:
             ax.fill_between(
                 epochs,
-                curve.min(axis=0),
-                curve.max(axis=0),
+                curves.min(axis=0),
+                curves.max(axis=0),
                 color=COLORS[color],
                 alpha=0.15,
                 linewidth=0,
@@ -96,14 +98,3 @@ def _seeds(recorded: Any) -> list[Mapping[str, Sequence[float]]]:
     if isinstance(recorded, Mapping) or hasattr(recorded, "history"):
         recorded = [recorded]
     return [getattr(seed, "history", seed) for seed in recorded]
-
-
-def _curve(
-    seeds: list[Mapping[str, Sequence[float]]], metric: str
-) -> np.ndarray | None:
-    """The metric as `(seeds, epochs)`, `None` where it was not recorded."""
-    curves = [seed[metric] for seed in seeds if metric in seed]
-    if not curves:
-        return None
-    shortest = min(map(len, curves))
-    return np.array([curve[:shortest] for curve in curves], dtype=np.float64)

@@ -12,8 +12,7 @@ def draw_parts(
     who: str,
     ax: Any,
     parts: Mapping[str, Any] | None,
-    height: int,
-    width: int,
+    shape: tuple[int, ...],
     labels: bool = True,
 ) -> None:
     """Marks parts at their places; their names stand beside the image.
@@ -25,8 +24,7 @@ def draw_parts(
             top, or an object with these as `x` and `y` and with `visible`,
             such as `datasets.synthetic_birds.PartPoint`. Hidden parts are
             left out. Or `None`.
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
+        shape: Height and width of the image in pixels, and further axes.
         labels: Whether the names are written, each tied to its place by a
             thin line. Defaults to true.
 
@@ -46,6 +44,7 @@ def draw_parts(
         places[name] = float(x), float(y)
     if not places:
         return
+    height, width = shape[:2]
     # A pixel's center has whole coordinates: the edge lies half a pixel out.
     points = np.array(list(places.values())) * (width, height) - 0.5
     ax.plot(

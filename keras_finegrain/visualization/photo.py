@@ -30,6 +30,26 @@ def as_photo(who: str, image: Any) -> np.ndarray:
     >>> as_photo("heat_map_overlay", np.full((1, 1, 3), 255, "uint8")).tolist()
     [[[1.0, 1.0, 1.0]]]
     """
+    image = _checked(who, image)
+    in_unit_range = image.dtype.kind == "f" and image.max() <= 1
+    photo = image.astype(np.float32) / (1.0 if in_unit_range else 255.0)
+    return np.broadcast_to(photo, (*photo.shape[:2], 3))
+
+
+def as_pixels(who: str, image: Any) -> np.ndarray:
+    """An image as uint8 `(height, width, 3)`, by the rules of `as_photo`.
+
+    uint8 is not converted: through floats a sheet of photos of 375 x 500 would
+    take three times as long.
+    """
+    image = _checked(who, image)
+    if image.dtype != np.uint8:
+        image = np.round(255 * as_photo(who, image)).astype(np.uint8)
+    return np.broadcast_to(image, (*image.shape[:2], 3))
+
+
+def _checked(who: str, image: Any) -> np.ndarray:
+    """The image `(height, width, 1 or 3)` in its own dtype and range."""
     image = to_numpy(image)
     if image.ndim == 2:
         image = image[..., None]
@@ -45,9 +65,7 @@ def as_photo(who: str, image: Any) -> np.ndarray:
             f"{lowest:g} to {highest:g}. Give the image as it was before the "
             "model's preprocessing."
         )
-    in_unit_range = image.dtype.kind == "f" and highest <= 1
-    photo = image.astype(np.float32) / (1.0 if in_unit_range else 255.0)
-    return np.broadcast_to(photo, (*photo.shape[:2], 3))
+    return image
 
 
 def greyed(photo: np.ndarray) -> np.ndarray:

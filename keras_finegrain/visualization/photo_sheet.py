@@ -9,7 +9,7 @@ import numpy as np
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain.visualization.axes import axis_or_new
 from keras_finegrain.visualization.checks import class_name
-from keras_finegrain.visualization.photo import as_photo
+from keras_finegrain.visualization.photo import as_pixels
 
 # Lengths on a sheet are in sides of a photo.
 PITCH = 1.05
@@ -112,7 +112,7 @@ class PhotoSheet:
 
 def _square(who: str, image: Any, side: int) -> np.ndarray:
     """The central square of an image, `(side, side, 3)` uint8."""
-    pixels = np.round(255 * as_photo(who, image)).astype(np.uint8)
+    pixels = as_pixels(who, image)
     height, width = pixels.shape[:2]
     margin_x, margin_y = max(width - height, 0) / 2, max(height - width, 0) / 2
     pillow = import_optional("PIL.Image", who)

@@ -114,9 +114,8 @@ def retrieval_gallery(
             f"belong together, received no gallery_{missing}. Pass all three, "
             "or none to search among the samples."
         )
-    if found.own:
-        searched, searched_labels = images, labels
-    else:
+    searched, searched_labels = images, labels
+    if not found.own:
         searched = as_sequence(gallery_images)
         searched_labels = class_labels(
             who, gallery_labels, len(searched), class_names, "gallery_labels"
@@ -156,7 +155,11 @@ def retrieval_gallery(
             for index, left in zip(indices, lefts, strict=True)
         ],
     )
-    _write_headings(sheet, name_width, lefts)
+    headings = ["query", "nearest", *map(str, range(2, len(lefts) + 1))]
+    for left, heading in zip([name_width, *lefts], headings, strict=True):
+        sheet.write(
+            left + 0.5, 0.25, heading, TITLE_SIZE, ha="center", va="baseline"
+        )
     for row, top in enumerate(tops):
         sheet.write(0, top + 0.5, titles[row], TITLE_SIZE)
         for order, left in enumerate(lefts):
@@ -197,16 +200,6 @@ def _nearest(
     if found.own:
         distances[np.arange(len(rows)), rows] = np.inf
     return np.argsort(distances, axis=1, kind="stable")[:, :neighbours]
-
-
-def _write_headings(
-    sheet: PhotoSheet, query_left: float, lefts: np.ndarray
-) -> None:
-    headings = ["query", "nearest", *map(str, range(2, len(lefts) + 1))]
-    for left, heading in zip([query_left, *lefts], headings, strict=True):
-        sheet.write(
-            left + 0.5, 0.25, heading, TITLE_SIZE, ha="center", va="baseline"
-        )
 
 
 def _frame(sheet: PhotoSheet, left: float, top: float, *, right: bool) -> None:
