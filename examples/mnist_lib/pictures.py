@@ -5,10 +5,12 @@ from collections.abc import Mapping
 
 import matplotlib
 
+from keras_finegrain.visualization.embedding_animation import (
+    embedding_animation,
+)
 from keras_finegrain.visualization.embedding_comparison import (
     embedding_comparison,
 )
-from keras_finegrain.visualization.embedding_frames import embedding_animation
 from mnist_lib.data import ImageSet
 from mnist_lib.training import Run, pictured
 

@@ -1,4 +1,4 @@
-"""Embeddings for TensorBoard's projector."""
+"""Writes embeddings for TensorBoard's projector."""
 
 import math
 import os
@@ -13,6 +13,7 @@ from keras_finegrain._base.checks import positive_integer
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain.callbacks.embedding_callback import EmbeddingCallback
 from keras_finegrain.embedding import images_of, labelled_batches
+from keras_finegrain.visualization.checks import class_labels
 
 # The largest picture that a browser takes for a texture.
 _SPRITE_PIXELS = 8192
@@ -21,29 +22,29 @@ _SPRITE_PIXELS = 8192
 class EmbeddingProjector(EmbeddingCallback):
     """Writes embeddings, labels and thumbnails for TensorBoard's projector.
 
-    `tensorboard --logdir LOG_DIR` then shows the samples as their own little
-    pictures, in PCA, t-SNE or UMAP, with an entry for each epoch written. It
-    needs nothing of TensorFlow's.
+    `tensorboard --logdir LOG_DIR` then shows the samples as small pictures in
+    PCA, t-SNE or UMAP, with an entry for each written epoch. TensorFlow is not
+    needed.
 
     Args:
         log_dir: Folder for TensorBoard; it is made.
         data: As in `EmbeddingFigures`, in the same order each time.
         layer: As in `EmbeddingFigures`.
-        class_names: Name of each class. Defaults to none: the numbers alone.
-        thumbnails: Whether samples show their picture: an input must be
-            images `(batch, height, width, 1 or 3)`, in [0, 1] if nothing in
-            the first batch is brighter, else in [0, 255]. Defaults to `True`.
-        thumbnail_size: Side of a thumbnail in pixels. Defaults to 32; 65,536
-            samples of that size are as many as a browser takes.
-        frequency: Every how many epochs. Defaults to 1; the last epoch is
-            always written.
+        class_names: Name of each class. Defaults to numbers alone.
+        thumbnails: Whether samples are shown as pictures: an input must be
+            images `(batch, height, width, 1 or 3)`, in [0, 1] if the first
+            batch holds no value above 1, else in [0, 255]. Defaults to `True`.
+        thumbnail_size: Side of a thumbnail in pixels. Defaults to 32, at which
+            a browser takes up to 65,536 samples.
+        frequency: Writes after every so many epochs. Defaults to 1; the last
+            epoch is always written.
         batch_size: Samples in a batch, for arrays. Defaults to 32.
 
     Raises:
         ImportError: If thumbnails are asked for and Pillow is missing.
-        ValueError: For an argument out of its range; when training begins, if
-            there are no images for thumbnails, too many of them, or a label
-            without a name.
+        ValueError: For an argument out of its range, and when training begins
+            if there are no images for thumbnails, too many of them, or a
+            label without a name.
 
     Example:
 
@@ -86,7 +87,7 @@ class EmbeddingProjector(EmbeddingCallback):
         self._last: int | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Writes what is the same in every epoch."""
+        """Writes the labels and thumbnails, which all epochs share."""
         del logs
         self.log_dir.mkdir(parents=True, exist_ok=True)
         self._written, self._last = [], None
@@ -130,7 +131,7 @@ class EmbeddingProjector(EmbeddingCallback):
         self._write("projector_config.pbtxt", self._config())
 
     def _config(self) -> str:
-        """The configuration, newest epoch first: the one that is shown."""
+        """The configuration. TensorBoard shows its first epoch: the newest."""
         sprite = ""
         if self.thumbnails:
             side = self.thumbnail_size
@@ -147,16 +148,11 @@ class EmbeddingProjector(EmbeddingCallback):
         )
 
     def _write_metadata(self, labels: np.ndarray) -> None:
-        # A single column has no heading: TensorBoard would take it for a row.
+        # TensorBoard takes the heading of a single column for a sample.
         lines = [str(label) for label in labels]
         if self.class_names is not None:
-            names = list(self.class_names)
-            if labels.min() < 0 or labels.max() >= len(names):
-                raise ValueError(
-                    "EmbeddingProjector: class_names must have one entry a "
-                    f"class, received {len(names)} and labels from "
-                    f"{labels.min()} to {labels.max()}."
-                )
+            names = self.class_names
+            class_labels("EmbeddingProjector", labels, None, names)
             lines = ["class\tlabel"]
             lines += [f"{names[label]}\t{label}" for label in labels]
         self._write("metadata.tsv", "\n".join(lines) + "\n")
@@ -175,10 +171,9 @@ class EmbeddingProjector(EmbeddingCallback):
         most = (_SPRITE_PIXELS // side) ** 2
         if samples > most:
             raise ValueError(
-                f"EmbeddingProjector: thumbnails of thumbnail_size={side} "
-                f"may be {most} at most, received {samples} samples or more. "
-                "Pass fewer samples, a smaller thumbnail_size, or "
-                "thumbnails=False."
+                f"EmbeddingProjector: data must have at most {most} samples "
+                f"for thumbnail_size={side}, received {samples} or more. Pass "
+                "fewer samples, a smaller thumbnail_size, or thumbnails=False."
             )
         return images
 

@@ -1,4 +1,4 @@
-"""The embedding of each epoch, kept for pictures."""
+"""Keeps the embeddings of each epoch for pictures."""
 
 from typing import Any
 
@@ -12,26 +12,27 @@ from keras_finegrain.layers.centers import layers_with_centers
 class EmbeddingRecorder(EmbeddingCallback):
     """Keeps the embeddings of a data set before training and after each epoch.
 
-    For `visualization.embedding_animation`. Memory is
-    epochs · samples · dim numbers: a few hundred samples show what happens.
+    For `visualization.embedding_animation`. It keeps epochs · samples · dim
+    numbers in memory: a few hundred samples show what happens.
 
     Args:
         data: As in `EmbeddingFigures`.
         layer: As in `EmbeddingFigures`.
-        frequency: Every how many epochs. Defaults to 1.
+        frequency: Records after every so many epochs. Defaults to 1.
         batch_size: Samples in a batch, for arrays. Defaults to 32.
 
     Attributes:
-        epochs: The epochs that were recorded, from 0 for before training.
-        frames: The embeddings at each, `(samples, dim)`.
+        epochs: The recorded epochs; 0 is before training.
+        frames: The embeddings at each of them, `(samples, dim)`.
         labels: The labels `(samples,)`.
-        centers: The centers at each, of the model's `CenterLoss` or cosine
-            head, `(classes, dim)` or `(classes, centers_per_class, dim)`;
-            empty for a model without any in this space.
+        centers: The centers at each of them, of the model's `CenterLoss` or
+            cosine head, `(classes, dim)` or
+            `(classes, centers_per_class, dim)`; empty for a model that has
+            none of this dim.
 
     Raises:
-        ValueError: For an argument out of its range; when training begins, if
-            the data has no labels or comes in another order each time.
+        ValueError: For an argument out of its range, and in training if the
+            data has no labels or its order changes.
 
     Example:
 
@@ -82,8 +83,8 @@ class EmbeddingRecorder(EmbeddingCallback):
         if self.labels is not None and not np.array_equal(self.labels, labels):
             raise ValueError(
                 "EmbeddingRecorder: data must come in the same order each "
-                "time, received labels in another order than before. Leave "
-                "out its shuffling."
+                "time, received labels in another order than before. Do not "
+                "shuffle it."
             )
         self.labels = labels
         self.frames.append(embeddings)

@@ -8,8 +8,8 @@ from keras_finegrain.layers import CenterLoss, CosineSimilarity
 from keras_finegrain.layers.centers import layers_with_centers
 from keras_finegrain.metrics.embedding_set import retrieval_set, unit_rows
 from keras_finegrain.reporting.read import Results
-from keras_finegrain.visualization.center_distances import class_centers
 from keras_finegrain.visualization.center_images import center_rows
+from keras_finegrain.visualization.checks import class_centers
 from keras_finegrain.visualization.retrieval_gallery import (
     nearest_samples,
     spread_queries,

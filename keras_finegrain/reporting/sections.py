@@ -12,7 +12,7 @@ from keras_finegrain.metrics.embedding_set import unit_rows
 from keras_finegrain.metrics.figures import share
 from keras_finegrain.reporting import choose, page
 from keras_finegrain.reporting.read import Photos, Results
-from keras_finegrain.visualization.heat_map import laid_over
+from keras_finegrain.visualization.heat_map_overlay import laid_over
 
 _SHARES = ("recall", "precision", "r_precision", "map", "knn_accuracy", "top")
 _SCATTERED = 3000

@@ -1,29 +1,32 @@
-"""What each center of a class stands for, as photos."""
+"""The photos that lie nearest to each center of a class."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_finegrain._base.arrays import to_numpy
 from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.metrics.embedding_set import (
     embedding_set,
     squared_distances,
     unit_rows,
 )
-from keras_finegrain.visualization.center_distances import class_centers
-from keras_finegrain.visualization.class_grid import (
+from keras_finegrain.visualization.checks import (
+    as_sequence,
+    check_indexed,
+    class_centers,
+    class_labels,
+    index_array,
+)
+from keras_finegrain.visualization.palette import COLORS
+from keras_finegrain.visualization.photo_sheet import (
     NAME_SIZE,
     PITCH,
     Photo,
     PhotoSheet,
-    class_labels,
     class_title,
-    image_sequence,
     text_width,
 )
-from keras_finegrain.visualization.palette import COLORS
 
 # As `CosineSimilarity.distinct_centers`: a distance on the unit sphere.
 MERGED_TOLERANCE = 0.1
@@ -47,30 +50,31 @@ def center_images(
 ) -> Any:
     """Draws, for each center, the photos of its class that lie nearest.
 
-    One row a center, the rows of a class together, near by cosine similarity.
-    A row says to how many of its class's samples its center is the nearest of
-    the class; of equally near ones the first counts. A center that has merged
-    with an earlier one of its class says so: their distance on the unit sphere
-    is at most 0.1, or a chain of such centers joins them, as in
-    `CosineSimilarity.distinct_centers`.
+    One row for each center, the rows of a class together; nearness is cosine
+    similarity. A row says of how many of its class's samples its center is the
+    nearest one of the class; of equally near centers the first counts. A
+    center that has merged with an earlier one of its class says so: their
+    distance on the unit sphere is at most 0.1, or a chain of such centers
+    joins them, as in `CosineSimilarity.distinct_centers`.
 
     Args:
         centers: Class centers, `(classes, centers_per_class, dim)` or
             `(classes, dim)`, of any length: the `centers` of a `SoftTriple`,
             `CosineSimilarity` or `CenterLoss` layer.
         embeddings: Array or tensor of any backend, `(samples, dim)`.
-        labels: Integers `(samples,)`; they index `centers` and `class_names`.
+        labels: Integers `(samples,)` or one-hot rows; they index `centers`
+            and `class_names`.
         images: The photos of the samples, a list of arrays
             `(height, width, 3)` of any sizes or one array or tensor
             `(samples, height, width, 3)`, as in `class_grid`.
         class_names: Name of each class, written behind its number. Defaults
-            to none: the numbers alone.
+            to numbers alone.
         images_per_center: Photos in a row, at least 1. Defaults to 5.
         classes: The classes to draw, in this order; each needs a sample.
             Defaults to all that have samples, or the first of them that fill
             25 rows: a heading then says of how many.
         ax: matplotlib axis to draw into; text then scales with it. Defaults
-            to an axis in a figure of its own.
+            to an axis in a new figure.
 
     Returns:
         The matplotlib axis.
@@ -94,13 +98,14 @@ def center_images(
     """
     who = "center_images"
     per_center = positive_integer(who, "images_per_center", images_per_center)
-    images = image_sequence(images)
+    images = as_sequence(images)
     embeddings = embedding_set(who, embeddings, labels)[0]
     labels = class_labels(who, labels, len(images), class_names)
-    centers = class_centers(who, centers)
-    _check_fit(centers, embeddings, labels)
+    centers = class_centers(who, centers, embeddings.shape[1])
+    check_indexed(who, "centers", centers, labels)
+    per_class = centers.shape[1]
     present = np.unique(labels)
-    drawn = _classes(classes, present, centers.shape[1])
+    drawn = _classes(classes, present, per_class)
     rows = [
         row
         for index in drawn
@@ -109,19 +114,18 @@ def center_images(
         )
     ]
     per_center = min(per_center, max(len(row.nearest) for row in rows))
-    heading = (
-        f"the first {len(drawn)} of {len(present)} classes"
-        if classes is None and len(drawn) < len(present)
-        else ""
-    )
+    heading = ""
+    if classes is None and len(drawn) < len(present):
+        heading = f"the first {len(drawn)} of {len(present)} classes"
 
     titles = [class_title(index, class_names) for index in drawn]
-    captions = [_caption(row) for row in rows]
     caption_left = text_width(titles, NAME_SIZE)
-    photo_left = caption_left + text_width(captions, CAPTION_SIZE)
-    class_order = np.repeat(np.arange(len(drawn)), centers.shape[1])
-    gap = GAP_OF_CLASSES if centers.shape[1] > 1 else 0.0
-    tops = PITCH * np.arange(len(rows)) + gap * class_order
+    photo_left = caption_left + text_width(
+        [row.caption for row in rows], CAPTION_SIZE
+    )
+    gap = GAP_OF_CLASSES if per_class > 1 else 0.0
+    order = np.arange(len(rows))
+    tops = PITCH * order + gap * (order // per_class)
     tops += HEADING_HEIGHT if heading else 0.0
     sheet = PhotoSheet(
         ax,
@@ -139,12 +143,16 @@ def center_images(
     )
     if heading:
         sheet.write(0, 0.2, heading, NAME_SIZE)
-    first_tops = tops[:: centers.shape[1]]
-    for title, top in zip(titles, first_tops, strict=True):
+    for title, top in zip(titles, tops[::per_class], strict=True):
         sheet.write(0, top + 0.5, title, NAME_SIZE)
-    for row, caption, top in zip(rows, captions, tops, strict=True):
-        color = "black" if row.merged_with is None else MERGED_COLOR
-        sheet.write(caption_left, top + 0.5, caption, CAPTION_SIZE, color=color)
+    for row, top in zip(rows, tops, strict=True):
+        sheet.write(
+            caption_left,
+            top + 0.5,
+            row.caption,
+            CAPTION_SIZE,
+            color=MERGED_COLOR if row.is_merged else "black",
+        )
     return sheet.ax
 
 
@@ -152,15 +160,13 @@ class CenterRow(NamedTuple):
     """What is shown of one center.
 
     Attributes:
-        center: Its number in its class.
-        merged_with: The first center that it coincides with, or None.
-        wins: Of how many of the class's samples it is the nearest center.
+        caption: What is written beside its photos.
+        is_merged: Whether it coincides with an earlier center of its class.
         nearest: All of the class's samples, nearest first.
     """
 
-    center: int
-    merged_with: int | None
-    wins: int
+    caption: str
+    is_merged: bool
     nearest: np.ndarray
 
 
@@ -177,15 +183,15 @@ def center_rows(
     similarities = unit_rows(centers) @ unit_rows(embeddings[members]).T
     wins = np.bincount(similarities.argmax(axis=0), minlength=len(centers))
     order = np.argsort(-similarities, axis=1, kind="stable")
-    return [
-        CenterRow(
-            center,
-            None if first == center else int(first),
-            int(wins[center]),
-            members[order[center]],
+    rows = []
+    for center, first in enumerate(first_coinciding(centers)):
+        caption = (
+            f"center {center}\nnearest to {wins[center]} of {len(members)}"
         )
-        for center, first in enumerate(first_coinciding(centers))
-    ]
+        if first != center:
+            caption += f"\nmerged with center {first}"
+        rows.append(CenterRow(caption, first != center, members[order[center]]))
+    return rows
 
 
 def first_coinciding(centers: np.ndarray) -> np.ndarray:
@@ -195,8 +201,8 @@ def first_coinciding(centers: np.ndarray) -> np.ndarray:
         centers: Floats `(centers, dim)`, of any length.
 
     Returns:
-        Integers `(centers,)`; a center that stands apart, or is the first,
-        has its own number.
+        Integers `(centers,)`; its own number for a center that coincides with
+        no earlier one.
 
     Example:
     >>> first_coinciding(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.01]]))
@@ -204,22 +210,12 @@ def first_coinciding(centers: np.ndarray) -> np.ndarray:
     """
     units = unit_rows(centers)
     joined = squared_distances(units, units) <= MERGED_TOLERANCE**2
-    # A center of no length coincides with itself too.
+    # A center of length 0 coincides with itself too.
     np.fill_diagonal(joined, True)
     # Each squaring doubles the length of the chains that are followed.
     for _ in range(len(centers).bit_length()):
         joined = joined @ joined
     return joined.argmax(axis=1)
-
-
-def _caption(row: CenterRow) -> str:
-    lines = [
-        f"center {row.center}",
-        f"nearest to {row.wins} of {len(row.nearest)}",
-    ]
-    if row.merged_with is not None:
-        lines.append(f"merged with center {row.merged_with}")
-    return "\n".join(lines)
 
 
 def _classes(
@@ -228,12 +224,7 @@ def _classes(
     """The classes to draw, `(classes,)`."""
     if classes is None:
         return present[: max(1, MOST_ROWS // centers_per_class)]
-    chosen = to_numpy(classes)
-    if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in "iu":
-        raise ValueError(
-            "center_images: classes must be integers of the shape (classes,) "
-            f"with at least one, received {classes!r}."
-        )
+    chosen = index_array("center_images", "classes", classes)
     missing = np.setdiff1d(chosen, present)
     if len(missing):
         raise ValueError(
@@ -241,19 +232,3 @@ def _classes(
             f"received {missing.tolist()} without one."
         )
     return chosen
-
-
-def _check_fit(
-    centers: np.ndarray, embeddings: np.ndarray, labels: np.ndarray
-) -> None:
-    if centers.shape[-1] != embeddings.shape[1]:
-        raise ValueError(
-            "center_images: centers must have the embeddings' dim of "
-            f"{embeddings.shape[1]}, received {centers.shape[-1]}. Embed with "
-            "the layer below the one that holds the centers."
-        )
-    if labels.max() >= len(centers):
-        raise ValueError(
-            "center_images: centers must have one entry a class, received "
-            f"{len(centers)} and a label of {labels.max()}."
-        )

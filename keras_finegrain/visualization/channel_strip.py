@@ -7,13 +7,13 @@ import numpy as np
 
 from keras_finegrain._base.arrays import to_numpy
 from keras_finegrain.layers.mc_loss import group_sizes
-from keras_finegrain.visualization.heat_map import heat_map_overlay
+from keras_finegrain.visualization.axes import axis_or_new
+from keras_finegrain.visualization.heat_map_overlay import heat_map_overlay
 from keras_finegrain.visualization.parts import draw_parts
 from keras_finegrain.visualization.photo import as_photo, show_photo
-from keras_finegrain.visualization.requirements import import_for_pictures
 
-# As many as stay legible across a page: the mutual-channel loss gives 200
-# classes 10 or 11 of 2048 channels each.
+# The most that can be read across a page: the mutual-channel loss gives each
+# of 200 classes 10 or 11 of 2048 channels.
 MAX_MAPS = 12
 
 
@@ -28,8 +28,8 @@ def channel_strip(
     """Draws an image and beside it one heat map for each channel of a class.
 
     Each map is scaled by its own maximum, so that the place of a weak channel
-    is seen too; the maximum itself stands below the map, for a channel that
-    answers to nothing is worth knowing. What lies below 0 counts as 0.
+    is seen too. The maximum stands below the map: it shows which channels
+    respond to nothing. Negative activations count as 0.
 
     Args:
         image: Array or tensor `(height, width, 3)`, uint8 or floats in
@@ -38,15 +38,15 @@ def channel_strip(
             `MCLoss` for this image, of any size.
         channels: Indices of the channels to show, such as `class_channels`
             gives. Of more than 12 the 12 with the highest maximum are shown,
-            and it is said below the image.
+            and a line below the image says so.
         class_name: Heading of the image. Defaults to none.
         parts: True places of parts to mark: for each name `(x, y)` in [0, 1],
             from the left and from the top, or an object with these and with
             `visible`, such as `datasets.synthetic_birds.PartPoint`. The names
             stand beside the image, the marks in every map too. Defaults to
             none.
-        ax: matplotlib axis whose place the row takes. Defaults to one in a
-            figure of its own.
+        ax: matplotlib axis whose place the row takes. Defaults to an axis in
+            a new figure.
 
     Returns:
         The matplotlib axis; its `child_axes` are the image and the maps.
@@ -70,38 +70,34 @@ def channel_strip(
       fine-grained image classification, IEEE TIP
       2020](https://arxiv.org/abs/2002.04264)
     """
-    photo = as_photo("channel_strip", image)
-    height, width = photo.shape[:2]
-    maps = channel_maps("channel_strip", feature_map, channels)
-    shown = strongest(maps, MAX_MAPS)
+    who = "channel_strip"
+    photo = as_photo(who, image)
+    maps = channel_maps(who, feature_map, channels, MAX_MAPS)
 
-    # In widths of a tile: the names of the parts stand on both sides.
+    # In widths of a tile. The names of the parts stand on both sides.
     margin = 0.0 if parts is None else 0.6
-    total = 2 * margin + len(shown) + 1 + 0.06 * len(shown)
+    total = 2 * margin + len(maps) + 1 + 0.06 * len(maps)
     if ax is None:
-        pyplot = import_for_pictures("matplotlib.pyplot")
         tile_inches = min(1.8, 16.0 / total)
         size = (tile_inches * total, tile_inches + 0.6)
-        ax = pyplot.subplots(figsize=size)[1]
+        ax = axis_or_new(None, size)
         ax.set_position((0.0, 0.3 / size[1], 1.0, tile_inches / size[1]))
     ax.axis("off")
     tile = ax.inset_axes((margin / total, 0.0, 1.0 / total, 1.0))
     show_photo(tile, photo)
     tile.set_title(class_name or "", fontsize=9)
-    if len(shown) < len(maps):
-        tile.set_xlabel(f"{len(shown)} strongest of {len(maps)}", fontsize=8)
-    if parts is not None:
-        draw_parts("channel_strip", tile, parts, height, width)
-    for position, channel in enumerate(shown):
+    if len(maps) < len(set(channels)):
+        tile.set_xlabel(
+            f"{len(maps)} strongest of {len(set(channels))}", fontsize=8
+        )
+    draw_parts(who, tile, parts, photo.shape)
+    for position, (channel, heat) in enumerate(maps.items()):
         left = 2 * margin + 1.06 * (position + 1)
         tile = ax.inset_axes((left / total, 0.0, 1.0 / total, 1.0))
-        heat_map_overlay(photo, maps[channel], ax=tile)
+        heat_map_overlay(photo, heat, ax=tile)
         tile.set_title(f"channel {channel}", fontsize=9)
-        tile.set_xlabel(f"max {maps[channel].max():.3g}", fontsize=8)
-        if parts is not None:
-            draw_parts(
-                "channel_strip", tile, parts, height, width, labels=False
-            )
+        tile.set_xlabel(f"max {heat.max():.3g}", fontsize=8)
+        draw_parts(who, tile, parts, photo.shape, labels=False)
     return ax
 
 
@@ -123,8 +119,8 @@ def class_channels(
         The indices of its channels.
 
     Raises:
-        ValueError: If the sizes do not fit the channels or there is no such
-            class.
+        ValueError: If the sizes do not fit the channels or the class does not
+            exist.
 
     Example:
 
@@ -142,17 +138,18 @@ def class_channels(
 
 
 def channel_maps(
-    who: str, feature_map: Any, channels: Sequence[int]
+    who: str, feature_map: Any, channels: Sequence[int], limit: int
 ) -> dict[int, np.ndarray]:
-    """The map `(rows, columns)` of each channel, what lies below 0 as 0.
+    """The maps of some channels, negative activations as 0.
 
     Args:
         who: Name of the public function, with which errors begin.
         feature_map: Array or tensor `(rows, columns, channels)`.
         channels: Indices of channels, at least one.
+        limit: How many maps are given at most: those of the highest maxima.
 
     Returns:
-        float32 maps by channel.
+        float32 maps `(rows, columns)` by channel, in the order of `channels`.
 
     Raises:
         ValueError: If the feature map or a channel does not fit.
@@ -174,16 +171,12 @@ def channel_maps(
             f"{who}: channels must be one or more indices in [0, {count}), "
             f"the channels of the feature map, received {channels!r}."
         )
-    return {
+    maps = {
         int(channel): np.maximum(
             feature_map[..., channel].astype(np.float32), 0.0
         )
         for channel in channels
     }
-
-
-def strongest(maps: Mapping[int, np.ndarray], limit: int) -> list[int]:
-    """The channels of the highest maxima, at most `limit`, in their order."""
     by_strength = sorted(maps, key=lambda channel: -maps[channel].max())
-    kept = set(by_strength[:limit])
-    return [channel for channel in maps if channel in kept]
+    strongest = set(by_strength[:limit])
+    return {index: maps[index] for index in maps if index in strongest}

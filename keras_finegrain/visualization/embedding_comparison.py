@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_finegrain.visualization.embedding import (
+from keras_finegrain._base.optional import import_optional
+from keras_finegrain.visualization.embedding_scatter import (
     draw_classes,
     in_plane,
     keeps_coordinates,
     labelled_vectors,
-    part_class_numbers,
+    separate_class_numbers,
 )
 from keras_finegrain.visualization.palette import class_legend
-from keras_finegrain.visualization.requirements import import_for_pictures
 
 PANELS_IN_A_ROW = 4
 
@@ -25,43 +25,43 @@ def embedding_comparison(
     axes: Sequence[Any] | None = None,
     seed: int = 0,
 ) -> list[Any]:
-    """Draws the same samples as several models embed them, a panel a model.
+    """Draws the same samples as several models embed them, a panel per model.
 
     A class has the same colour and marker in all panels, and one legend serves
-    them. Each panel has a scale of its own, since the models' embeddings have
-    no common unit: where two-dimensional embeddings are drawn as they are, the
+    them. Each panel has its own scale, since the models' embeddings have no
+    common unit: where two-dimensional embeddings are drawn as they are, the
     numbers at the axes tell the scales apart. Class numbers that would cover
-    each other are written side by side, or left out where they are more than
+    each other are written side by side, or left out if they are more than
     four.
 
     Args:
         embeddings_by_name: Name of each model, the panel's title, to its
             embeddings: array or tensor of any backend, `(samples, dim)`. The
             models may differ in dim.
-        labels: Integers `(samples,)`, the same for all models; they index
-            `class_names` and each model's centers.
-        class_names: Name of each class for the legend. Defaults to none: the
-            numbers alone.
+        labels: Integers `(samples,)`, not negative, or one-hot rows, the same
+            for all models; they index `class_names` and each model's centers.
+        class_names: Name of each class for the legend. Defaults to numbers
+            alone.
         centers: Name of a model to its class centers, as in
             `embedding_scatter`. Models without centers are left out. Defaults
             to none.
-        method: How the plane is reached, for each model by itself, as in
+        method: How the plane is found, for each model by itself, as in
             `embedding_scatter`. Defaults to `"auto"`: two dimensions as they
             are, else t-SNE.
-        axes: matplotlib axes to draw into, one a model. Defaults to panels in
-            a figure of its own, four in a row, with a legend; for given axes
-            the caller places one, for instance with `class_legend`.
+        axes: matplotlib axes to draw into, one for each model. Defaults to
+            panels in a new figure, four in a row, with a legend; given axes
+            get none, but `class_legend` can add it.
         seed: Seed of t-SNE. Defaults to 0.
 
     Returns:
         The matplotlib axes in the order of the models. Save their figure with
-        `bbox_inches="tight"`, for the legend lies outside its edge.
+        `bbox_inches="tight"`: the legend lies outside its edge.
 
     Raises:
         ImportError: If matplotlib, or for t-SNE scikit-learn, is missing.
-        ValueError: If there is no model, `centers` names one that there is
-            not, `axes` are not one a model, or for what `embedding_scatter`
-            raises, with the name of the model.
+        ValueError: If there is no model, `centers` names a model without
+            embeddings, `axes` are not one for each model, or for what
+            `embedding_scatter` raises, with the name of the model.
 
     Example:
     >>> import matplotlib
@@ -83,37 +83,35 @@ def embedding_comparison(
         vectors = labelled_vectors(
             who, embeddings, labels, class_names, centers.get(name)
         )
-        plane = in_plane(who, vectors, method=method, seed=seed)
-        dim = vectors.points.shape[1]
-        planes[name] = plane, keeps_coordinates(method, dim)
+        has_units = keeps_coordinates(method, vectors.points.shape[1])
+        planes[name] = in_plane(who, vectors, method, seed), has_units
 
-    own_figure = axes is None
     panels = _panels(len(planes)) if axes is None else list(axes)
-    for axis, (name, (plane, coordinates)) in zip(
+    for axis, (name, (plane, has_units)) in zip(
         panels, planes.items(), strict=True
     ):
         draw_classes(axis, plane, class_names)
         axis.set_title(name)
         axis.set_aspect("equal", adjustable="datalim")
-        if coordinates:
+        if has_units:
             axis.locator_params(nbins=4)
             axis.tick_params(labelsize=8)
         else:
-            # Those of a projection mean nothing.
+            # The coordinates of a projection mean nothing.
             axis.set_xticks([])
             axis.set_yticks([])
-    if own_figure:
+    if axes is None:
         class_legend(panels[0].figure, panels[0])
-    # Only now the panels have their places.
+    # Gives the panels their final places.
     panels[0].figure.draw_without_rendering()
     for axis in panels:
-        part_class_numbers(axis)
+        separate_class_numbers(axis)
     return panels
 
 
 def _panels(count: int) -> list[Any]:
-    """Axes in a figure of their own."""
-    pyplot = import_for_pictures("matplotlib.pyplot")
+    """Axes in a new figure."""
+    pyplot = import_optional("matplotlib.pyplot", "visualization")
     columns = min(count, PANELS_IN_A_ROW)
     rows = -(-count // columns)
     figure, grid = pyplot.subplots(
@@ -147,6 +145,6 @@ def _check_names(
         )
     if axes is not None and len(axes) != len(embeddings_by_name):
         raise ValueError(
-            "embedding_comparison: axes must be one a model, "
+            "embedding_comparison: axes must be one for each model, "
             f"{len(embeddings_by_name)}, received {len(axes)}."
         )

@@ -1,4 +1,4 @@
-"""Where in an image the evidence for a class lies."""
+"""The places in an image that hold the evidence for a class."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,9 @@ from keras_finegrain.visualization.layer_outputs import (
     attribute_set,
     layer_at,
     layers_within,
-    output_replaced,
     outputs_seen,
 )
-from keras_finegrain.visualization.resizing import resized
+from keras_finegrain.visualization.photo import shares
 
 
 def grad_cam(
@@ -53,18 +52,19 @@ def grad_cam(
         class_index: Class c whose evidence is shown, or one for each image.
             Defaults to the class of the highest score of each image.
         layer: The layer whose output A is, `(batch, height, width, channels)`
-            in the data format of the image, or its path in the model; the path
-            leads into nested models: `"backbone/conv1"`. Defaults to the last
-            one, nested models included, that gives out four axes and more
-            than one position: the one of most meaning that still knows where.
+            in the data format of the image, or its path in the model, which
+            may lead into nested models: `"backbone/conv1"`. Defaults to the
+            last one, nested models included, whose output has four axes and
+            more than one position: the most abstract that still has places.
 
     Returns:
         float32 `(height, width)`, or `(batch, height, width)` for several
-        images. Each map has a maximum of 1, or is 0 everywhere where nothing
+        images. Each map has a maximum of 1, or is 0 everywhere if nothing
         speaks for the class.
 
     Raises:
-        ValueError: If the model, the image, the class or the layer do not fit.
+        ValueError: If the model, the image, the class or the layer does not
+            fit.
 
     Example:
 
@@ -101,20 +101,17 @@ def grad_cam(
         classes = _classes(class_index, scores)
 
         def score(feature_map: Tensor) -> Tensor:
-            with output_replaced(layer, feature_map):
+            with attribute_set(layer, "call", lambda *_, **__: feature_map):
                 scores = _scores(model, images)
-            # The images do not meet in inference: the gradient of the sum
-            # holds that of each image's score.
+            # In inference an image has no influence on another one's score:
+            # the gradient of the sum holds that of each score.
             return ops.sum(ops.take_along_axis(scores, classes[:, None], 1))
 
         slopes = _positions_first(gradient(score, feature_map))
     feature_map = _positions_first(feature_map)
     weights = slopes.mean(axis=(1, 2), keepdims=True)
     maps = np.maximum(np.sum(weights * feature_map, axis=-1), 0.0)
-
-    maps = resized(maps, *images.shape[_position_axes()])
-    highest = maps.max(axis=(1, 2), keepdims=True)
-    maps = maps / np.where(highest > 0, highest, 1.0)
+    maps = shares(maps, *images.shape[_position_axes()])
     return maps if len(image.shape) == 4 else maps[0]
 
 
@@ -124,23 +121,32 @@ def _forward(
     layer: str | keras.layers.Layer | None,
 ) -> tuple[keras.layers.Layer, Tensor, Tensor]:
     """The layer, its output for the images, and the scores."""
-    if isinstance(layer, str):
-        layer = layer_at("grad_cam", model, layer)
-    within = [layer] if layer else [inner for _, inner in layers_within(model)]
-    watched = {id(inner): inner for inner in within}
-    calls: list[int] = []
+    chosen = (
+        layer_at("grad_cam", model, layer) if isinstance(layer, str) else layer
+    )
+    watched = [chosen] if chosen else [each for _, each in layers_within(model)]
+    calls: list[keras.layers.Layer] = []
     found: tuple[keras.layers.Layer, Any] | None = None
 
     def see(called: keras.layers.Layer, output: Any) -> None:
         nonlocal found
-        calls.append(id(called))
-        if layer is not None or _is_feature_map(output):
+        calls.append(called)
+        if chosen is not None or _is_feature_map(output):
             found = called, output
 
-    with outputs_seen(watched.values(), see):
+    with outputs_seen(dict.fromkeys(watched), see):
         scores = _scores(model, images)
+    if found is None and chosen is not None:
+        raise ValueError(
+            "grad_cam: layer must take part in what "
+            f"{model.name!r} computes, but {chosen.name!r} was not called."
+        )
     if found is None:
-        raise ValueError(_no_feature_map(model, layer))
+        raise ValueError(
+            "grad_cam: model must have a layer that gives out a feature map "
+            f"(batch, height, width, channels), but {model.name!r} has none "
+            "with four axes and more than one position."
+        )
     found_layer, output = found
     if len(getattr(output, "shape", ())) != 4:
         raise ValueError(
@@ -148,10 +154,10 @@ def _forward(
             f"width, channels), but the output of {found_layer.name!r} has "
             f"the shape {tuple(getattr(output, 'shape', ()))}."
         )
-    if calls.count(id(found_layer)) > 1:
+    if calls.count(found_layer) > 1:
         raise ValueError(
             f"grad_cam: layer must be called once in the model, but "
-            f"{found_layer.name!r} is called {calls.count(id(found_layer))} "
+            f"{found_layer.name!r} is called {calls.count(found_layer)} "
             "times, and each call has a feature map of its own. Choose "
             "another layer."
         )
@@ -159,10 +165,17 @@ def _forward(
 
 
 def _scores(model: keras.Model, images: Tensor) -> Tensor:
-    # What a layer assigns or adds as a loss stays in the scope: the model is
-    # left as it was, and on JAX no traced value outlives the gradient.
+    inputs: Any = images
+    if isinstance(model, Functional) and len(model.inputs) > 1:
+        # Nothing for the other inputs, such as labels.
+        inputs = keras.tree.map_structure(
+            lambda tensor: images if len(tensor.shape) == 4 else None,
+            model.input,
+        )
+    # Assigned values and added losses stay in the scope: the model does not
+    # change, and on JAX no traced value outlives the gradient.
     with keras.StatelessScope(collect_losses=True):
-        scores = model(_inputs(model, images), training=False)
+        scores = model(inputs, training=False)
     if len(getattr(scores, "shape", ())) != 2:
         given = keras.tree.map_structure(lambda x: tuple(x.shape), scores)
         raise ValueError(
@@ -173,20 +186,11 @@ def _scores(model: keras.Model, images: Tensor) -> Tensor:
     return scores
 
 
-def _inputs(model: keras.Model, images: Tensor) -> Any:
-    """The images where the model takes them, nothing as its labels."""
-    if not isinstance(model, Functional) or len(model.inputs) == 1:
-        return images
-    return keras.tree.map_structure(
-        lambda tensor: images if len(tensor.shape) == 4 else None, model.input
-    )
-
-
 @contextlib.contextmanager
 def _softmax_left_out(model: keras.Model) -> Iterator[None]:
     """Makes a model that ends in a softmax give the scores before it."""
     last = model
-    # (What a subclassed model does last cannot be known.)
+    # (The last layer of a subclassed model is unknown.)
     while isinstance(last, (Functional, keras.Sequential)):
         if isinstance(last, keras.Sequential):
             last = last.layers[-1]
@@ -203,7 +207,7 @@ def _softmax_left_out(model: keras.Model) -> Iterator[None]:
 
 
 def _classes(class_index: int | Sequence[int] | None, scores: Tensor) -> Tensor:
-    """One class an image, int32 `(batch,)`."""
+    """One class for each image, int32 `(batch,)`."""
     batch, num_classes = scores.shape
     if class_index is None:
         return ops.argmax(scores, axis=1)
@@ -236,18 +240,3 @@ def _positions_first(feature_map: Tensor) -> np.ndarray:
     array = ops.convert_to_numpy(ops.cast(feature_map, "float32"))
     channels_last = keras.config.image_data_format() == "channels_last"
     return array if channels_last else np.moveaxis(array, 1, -1)
-
-
-def _no_feature_map(
-    model: keras.Model, layer: keras.layers.Layer | None
-) -> str:
-    if layer is not None:
-        return (
-            f"grad_cam: layer must take part in what {model.name!r} computes, "
-            f"but {layer.name!r} was not called."
-        )
-    return (
-        f"grad_cam: model must have a layer that gives out a feature map "
-        f"(batch, height, width, channels), but {model.name!r} has none with "
-        "four axes and more than one position."
-    )

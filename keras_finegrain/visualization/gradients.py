@@ -8,7 +8,7 @@ from keras_finegrain._base.typing import Tensor
 
 
 def gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """Differentiates a function that gives one number.
+    """Differentiates a function whose value is a scalar.
 
     Args:
         function: Takes a tensor, returns a scalar. It is called once and not

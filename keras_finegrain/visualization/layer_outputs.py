@@ -1,8 +1,8 @@
-"""Reading and replacing what one layer of a model gives out.
+"""Reading and replacing the outputs of layers inside a model.
 
-The layer may lie inside a nested model. Its `call` is wrapped for the time of
-a `with` block, for a nested model's graph is not part of the outer one, and
-rebuilding both would cost more than the pass itself.
+A layer may lie in a nested model, whose graph is not part of the outer one:
+rebuilding both would cost more than the pass itself. So the layer's `call` is
+replaced during a `with` block.
 """
 
 import contextlib
@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
-
-from keras_finegrain._base.typing import Tensor
 
 
 def layers_within(
@@ -26,7 +24,7 @@ def layers_within(
 
     Yields:
         The path, such as `"backbone/conv1"`, and the layer. A nested model is
-        listed too, in front of its layers.
+        listed too, before its layers.
 
     Example:
 
@@ -55,7 +53,8 @@ def layer_at(who: str, model: keras.Model, path: str) -> keras.layers.Layer:
         The layer.
 
     Raises:
-        ValueError: If there is none; the error names the nearest paths.
+        ValueError: If no layer has this path; the error names the nearest
+            ones.
 
     Example:
 
@@ -79,38 +78,24 @@ def outputs_seen(
     layers: Iterable[keras.layers.Layer],
     see: Callable[[keras.layers.Layer, Any], None],
 ) -> Iterator[None]:
-    """Calls `see(layer, output)` whenever one of the layers was called."""
+    """Calls `see(layer, output)` after each call of one of the layers."""
+
+    def seen(
+        layer: keras.layers.Layer, call: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        def seen_call(*args: Any, **kwargs: Any) -> Any:
+            output = call(*args, **kwargs)
+            see(layer, output)
+            return output
+
+        return seen_call
+
     with contextlib.ExitStack() as stack:
         for layer in layers:
             stack.enter_context(
-                attribute_set(layer, "call", _seen(layer, layer.call, see))
+                attribute_set(layer, "call", seen(layer, layer.call))
             )
         yield
-
-
-def _seen(
-    layer: keras.layers.Layer,
-    call: Callable[..., Any],
-    see: Callable[[keras.layers.Layer, Any], None],
-) -> Callable[..., Any]:
-    def seen_call(*args: Any, **kwargs: Any) -> Any:
-        output = call(*args, **kwargs)
-        see(layer, output)
-        return output
-
-    return seen_call
-
-
-def output_replaced(
-    layer: keras.layers.Layer, output: Tensor
-) -> contextlib.AbstractContextManager[None]:
-    """Makes a layer give out `output`, whatever it is called on."""
-
-    def constant_call(*args: Any, **kwargs: Any) -> Tensor:
-        del args, kwargs
-        return output
-
-    return attribute_set(layer, "call", constant_call)
 
 
 @contextlib.contextmanager
@@ -120,13 +105,13 @@ def attribute_set(
     """Gives one layer an attribute and takes it back on any exit."""
     # Past `Layer.__setattr__`, which would track the value as state.
     attributes = vars(layer)
-    had_one = name in attributes
-    before = attributes.get(name)
+    missing = object()
+    before = attributes.get(name, missing)
     attributes[name] = value
     try:
         yield
     finally:
-        if had_one:
-            attributes[name] = before
-        else:
+        if before is missing:
             del attributes[name]
+        else:
+            attributes[name] = before

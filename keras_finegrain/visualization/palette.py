@@ -1,4 +1,4 @@
-"""One look for each class that colour-blind readers can tell apart."""
+"""A colour and marker for each class that colour-blind readers tell apart."""
 
 from typing import Any, NamedTuple
 
@@ -28,48 +28,47 @@ class ClassStyle(NamedTuple):
 def class_styles(num_classes: int) -> list[ClassStyle]:
     """Gives each class a colour, marker and filling of its own.
 
-    Seven colours that stay apart in the common forms of colour blindness are
-    combined with 14 markers, filled and hollow: 196 classes look different;
-    beyond that the looks repeat.
+    Seven colours that can be told apart with the common forms of colour
+    blindness are combined with 14 markers, filled and hollow: 196 classes
+    look different, and more repeat them.
 
     Args:
         num_classes: Number of classes, not negative.
 
     Returns:
-        One `ClassStyle` a class. The first classes differ in colour, marker
-        and all, so that few classes are the easiest to tell apart.
+        One `ClassStyle` for each class. The first seven differ in colour and
+        in marker, so that few classes are the easiest to tell apart.
 
     Example:
     >>> class_styles(2)[1]
     ClassStyle(color='#E69F00', marker='^', filled=True)
     """
-    return [_class_style(index) for index in range(num_classes)]
-
-
-def _class_style(index: int) -> ClassStyle:
-    round_of_colors, color = divmod(index, len(COLORS))
-    # Stepping the marker along with the colour makes the pair redundant for
-    # the first classes; 14 markers and 7 colours share a factor, so each
-    # round of colours shifts by one to reach all the combinations.
-    marker = (color + round_of_colors) % len(MARKERS)
-    filled = (round_of_colors // len(MARKERS)) % 2 == 0
-    return ClassStyle(COLORS[color], MARKERS[marker], filled)
+    styles = []
+    for index in range(num_classes):
+        round_of_colors, color = divmod(index, len(COLORS))
+        # The marker changes with the colour, so the first classes differ in
+        # both. 14 markers and 7 colours share a factor: each round of colours
+        # shifts by one to reach all combinations.
+        marker = (color + round_of_colors) % len(MARKERS)
+        filled = (round_of_colors // len(MARKERS)) % 2 == 0
+        styles.append(ClassStyle(COLORS[color], MARKERS[marker], filled))
+    return styles
 
 
 def class_legend(figure: Any, axis: Any, *, title: str | None = None) -> Any:
     """Lists the classes of one axis to the right of a whole figure.
 
-    Meant for figures whose panels show the same classes, such as several
+    For figures whose panels show the same classes, such as several
     `embedding_scatter` side by side: one legend serves them all.
 
     Args:
-        figure: The matplotlib figure. Save it with `bbox_inches="tight"`, for
-            the legend lies outside its edge.
+        figure: The matplotlib figure. Save it with `bbox_inches="tight"`: the
+            legend lies outside its edge.
         axis: The axis whose labelled artists are listed.
         title: Heading of the legend. Defaults to none.
 
     Returns:
-        The matplotlib legend, or `None` where the axis labels nothing.
+        The matplotlib legend, or `None` if the axis has no labels.
 
     Example:
     >>> import matplotlib

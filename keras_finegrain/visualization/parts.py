@@ -5,17 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain.visualization.requirements import import_for_pictures
+from keras_finegrain._base.optional import import_optional
 
 
 def draw_parts(
     who: str,
     ax: Any,
-    parts: Mapping[str, Any],
-    height: int,
-    width: int,
+    parts: Mapping[str, Any] | None,
+    shape: tuple[int, ...],
     labels: bool = True,
-    font_size: float = 7,
 ) -> None:
     """Marks parts at their places; their names stand beside the image.
 
@@ -25,19 +23,28 @@ def draw_parts(
         parts: For each name `(x, y)` in [0, 1], from the left and from the
             top, or an object with these as `x` and `y` and with `visible`,
             such as `datasets.synthetic_birds.PartPoint`. Hidden parts are
-            left out.
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
+            left out. Or `None`.
+        shape: Height and width of the image in pixels, and further axes.
         labels: Whether the names are written, each tied to its place by a
             thin line. Defaults to true.
-        font_size: Size of the names in points. Defaults to 7.
 
     Raises:
         ValueError: If a place lies outside [0, 1].
     """
-    places = visible_places(who, parts)
+    places = {}
+    for name, part in (parts or {}).items():
+        if not getattr(part, "visible", True):
+            continue
+        x, y = (part.x, part.y) if hasattr(part, "x") else part
+        if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
+            raise ValueError(
+                f"{who}: parts must lie in [0, 1], received ({x:g}, {y:g}) "
+                f"for {name!r}. Divide pixels by the image's width and height."
+            )
+        places[name] = float(x), float(y)
     if not places:
         return
+    height, width = shape[:2]
     # A pixel's center has whole coordinates: the edge lies half a pixel out.
     points = np.array(list(places.values())) * (width, height) - 0.5
     ax.plot(
@@ -51,37 +58,14 @@ def draw_parts(
         zorder=4,
     )
     if labels:
-        _write_names(ax, list(places), points, height, width, font_size)
-
-
-def visible_places(
-    who: str, parts: Mapping[str, Any]
-) -> dict[str, tuple[float, float]]:
-    """`(x, y)` of each part that is not hidden."""
-    places = {}
-    for name, part in parts.items():
-        if not getattr(part, "visible", True):
-            continue
-        x, y = (part.x, part.y) if hasattr(part, "x") else part
-        if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
-            raise ValueError(
-                f"{who}: parts must lie in [0, 1], received ({x:g}, {y:g}) "
-                f"for {name!r}. Divide pixels by the image's width and height."
-            )
-        places[name] = (float(x), float(y))
-    return places
+        _write_names(ax, list(places), points, height, width)
 
 
 def _write_names(
-    ax: Any,
-    names: list[str],
-    points: np.ndarray,
-    height: int,
-    width: int,
-    font_size: float,
+    ax: Any, names: list[str], points: np.ndarray, height: int, width: int
 ) -> None:
     """Names in two columns beside the image, in the order of the heights."""
-    effects = import_for_pictures("matplotlib.patheffects")
+    effects = import_optional("matplotlib.patheffects", "visualization")
     outline = effects.withStroke(linewidth=1.6, foreground="white")
     from_left = np.argsort(points[:, 0], kind="stable")
     half = (len(names) + 1) // 2
@@ -98,7 +82,7 @@ def _write_names(
                 xytext=(column, row),
                 ha=side,
                 va="center",
-                fontsize=font_size,
+                fontsize=7,
                 annotation_clip=False,
                 arrowprops={
                     "arrowstyle": "-",
@@ -112,9 +96,10 @@ def _write_names(
 
 
 def _spread(rows: np.ndarray, height: int) -> np.ndarray:
-    """Moves sorted rows as little as lets a line of text stand between them.
+    """Moves sorted rows apart as little as makes room for a line of text.
 
-    In squares: it is the isotonic regression of the rows less the gaps.
+    The sum of the squared moves is least: the isotonic regression of the rows
+    less the gaps.
     """
     count = len(rows)
     gap = min(0.1 * height, height / count)

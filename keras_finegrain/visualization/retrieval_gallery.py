@@ -1,28 +1,30 @@
-"""Queries and what an embedding finds for them, as photos."""
+"""Query photos and their nearest neighbours in the embedding."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.arrays import to_numpy
 from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.optional import import_optional
 from keras_finegrain.metrics.embedding_set import (
     RetrievalSet,
     retrieval_set,
     squared_distances,
 )
-from keras_finegrain.visualization.class_grid import (
+from keras_finegrain.visualization.checks import (
+    as_sequence,
+    class_labels,
+    index_array,
+)
+from keras_finegrain.visualization.palette import COLORS
+from keras_finegrain.visualization.photo_sheet import (
     LINE_HEIGHT,
     Photo,
     PhotoSheet,
-    class_labels,
     class_title,
-    image_sequence,
     text_width,
 )
-from keras_finegrain.visualization.palette import COLORS
-from keras_finegrain.visualization.requirements import import_for_pictures
 
 DEFAULT_QUERIES = 6
 RIGHT = {"edgecolor": COLORS[2], "linestyle": "solid"}
@@ -59,23 +61,23 @@ def retrieval_gallery(
             one array or tensor `(samples, height, width, 3)`, as in
             `class_grid`.
         embeddings: Array or tensor of any backend, `(samples, dim)`.
-        labels: Integers `(samples,)`, not negative; they index `class_names`.
+        labels: Integers `(samples,)`, not negative, or one-hot rows; they
+            index `class_names`.
         queries: Indices of the samples to look up, one row each. Defaults to
             six, evenly spread over the samples in the order of their classes.
         class_names: Name of each class, written behind its number. Defaults
-            to none: the numbers alone.
+            to numbers alone.
         neighbours: Neighbours in a row, at least 1. Defaults to 8. A set that
             has fewer shows all.
         distance: `"cosine"` or `"euclidean"`. Defaults to `"cosine"`, as in
             `metrics.recall_at_k`.
         gallery_images: The photos to search in, like `images`. Defaults to
-            none, together with the other two: the samples are searched
-            themselves, and a query is no neighbour of its own.
+            none, together with the next two arguments: the search is then
+            among the samples, and a query is not its own neighbour.
         gallery_embeddings: Their embeddings, `(gallery, dim)`.
         gallery_labels: Their labels, `(gallery,)`.
         ax: matplotlib axis to draw into; text then scales with it. Defaults
-            to an axis in a figure of its own, 11 inches wide for 8
-            neighbours.
+            to an axis in a new figure, 11 inches wide for 8 neighbours.
 
     Returns:
         The matplotlib axis. Its patches are the frames, row by row.
@@ -83,8 +85,8 @@ def retrieval_gallery(
     Raises:
         ImportError: If matplotlib is missing.
         ValueError: If an argument is out of its range, the shapes disagree,
-            an embedding is not finite, a gallery is not given whole, or no
-            sample's class is in the gallery.
+            an embedding is not finite, a part of the gallery is missing, or
+            the gallery has no sample of any query's class.
 
     Example:
     >>> import matplotlib
@@ -100,7 +102,7 @@ def retrieval_gallery(
     """
     who = "retrieval_gallery"
     neighbours = positive_integer(who, "neighbours", neighbours)
-    images = image_sequence(images)
+    images = as_sequence(images)
     found = retrieval_set(
         who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
@@ -112,10 +114,9 @@ def retrieval_gallery(
             f"belong together, received no gallery_{missing}. Pass all three, "
             "or none to search among the samples."
         )
-    if found.own:
-        searched, searched_labels = images, labels
-    else:
-        searched = image_sequence(gallery_images)
+    searched, searched_labels = images, labels
+    if not found.own:
+        searched = as_sequence(gallery_images)
         searched_labels = class_labels(
             who, gallery_labels, len(searched), class_names, "gallery_labels"
         )
@@ -133,7 +134,8 @@ def retrieval_gallery(
     name_width = text_width(titles, TITLE_SIZE)
     # A third of a photo's side between a query and its neighbours.
     lefts = name_width + PITCH + 0.35 + PITCH * np.arange(nearest.shape[1])
-    row_height = 1.3 + CAPTION_SIZE * LINE_HEIGHT * _most_lines(captions)
+    lines = 1 + max(text.count("\n") for row in captions for text in row)
+    row_height = 1.3 + CAPTION_SIZE * LINE_HEIGHT * lines
     tops = HEADING_HEIGHT + row_height * np.arange(len(rows))
     sheet = PhotoSheet(
         ax,
@@ -153,7 +155,11 @@ def retrieval_gallery(
             for index, left in zip(indices, lefts, strict=True)
         ],
     )
-    _write_headings(sheet, name_width, lefts)
+    headings = ["query", "nearest", *map(str, range(2, len(lefts) + 1))]
+    for left, heading in zip([name_width, *lefts], headings, strict=True):
+        sheet.write(
+            left + 0.5, 0.25, heading, TITLE_SIZE, ha="center", va="baseline"
+        )
     for row, top in enumerate(tops):
         sheet.write(0, top + 0.5, titles[row], TITLE_SIZE)
         for order, left in enumerate(lefts):
@@ -174,12 +180,7 @@ def _rows(queries: Any, labels: np.ndarray) -> np.ndarray:
     """The indices of the queries, `(rows,)`."""
     if queries is None:
         return spread_queries(labels)
-    rows = to_numpy(queries)
-    if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
-        raise ValueError(
-            "retrieval_gallery: queries must be integers of the shape (rows,) "
-            f"with at least one, received {queries!r}."
-        )
+    rows = index_array("retrieval_gallery", "queries", queries)
     if rows.min() < 0 or rows.max() >= len(labels):
         raise ValueError(
             "retrieval_gallery: queries must be indices of samples, in [0, "
@@ -216,23 +217,9 @@ def nearest_samples(
     return order[:, : min(neighbours, found.neighbours)]
 
 
-def _most_lines(captions: list[list[str]]) -> int:
-    return 1 + max(text.count("\n") for row in captions for text in row)
-
-
-def _write_headings(
-    sheet: PhotoSheet, query_left: float, lefts: np.ndarray
-) -> None:
-    headings = ["query", "nearest", *map(str, range(2, len(lefts) + 1))]
-    for left, heading in zip([query_left, *lefts], headings, strict=True):
-        sheet.write(
-            left + 0.5, 0.25, heading, TITLE_SIZE, ha="center", va="baseline"
-        )
-
-
 def _frame(sheet: PhotoSheet, left: float, top: float, *, right: bool) -> None:
     """Frames a photo from outside, so that dashes stand on white."""
-    patches = import_for_pictures("matplotlib.patches")
+    patches = import_optional("matplotlib.patches", "visualization")
     sheet.ax.add_patch(
         patches.Rectangle(
             (left - 0.03, top - 0.03),

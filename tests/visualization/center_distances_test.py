@@ -6,21 +6,7 @@ import pytest
 
 import keras_finegrain
 from keras_finegrain.visualization.center_distances import center_distances
-
-
-def tick_texts(axis):
-    """Positions and texts of all of the rows' ticks."""
-    ticks = axis.get_yticks().tolist() + axis.get_yticks(minor=True).tolist()
-    labels = axis.get_yticklabels() + axis.get_yticklabels(minor=True)
-    return {
-        int(tick): label.get_text()
-        for tick, label in zip(ticks, labels, strict=True)
-    }
-
-
-def shown_classes(axis):
-    texts = tick_texts(axis)
-    return [int(texts[row].split()[0]) for row in range(len(texts))]
+from tests.visualization.helpers import shown_classes, tick_texts
 
 
 def drawn(axis):

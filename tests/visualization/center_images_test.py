@@ -12,14 +12,8 @@ from keras_finegrain.visualization.center_images import (
     center_images,
     first_coinciding,
 )
-from keras_finegrain.visualization.class_grid import PITCH
-
-
-def plain_photos(count):
-    """Photo i has the colour (i, 100, 200) all over."""
-    photos = np.full((count, 4, 4, 3), [0, 100, 200], "uint8")
-    photos[..., 0] += np.arange(count, dtype="uint8")[:, None, None]
-    return photos
+from keras_finegrain.visualization.photo_sheet import PITCH
+from tests.visualization.helpers import plain_photos
 
 
 def two_classes(per_class=6):
@@ -196,11 +190,14 @@ def test_takes_the_centers_of_a_layer_and_a_given_axis():
         ({"images_per_center": 0}, "images_per_center must be an integer"),
         ({"centers": np.ones(2)}, r"centers must .*received \(2,\)"),
         ({"centers": np.ones((2, 3))}, "dim of 2, received 3"),
-        ({"centers": np.ones((1, 2))}, "received 1 and a label of 1"),
+        ({"centers": np.ones((1, 2))}, "received 1 and a maximum of 1"),
         ({"centers": np.full((2, 2), np.nan)}, "centers must be finite"),
         ({"classes": [5]}, r"received \[5\] without"),
         ({"classes": []}, r"received \[\]"),
-        ({"images": plain_photos(3)}, r"shape \(3,\).*received \(12,\)"),
+        (
+            {"images": plain_photos(3)},
+            r"shape \(3,\).*received the shape \(12,\)",
+        ),
         ({"class_names": ["one"]}, "received 1 and a maximum of 1"),
     ],
 )

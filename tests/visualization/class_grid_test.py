@@ -5,14 +5,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from keras_finegrain.visualization.class_grid import PITCH, PIXELS, class_grid
-
-
-def plain_photos(count, side=4):
-    """Photo i has the colour (i, 100, 200) all over."""
-    photos = np.full((count, side, side, 3), [0, 100, 200], "uint8")
-    photos[..., 0] += np.arange(count, dtype="uint8")[:, None, None]
-    return photos
+from keras_finegrain.visualization.class_grid import class_grid
+from keras_finegrain.visualization.photo_sheet import PITCH, PIXELS
+from tests.visualization.helpers import plain_photos
 
 
 def canvas(axis):
@@ -103,6 +98,17 @@ def test_list_array_tensor_and_floats_give_the_same_picture():
         )
 
 
+def test_grey_photos_are_shown_in_grey():
+    photos = np.full((2, 4, 4, 1), 90, "uint8")
+
+    shown = canvas(class_grid(photos, [0, 0]))
+
+    assert np.unique(shown.reshape(-1, 3), axis=0).tolist() == [
+        [90, 90, 90],
+        [255, 255, 255],
+    ]
+
+
 def test_classes_that_do_not_occur_take_no_row():
     axis = class_grid(plain_photos(2), np.array([[7], [3]]))
 
@@ -162,13 +168,17 @@ def test_a_given_axis_is_used_and_its_text_shrinks_with_it():
     ("arguments", "message"),
     [
         ({"images_per_class": 0}, "images_per_class must be an integer"),
-        ({"labels": np.arange(3)}, r"shape \(2,\).*received \(3,\)"),
-        ({"labels": np.eye(2, dtype=int)}, r"received \(2, 2\).*argmax"),
-        ({"labels": np.zeros(2)}, "integers, received the dtype float64"),
+        ({"labels": np.arange(3)}, r"shape \(2,\).*received the shape \(3,\)"),
+        ({"labels": np.ones((2, 2))}, "one-hot labels must name one class"),
+        (
+            {"labels": np.zeros(2)},
+            "integers or one-hot, received dtype float64",
+        ),
         ({"labels": np.array([0, -1])}, "minimum of -1"),
         ({"class_names": ["one"]}, "received 1 and a maximum of 1"),
         ({"images": [], "labels": []}, "received"),
-        ({"images": np.zeros((2, 4, 4, 1))}, r"received \(4, 4, 1\)"),
+        ({"images": np.zeros((2, 4, 4, 4))}, r"received \(4, 4, 4\)"),
+        ({"images": np.zeros((2, 0, 4, 3))}, r"received \(0, 4, 3\)"),
         ({"images": np.full((2, 4, 4, 3), -1.0)}, "from -1 to -1"),
         ({"images": np.full((2, 4, 4, 3), np.nan)}, r"lie in \[0, 255\]"),
     ],

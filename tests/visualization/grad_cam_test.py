@@ -8,7 +8,7 @@ from keras import layers, ops
 import keras_finegrain
 from keras_finegrain.visualization.grad_cam import grad_cam
 from keras_finegrain.visualization.gradients import gradient
-from keras_finegrain.visualization.resizing import resized
+from keras_finegrain.visualization.photo import resized
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (3, 12, 10, 3)).astype("f4")
 

@@ -15,7 +15,7 @@ from keras_finegrain.visualization.parts import draw_parts
 def draw_on(parts, height=20, width=40, **kwargs):
     ax = plt.subplots()[1]
     ax.imshow(np.zeros((height, width, 3)))
-    draw_parts("caller", ax, parts, height, width, **kwargs)
+    draw_parts("caller", ax, parts, (height, width), **kwargs)
     return ax
 
 
@@ -67,7 +67,7 @@ def test_the_names_of_a_bird_do_not_overlap_nor_cover_it(seed):
     image, annotations = draw(species_table(4, 2)[0], seed=seed, size=224)
     figure, ax = plt.subplots(figsize=(5, 4))
     ax.imshow(image)
-    draw_parts("caller", ax, annotations.parts, 224, 224)
+    draw_parts("caller", ax, annotations.parts, image.shape)
     figure.canvas.draw()
 
     # (An annotation's extent includes its line.)

@@ -7,13 +7,7 @@ import pytest
 
 from keras_finegrain.visualization.palette import COLORS
 from keras_finegrain.visualization.retrieval_gallery import retrieval_gallery
-
-
-def plain_photos(count):
-    """Photo i has the colour (i, 100, 200) all over."""
-    photos = np.full((count, 4, 4, 3), [0, 100, 200], "uint8")
-    photos[..., 0] += np.arange(count, dtype="uint8")[:, None, None]
-    return photos
+from tests.visualization.helpers import plain_photos
 
 
 def birds(count=40, classes=5, dim=3, seed=0):
@@ -207,7 +201,10 @@ def test_takes_tensors_and_draws_into_a_given_axis():
         ({"queries": [-1]}, "received -1"),
         ({"queries": []}, r"received \[\]"),
         ({"queries": [0.5]}, r"received \[0.5\]"),
-        ({"images": plain_photos(39)}, r"shape \(39,\).*received \(40,\)"),
+        (
+            {"images": plain_photos(39)},
+            r"\(39,\).*received the shape \(40,\)",
+        ),
         ({"class_names": ["one"]}, "received 1 and a maximum of 4"),
         ({"gallery_images": plain_photos(2)}, "no gallery_embeddings"),
         (

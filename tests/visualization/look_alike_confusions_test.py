@@ -5,20 +5,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from keras_finegrain.visualization.class_confusions import (
+from keras_finegrain.visualization.look_alike_confusions import (
     look_alike_confusions,
 )
-
-
-def shown_classes(axis):
-    """The class of each row, from the ticks' numbers."""
-    ticks = axis.get_yticks().tolist() + axis.get_yticks(minor=True).tolist()
-    labels = axis.get_yticklabels() + axis.get_yticklabels(minor=True)
-    numbers = {
-        int(tick): int(label.get_text().split()[0])
-        for tick, label in zip(ticks, labels, strict=True)
-    }
-    return [numbers[row] for row in range(len(numbers))]
+from tests.visualization.helpers import shown_classes
 
 
 def written_counts(axis):
@@ -155,6 +145,15 @@ def test_names_follow_the_numbers_on_both_axes():
         assert texts == ["0  fox sparrow", "1  Song Sparrow"]
 
 
+def test_one_hot_rows_and_scores_count_as_their_classes():
+    labels, predictions = guesses()
+    rows = 0.7 * np.eye(12)[predictions] + 0.3 / 12
+
+    axis = look_alike_confusions(np.eye(12)[labels], rows)
+
+    assert written_counts(axis) == counted(labels, predictions, range(12))
+
+
 def test_200_classes_have_every_number_and_no_illegible_counts():
     labels, predictions = guesses(classes=200, samples=3000)
 
@@ -185,12 +184,12 @@ def test_takes_tensors_and_draws_into_a_given_axis():
     [
         ({"most": 1}, "most must be at least 2, received 1"),
         ({"most": 2.5}, "most must be an integer"),
-        ({"predictions": np.arange(2)}, r"predictions .*received \(2,\)"),
-        ({"predictions": np.eye(3)}, r"received \(3, 3\).*argmax"),
+        ({"predictions": np.arange(2)}, r"predictions .*the shape \(2,\)"),
+        ({"predictions": 2 * np.eye(3)}, "one-hot predictions must name one"),
         ({"predictions": np.zeros(3)}, "predictions must be integers"),
         ({"labels": np.array([0, -1, 2])}, "labels must not be negative"),
         ({"class_names": ["a", "b"]}, "received 2 and a maximum of 2"),
-        ({"labels": np.array([], int)}, r"labels .*received \(0,\)"),
+        ({"labels": np.array([], int)}, r"labels .*received the shape \(0,\)"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

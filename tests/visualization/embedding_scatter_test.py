@@ -63,6 +63,15 @@ def test_centers_are_stars_at_their_own_place(shape):
     np.testing.assert_allclose(stars, centers.reshape(-1, 2))
 
 
+def test_one_hot_labels_are_their_classes():
+    embeddings, labels = two_groups(dim=2)
+
+    axis = embedding_scatter(embeddings, np.eye(2)[labels])
+
+    np.testing.assert_allclose(drawn_points(axis), embeddings)
+    assert [text.get_text() for text in axis.texts] == ["0", "1"]
+
+
 def test_numbers_name_the_classes_and_the_legend_spells_them_out():
     embeddings, labels = two_groups(dim=2)
 
@@ -110,9 +119,10 @@ def test_takes_tensors_of_the_backend_and_one_dimension():
     [
         ({"method": "umap"}, "received 'umap'"),
         ({"method": "none"}, "2 dimensions, received 5"),
-        ({"class_names": ["one"]}, "received 1 and a label of 1"),
-        ({"centers": np.zeros((1, 5))}, "received 1 and a label of 1"),
-        ({"centers": np.zeros((2, 4))}, r"received \(2, 4\)"),
+        ({"class_names": ["one"]}, "received 1 and a maximum of 1"),
+        ({"centers": np.zeros((1, 5))}, "received 1 and a maximum of 1"),
+        ({"centers": np.zeros((2, 4))}, "dim of 5, received 4"),
+        ({"centers": np.full((2, 5), np.nan)}, "centers must be finite"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

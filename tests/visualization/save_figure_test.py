@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.artist import Artist
 
-from keras_finegrain.visualization.saving import save_figure
+from keras_finegrain.visualization.save_figure import save_figure
 
 
 class Interrupting(Artist):

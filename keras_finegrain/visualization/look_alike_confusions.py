@@ -1,22 +1,20 @@
-"""Which classes a model takes for one another."""
+"""The confusion matrix of the classes that are confused the most."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.arrays import to_numpy
-from keras_finegrain.visualization.center_distances import (
+from keras_finegrain.visualization.checks import class_labels
+from keras_finegrain.visualization.class_matrix import (
     at_least_two,
-    color_bar,
+    draw_matrix,
     likeness_order,
-    matrix_axis,
-    write_classes,
 )
-from keras_finegrain.visualization.class_grid import class_labels
+from keras_finegrain.visualization.photo import LUMA
 
 DEFAULT_MOST = 25
-# Smaller figures in the cells could not be read.
+# Points. Smaller counts in the cells could not be read.
 LEAST_FONT = 4.0
 
 
@@ -32,26 +30,26 @@ def look_alike_confusions(
     A row is a true class, a column a predicted one. Classes that are confused
     with each other stand side by side: the order is that of the leaves of an
     average-linkage tree on the errors between two classes, in both directions
-    together. Colours count the errors only. The diagonal is grey, whatever
-    its counts, for it would outshine them.
+    together. Colours count the errors only. The diagonal is grey: its counts
+    would outshine the errors.
 
     The title states how many errors and how many right predictions lie
-    outside of the classes shown: an error does as soon as one of its two
+    outside of the classes shown. An error lies outside if one of its two
     classes does.
 
     Args:
-        labels: True classes, integers `(samples,)`, not negative; they index
-            `class_names`.
-        predictions: Predicted classes, likewise: for a model's scores
+        labels: True classes, integers `(samples,)`, not negative, or one-hot
+            rows; they index `class_names`.
+        predictions: Predicted classes in the same form: for a model's scores
             `scores.argmax(axis=-1)`.
         class_names: Name of each class, written behind its number for up to
-            30 classes. Defaults to none: the numbers alone.
+            30 classes. Defaults to numbers alone.
         most: How many classes are shown at most, those of the pairs with the
             most errors, in both directions together; at least 2. Defaults to
             25. Classes that occur in neither argument are left out.
-        ax: matplotlib axis to draw into. Defaults to an axis in a figure of
-            its own. Counts are written where they can be read, in own figures
-            of up to 100 classes.
+        ax: matplotlib axis to draw into. Defaults to an axis in a new figure.
+            Counts are written where they can be read: in a new figure for up
+            to 100 classes.
 
     Returns:
         The matplotlib axis.
@@ -74,8 +72,7 @@ def look_alike_confusions(
     """
     who = "look_alike_confusions"
     most = DEFAULT_MOST if most is None else at_least_two(who, most)
-    labels = np.atleast_1d(to_numpy(labels))
-    true = class_labels(who, labels, len(labels), class_names)
+    true = class_labels(who, labels, None, class_names)
     predicted = class_labels(
         who, predictions, len(true), class_names, "predictions"
     )
@@ -85,28 +82,31 @@ def look_alike_confusions(
     shown = _most_confused(counts, most)
     shown_counts = counts[np.ix_(shown, shown)]
 
-    ax = matrix_axis(ax, len(shown))
     errors = _errors(shown_counts)
-    image = ax.imshow(
+    image = draw_matrix(
+        ax,
         np.ma.masked_equal(errors, 0),
+        classes[shown],
+        class_names,
+        "errors",
         # Few errors are light, next to the white of none.
         cmap="cividis_r",
         vmin=1,
         vmax=max(errors.max(), 2),
-        interpolation="nearest",
     )
-    _grey_diagonal(ax, len(shown))
-    _write_counts(ax, shown_counts, image)
-    write_classes(ax, classes[shown], class_names)
+    image.colorbar.ax.yaxis.get_major_locator().set_params(integer=True)
+    ax = image.axes
+    diagonal = np.where(np.eye(len(shown)), 0.88, np.nan)
+    ax.imshow(diagonal, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    _write_counts(image, shown_counts)
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class")
     ax.set_title(_title(counts, shown_counts))
-    bar = color_bar(image, "errors")
-    bar.ax.yaxis.get_major_locator().set_params(integer=True)
     return ax
 
 
 def _errors(counts: np.ndarray) -> np.ndarray:
+    """The counts without those of the right predictions."""
     errors = counts.copy()
     np.fill_diagonal(errors, 0)
     return errors
@@ -116,44 +116,35 @@ def _most_confused(counts: np.ndarray, most: int) -> np.ndarray:
     """Indices of the classes to show, the confused ones side by side."""
     errors = _errors(counts)
     errors += errors.T
-    if most >= len(errors):
-        shown = np.arange(len(errors))
-    else:
-        # Whole pairs, worst first: an error whose other class is not shown
-        # would not be seen.
-        pairs = np.argsort(-np.triu(errors), axis=None, kind="stable")
-        classes = np.stack(np.unravel_index(pairs, errors.shape), axis=1)
-        shown = np.array(list(dict.fromkeys(classes.ravel().tolist()))[:most])
-        shown.sort()
+    # Whole pairs, worst first: an error is not seen if one of its classes is
+    # not shown.
+    pairs = np.argsort(-np.triu(errors), axis=None, kind="stable")
+    classes = np.stack(np.unravel_index(pairs, errors.shape), axis=1)
+    shown = np.sort(list(dict.fromkeys(classes.ravel().tolist()))[:most])
     between = errors[np.ix_(shown, shown)]
     return shown[likeness_order(between.max() - between)]
 
 
 def _title(counts: np.ndarray, shown: np.ndarray) -> str:
     samples, errors = counts.sum(), _errors(counts).sum()
-    title = f"{samples:,} samples, {_counted(errors, 'error')}"
+    title = f"{samples:,} samples, {_in_words(errors)}"
     if len(shown) == len(counts):
         return title
     outside = samples - shown.sum()
     errors_outside = errors - _errors(shown).sum()
     return (
         f"{title}\noutside these {len(shown)} of {len(counts)} classes: "
-        f"{_counted(errors_outside, 'error')}, "
-        f"{outside - errors_outside:,} right"
+        f"{_in_words(errors_outside)}, {outside - errors_outside:,} right"
     )
 
 
-def _counted(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+def _in_words(errors: int) -> str:
+    return f"{errors:,} error{'' if errors == 1 else 's'}"
 
 
-def _grey_diagonal(ax: Any, count: int) -> None:
-    diagonal = np.where(np.eye(count), 0.88, np.nan)
-    ax.imshow(diagonal, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-
-
-def _write_counts(ax: Any, counts: np.ndarray, image: Any) -> None:
-    """Writes what is not 0 where there is room for it."""
+def _write_counts(image: Any, counts: np.ndarray) -> None:
+    """Writes the counts above 0, where there is room for them."""
+    ax = image.axes
     room = ax.get_window_extent()
     cell = 72 / ax.figure.dpi * min(room.width, room.height) / len(counts)
     # A cell holds three digits.
@@ -165,8 +156,7 @@ def _write_counts(ax: Any, counts: np.ndarray, image: Any) -> None:
         if row == column:
             style = {"color": "dimgrey", "style": "italic"}
         else:
-            red, green, blue, _ = image.to_rgba(count)
-            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+            dark = image.to_rgba(count)[:3] @ LUMA < 0.5
             style = {"color": "white" if dark else "black"}
         ax.text(
             column,

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from keras_finegrain.visualization import embedding_frames
-from keras_finegrain.visualization.embedding_frames import embedding_animation
+from keras_finegrain.visualization.embedding_animation import (
+    _drawn,
+    _in_one_plane,
+    embedding_animation,
+)
 from keras_finegrain.visualization.palette import COLORS
 
 Image = pytest.importorskip("PIL.Image")
@@ -244,7 +247,7 @@ def test_takes_a_sequence_of_tensors_of_the_backend(tmp_path, drawn):
 
 def test_a_picture_is_drawn_only_after_the_one_before_was_taken(monkeypatch):
     """Else memory would grow with the number of epochs."""
-    frames = embedding_frames._Frames(growing(), LABELS, None, None)
+    frames = _in_one_plane(growing(), LABELS, None, None)
     saved = []
     savefig = plt.Figure.savefig
     monkeypatch.setattr(
@@ -253,7 +256,7 @@ def test_a_picture_is_drawn_only_after_the_one_before_was_taken(monkeypatch):
         lambda *args, **kwargs: saved.append(1) or savefig(*args, **kwargs),
     )
 
-    pictures = embedding_frames._drawn(frames, ["a", "b", "c"], None, 50)
+    pictures = _drawn(frames, ["a", "b", "c"], None, 50)
 
     for count in (1, 2, 3):
         next(pictures)
@@ -273,9 +276,9 @@ def test_no_figure_stays_open(tmp_path):
         ({"frames_per_second": 0}, "at most 50, received 0"),
         ({"frames_per_second": 60}, "at most 50, received 60"),
         ({"dpi": 0}, "at least 20, received 0"),
-        ({"titles": ["one"]}, "one a frame, 3, received 1"),
-        ({"centers": np.zeros((2, 2, 2))}, "a frame, 3, received 2"),
-        ({"centers": np.zeros((3, 2, 3))}, r"frame 0: .* received \(2, 3\)"),
+        ({"titles": ["one"]}, "one for each frame, 3, received 1"),
+        ({"centers": np.zeros((2, 2, 2))}, "each frame, 3, received 2"),
+        ({"centers": np.zeros((3, 2, 3))}, "frame 0: .* dim of 2, received 3"),
         ({"frames": []}, "received none"),
         ({"frames": np.zeros((20, 2))}, r"frame 0: .* received \(2,\)"),
         ({"frames": [growing()[0], np.zeros((20, 3))]}, "2 in frame 0 and 3"),
@@ -283,7 +286,7 @@ def test_no_figure_stays_open(tmp_path):
             {"frames": [growing()[0], np.full((20, 2), np.nan)]},
             "frame 1: embeddings must be finite",
         ),
-        ({"class_names": ["one"]}, "received 1 and a label of 1"),
+        ({"class_names": ["one"]}, "received 1 and a maximum of 1"),
     ],
 )
 def test_bad_arguments_are_named_before_a_file_is_begun(

@@ -1,16 +1,21 @@
-"""A heat map laid over the image that it speaks of."""
+"""A heat map laid over the image that it explains."""
 
 from typing import Any
 
 import numpy as np
 
 from keras_finegrain._base.arrays import to_numpy
-from keras_finegrain.visualization.photo import as_photo, greyed, show_photo
-from keras_finegrain.visualization.requirements import import_for_pictures
-from keras_finegrain.visualization.resizing import resized
+from keras_finegrain._base.optional import import_optional
+from keras_finegrain.visualization.axes import axis_or_new
+from keras_finegrain.visualization.photo import (
+    as_photo,
+    greyed,
+    resized,
+    show_photo,
+)
 
-# Lightness rises along it, so that it reads in every form of colour blindness
-# and in print; against a grey photo it stands out more than cividis does.
+# Its lightness rises, so it can be read in print and with every form of colour
+# blindness. Against a grey photo it stands out more than cividis.
 COLOR_MAP = "viridis"
 
 
@@ -20,15 +25,14 @@ def heat_map_overlay(
     """Draws a heat map over the greyed image.
 
     Cold places show the image, hot ones are yellow. The colours run from 0 to
-    the map's own maximum; what lies below 0 counts as 0.
+    the maximum of the map; negative values count as 0.
 
     Args:
         image: Array or tensor `(height, width, 3)`, uint8 or floats in
             [0, 255] or [0, 1].
         heat_map: Array or tensor `(rows, columns)` of any size, such as
             `grad_cam` gives; it is enlarged bilinearly to the image.
-        ax: matplotlib axis to draw into. Defaults to one in a figure of its
-            own.
+        ax: matplotlib axis to draw into. Defaults to an axis in a new figure.
         title: Heading of the axis. Defaults to none.
 
     Returns:
@@ -58,9 +62,7 @@ def heat_map_overlay(
         )
     heat = resized(np.maximum(heat_map, 0.0)[None], *photo.shape[:2])[0]
     highest = float(heat.max()) or 1.0
-    if ax is None:
-        pyplot = import_for_pictures("matplotlib.pyplot")
-        ax = pyplot.subplots(figsize=(4, 4), layout="constrained")[1]
+    ax = axis_or_new(ax, (4, 4))
     show_photo(ax, greyed(photo))
     ax.imshow(
         heat,
@@ -93,12 +95,14 @@ def laid_over(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
     >>> pixels[0, 0].tolist()
     [0.2, 0.2, 0.2]
     """
-    color_map = import_for_pictures("matplotlib").colormaps[COLOR_MAP]
+    color_maps = import_optional("matplotlib", "visualization").colormaps
     opacity = _opacity(heat)[..., None]
     ground = greyed(photo)
-    return (1.0 - opacity) * ground + opacity * color_map(heat)[..., :3]
+    return (1.0 - opacity) * ground + opacity * color_maps[COLOR_MAP](heat)[
+        ..., :3
+    ]
 
 
 def _opacity(heat: np.ndarray) -> np.ndarray:
-    """The dark end would only hide the photo: opaque from half the maximum."""
+    """Grows up to half the maximum: dark colours would only hide the photo."""
     return 0.7 * np.minimum(2.0 * heat, 1.0)

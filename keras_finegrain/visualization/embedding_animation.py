@@ -1,4 +1,4 @@
-"""An embedding over the epochs, as an animation."""
+"""An embedding over the epochs, as a GIF or a page with a slider."""
 
 import base64
 import html
@@ -10,17 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.arrays import to_numpy
-from keras_finegrain.visualization.embedding import (
+from keras_finegrain._base.checks import number
+from keras_finegrain._base.optional import import_optional
+from keras_finegrain.visualization.checks import as_sequence
+from keras_finegrain.visualization.embedding_scatter import (
     LabelledVectors,
     draw_classes,
+    fixed_signs,
     labelled_vectors,
-    part_class_numbers,
+    separate_class_numbers,
 )
 from keras_finegrain.visualization.palette import COLORS, class_legend
-from keras_finegrain.visualization.requirements import import_for_pictures
 
-# Seconds that a GIF rests on its last frame before it starts again.
+_WHO = "embedding_animation"
+# Seconds that a GIF shows its last frame before it starts again.
 LAST_FRAME_SECONDS = 2.0
 # Steps from each class colour to white, for the rims of markers. Few colours
 # make small files.
@@ -40,16 +43,16 @@ def embedding_animation(
     """Writes how an embedding moved, as a GIF or as a page with a slider.
 
     All frames have the same axes, wide enough for every sample in every
-    frame. So a sample that rests in the picture rests in the embedding, and
+    frame. A sample that rests in the picture rests in the embedding, and
     growth is seen as growth: softmax alone drives features outwards as long
-    as it is trained, and with a scale of its own for each frame that would
-    look like standing still. The price is that a small beginning is drawn
-    small. Class numbers that would cover each other are written side by side,
-    or left out where they are more than four.
+    as it is trained, which would look like standing still if each frame had
+    its own scale. The price is that a small beginning is drawn small. Class
+    numbers that would cover each other are written side by side, or left out
+    if they are more than four.
 
     Two dimensions are drawn as they are, others in the plane of the two
     directions of largest variance over all frames together, one plane for
-    all. (t-SNE would lay every frame out anew.)
+    all. (t-SNE would place every frame anew.)
 
     The frames are drawn one after the other: memory holds one picture and,
     for a GIF, the frames' pixels at one byte each.
@@ -58,13 +61,13 @@ def embedding_animation(
         frames: The embedding of the same samples at each epoch: array or
             tensor of any backend, `(epochs, samples, dim)`, or a sequence of
             `(samples, dim)`.
-        labels: Integers `(samples,)`; they index `class_names` and the
-            centers.
+        labels: Integers `(samples,)`, not negative, or one-hot rows; they
+            index `class_names` and the centers.
         path: The file to write. `.gif` for a GIF; `.html` for a page that
-            needs no other file and no network, with a slider that obeys the
-            arrow keys, Home, End and, to play and to pause, the space bar.
-        class_names: Name of each class for the legend. Defaults to none: the
-            numbers alone.
+            needs no other file and no network. Its slider obeys the arrow
+            keys, Home and End; the space bar plays and pauses.
+        class_names: Name of each class for the legend. Defaults to numbers
+            alone.
         centers: The class centers at each epoch, `(epochs, classes, dim)` or
             `(epochs, classes, centers_per_class, dim)`, or a sequence of
             those without the first axis. Defaults to none.
@@ -72,7 +75,7 @@ def embedding_animation(
         frames_per_second: Speed, above 0 and at most 50, the most that
             browsers show of a GIF. Defaults to 4: epochs differ much, and the
             eye has to follow.
-        dpi: Pixels an inch, at least 20; a frame is about 6.5 × 5 inches.
+        dpi: Pixels per inch, at least 20; a frame is about 6.5 × 5 inches.
             Defaults to 100.
 
     Returns:
@@ -81,9 +84,9 @@ def embedding_animation(
     Raises:
         ImportError: If matplotlib or Pillow is missing.
         ValueError: If `path` has another ending, a number is out of its
-            range, `centers` or `titles` are not one a frame, frames differ in
-            shape, or for what `embedding_scatter` raises, with the number of
-            the frame.
+            range, `centers` or `titles` are not one for each frame, frames
+            differ in shape, or for what `embedding_scatter` raises, with the
+            number of the frame.
 
     Example:
     >>> import pathlib, tempfile
@@ -99,136 +102,102 @@ def embedding_animation(
     b'GIF89a'
     """
     path = pathlib.Path(path)
-    _check_numbers(path, frames_per_second, dpi)
-    embedding = _Frames(frames, labels, class_names, centers)
-    count = len(embedding)
-    if titles is None:
-        titles = [f"epoch {index + 1}" for index in range(count)]
-    if len(titles) != count:
+    ending = path.suffix.lower()
+    if ending not in (".gif", ".html"):
         raise ValueError(
-            f"{_WHO}: titles must be one a frame, {count}, received "
-            f"{len(titles)}."
+            f"{_WHO}: path must end in .gif or .html, received {str(path)!r}."
         )
-    # What is missing is missed before the file is begun.
+    number(_WHO, "frames_per_second", frames_per_second, above=0, at_most=50)
+    number(_WHO, "dpi", dpi, at_least=20)
+    planes = _in_one_plane(frames, labels, class_names, centers)
+    if titles is None:
+        titles = [f"epoch {index + 1}" for index in range(len(planes))]
+    if len(titles) != len(planes):
+        raise ValueError(
+            f"{_WHO}: titles must be one for each frame, {len(planes)}, "
+            f"received {len(titles)}."
+        )
+    # A missing package is an error before the file is begun.
     for module in ("matplotlib.pyplot", "PIL.Image"):
-        import_for_pictures(module)
-    pictures = _drawn(embedding, titles, class_names, dpi)
-    if path.suffix.lower() == ".gif":
-        _write_gif(path, pictures, count, frames_per_second)
+        import_optional(module, _WHO)
+    pictures = _drawn(planes, titles, class_names, dpi)
+    duration = round(1000 / frames_per_second)
+    if ending == ".gif":
+        _write_gif(path, pictures, len(planes), duration)
     else:
-        _write_page(path, pictures, titles, frames_per_second)
+        _write_page(path, pictures, titles, duration)
     return path
 
 
-_WHO = "embedding_animation"
+def _in_one_plane(
+    frames: Any,
+    labels: Any,
+    class_names: Sequence[str] | None,
+    centers: Any,
+) -> list[LabelledVectors]:
+    """The checked embedding of each frame, in the same plane for all."""
+    frames = as_sequence(frames)
+    if not len(frames):
+        raise ValueError(f"{_WHO}: there must be a frame, received none.")
+    centers = [None] * len(frames) if centers is None else as_sequence(centers)
+    if len(centers) != len(frames):
+        raise ValueError(
+            f"{_WHO}: centers must be one set for each frame, {len(frames)}, "
+            f"received {len(centers)}."
+        )
 
-
-class _Frames:
-    """The embedding at each epoch, checked and in one plane for all."""
-
-    def __init__(
-        self,
-        frames: Any,
-        labels: Any,
-        class_names: Sequence[str] | None,
-        centers: Any,
-    ) -> None:
-        self._frames = _sequence(frames)
-        self._labels = labels
-        self._class_names = class_names
-        self._centers = None if centers is None else _sequence(centers)
-        if len(self) == 0:
-            raise ValueError(f"{_WHO}: there must be a frame, received none.")
-        if self._centers is not None and len(self._centers) != len(self):
-            raise ValueError(
-                f"{_WHO}: centers must be one set a frame, {len(self)}, "
-                f"received {len(self._centers)}."
+    def vectors() -> Iterator[LabelledVectors]:
+        """Frame after frame: there is no copy of all in float64."""
+        for index, frame in enumerate(frames):
+            who = f"{_WHO}, frame {index}"
+            yield labelled_vectors(
+                who, frame, labels, class_names, centers[index]
             )
-        dim = self._vectors(0).points.shape[1]
-        for index in range(len(self)):
-            if self._vectors(index).points.shape[1] != dim:
-                raise ValueError(
-                    f"{_WHO}: all frames must have the same dim, received "
-                    f"{dim} in frame 0 and "
-                    f"{self._vectors(index).points.shape[1]} in frame {index}."
-                )
-        self._mean, self._directions = np.zeros(2), np.eye(2)
-        if dim != 2:
-            self._mean, self._directions = self._principal_plane(dim)
 
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __getitem__(self, index: int) -> LabelledVectors:
-        """One frame in the plane."""
-        vectors = self._vectors(index)
-        return vectors._replace(
-            points=(vectors.points - self._mean) @ self._directions,
-            stars=(vectors.stars - self._mean) @ self._directions,
+    dims = [frame.points.shape[1] for frame in vectors()]
+    for index, dim in enumerate(dims):
+        if dim != dims[0]:
+            raise ValueError(
+                f"{_WHO}: all frames must have the same dim, received "
+                f"{dims[0]} in frame 0 and {dim} in frame {index}."
+            )
+    if dims[0] == 2:
+        return list(vectors())
+    mean = sum(frame.points.mean(axis=0) for frame in vectors()) / len(frames)
+    products = np.zeros((dims[0], dims[0]))
+    for frame in vectors():
+        products += (frame.points - mean).T @ (frame.points - mean)
+    # Directions as rows, that of the largest variance first.
+    directions = np.linalg.eigh(products)[1].T[::-1][:2]
+    directions *= fixed_signs(directions)[:, None]
+    plane = np.pad(directions.T, [(0, 0), (0, 2 - len(directions))])
+    return [
+        frame._replace(
+            points=(frame.points - mean) @ plane,
+            stars=(frame.stars - mean) @ plane,
         )
-
-    def limits(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lower left and upper right of a square around all frames."""
-        low, high = np.full(2, np.inf), np.full(2, -np.inf)
-        for index in range(len(self)):
-            plane = self[index]
-            drawn = np.concatenate([plane.points, plane.stars])
-            low = np.minimum(low, drawn.min(axis=0))
-            high = np.maximum(high, drawn.max(axis=0))
-        # A twentieth around, so that no marker is cut.
-        half = 0.55 * ((high - low).max() or 1.0)
-        middle = (low + high) / 2
-        return middle - half, middle + half
-
-    def _vectors(self, index: int) -> LabelledVectors:
-        return labelled_vectors(
-            f"{_WHO}, frame {index}",
-            self._frames[index],
-            self._labels,
-            self._class_names,
-            None if self._centers is None else self._centers[index],
-        )
-
-    def _principal_plane(self, dim: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and two directions, over the samples of all frames."""
-        total, products = np.zeros(dim), np.zeros((dim, dim))
-        samples = 0
-        for index in range(len(self)):
-            points = self._vectors(index).points
-            total += points.sum(axis=0)
-            samples += len(points)
-        mean = total / samples
-        for index in range(len(self)):
-            centered = self._vectors(index).points - mean
-            products += centered.T @ centered
-        directions = np.linalg.eigh(products)[1][:, ::-1][:, :2]
-        # The sign is arbitrary: fix it, or another machine draws a mirrored
-        # picture.
-        largest = np.abs(directions).argmax(axis=0)
-        directions = directions * np.sign(
-            directions[largest, np.arange(directions.shape[1])]
-        )
-        return mean, np.pad(directions, [(0, 0), (0, max(0, 2 - dim))])
+        for frame in vectors()
+    ]
 
 
 def _drawn(
-    embedding: _Frames,
+    planes: Sequence[LabelledVectors],
     titles: Sequence[str],
     class_names: Sequence[str] | None,
     dpi: float,
 ) -> Iterator[Any]:
     """Draws frame after frame, each a Pillow image with the same palette."""
-    pyplot = import_for_pictures("matplotlib.pyplot")
-    pillow = import_for_pictures("PIL.Image")
+    pyplot = import_optional("matplotlib.pyplot", _WHO)
+    pillow = import_optional("PIL.Image", _WHO)
     figure, axis = pyplot.subplots(
         figsize=(5, 5), dpi=dpi, layout="constrained"
     )
     try:
-        low, high = embedding.limits()
+        low, high = _limits(planes)
         box, palette = None, _palette()
-        for index, title in enumerate(titles):
+        for plane, title in zip(planes, titles, strict=True):
             axis.clear()
-            draw_classes(axis, embedding[index], class_names)
+            draw_classes(axis, plane, class_names)
             axis.set_xlim(low[0], high[0])
             axis.set_ylim(low[1], high[1])
             axis.set_aspect("equal")
@@ -237,7 +206,7 @@ def _drawn(
             if box is None:
                 class_legend(figure, axis)
                 box = _box_of_all(figure, axis, titles)
-            part_class_numbers(axis)
+            separate_class_numbers(axis)
             axis.set_title(title)
             file = io.BytesIO()
             figure.savefig(file, format="png", dpi=dpi, bbox_inches=box)
@@ -248,13 +217,25 @@ def _drawn(
         pyplot.close(figure)
 
 
+def _limits(
+    planes: Sequence[LabelledVectors],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lower left and upper right of a square around all frames."""
+    drawn = np.concatenate([v for p in planes for v in (p.points, p.stars)])
+    low, high = drawn.min(axis=0), drawn.max(axis=0)
+    # A twentieth around, so that no marker is cut.
+    half = 0.55 * ((high - low).max() or 1.0)
+    middle = (low + high) / 2
+    return middle - half, middle + half
+
+
 def _palette() -> Any:
     """A Pillow image with the palette of all frames.
 
     One made from a picture would lose the colours of small classes.
     """
-    pillow = import_for_pictures("PIL.Image")
-    to_rgb = import_for_pictures("matplotlib.colors").to_rgb
+    pillow = import_optional("PIL.Image", _WHO)
+    to_rgb = import_optional("matplotlib.colors", _WHO).to_rgb
     strengths = np.linspace(1.0, 0.0, SHADES, endpoint=False)[:, None]
     shades = [1.0 - strengths * (1.0 - np.array(to_rgb(c))) for c in COLORS]
     colors = np.concatenate([np.ones((1, 3)), *shades])
@@ -264,11 +245,11 @@ def _palette() -> Any:
 
 
 def _box_of_all(figure: Any, axis: Any, titles: Sequence[str]) -> Any:
-    """What a file must hold, in inches: the legend and the longest title.
+    """A box, in inches, around the legend and the longest title.
 
-    From here on the axis stays where it is, in every frame.
+    From here on the axis stays at its place in every frame.
     """
-    transforms = import_for_pictures("matplotlib.transforms")
+    transforms = import_optional("matplotlib.transforms", _WHO)
     axis.set_title(titles[0])
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -281,15 +262,10 @@ def _box_of_all(figure: Any, axis: Any, titles: Sequence[str]) -> Any:
 
 
 def _write_gif(
-    path: pathlib.Path,
-    pictures: Iterator[Any],
-    count: int,
-    frames_per_second: float,
+    path: pathlib.Path, pictures: Iterator[Any], count: int, duration: int
 ) -> None:
-    duration = round(1000 / frames_per_second)
     last = max(duration, round(1000 * LAST_FRAME_SECONDS))
-    first = next(pictures)
-    first.save(
+    next(pictures).save(
         path,
         format="GIF",
         save_all=True,
@@ -303,7 +279,7 @@ def _write_page(
     path: pathlib.Path,
     pictures: Iterator[Any],
     titles: Sequence[str],
-    frames_per_second: float,
+    duration: int,
 ) -> None:
     with open(path, "w", encoding="utf-8") as file:
         file.write(_PAGE_BEGIN)
@@ -318,8 +294,7 @@ def _write_page(
                 f'<img{hidden} alt="{html.escape(title)}" '
                 f'src="data:image/png;base64,{data}">\n'
             )
-        milliseconds = round(1000 / frames_per_second)
-        file.write(_PAGE_END.replace("MILLISECONDS", str(milliseconds)))
+        file.write(_PAGE_END.replace("MILLISECONDS", str(duration)))
 
 
 _PAGE_BEGIN = """<!DOCTYPE html>
@@ -380,24 +355,3 @@ show(0);
 </script>
 </html>
 """
-
-
-def _sequence(frames: Any) -> Any:
-    """What gives one frame an index, without a copy of all of them."""
-    return frames if isinstance(frames, list | tuple) else to_numpy(frames)
-
-
-def _check_numbers(
-    path: pathlib.Path, frames_per_second: float, dpi: float
-) -> None:
-    if path.suffix.lower() not in (".gif", ".html"):
-        raise ValueError(
-            f"{_WHO}: path must end in .gif or .html, received {str(path)!r}."
-        )
-    if not 0 < frames_per_second <= 50:
-        raise ValueError(
-            f"{_WHO}: frames_per_second must be above 0 and at most 50, "
-            f"received {frames_per_second!r}."
-        )
-    if not dpi >= 20:
-        raise ValueError(f"{_WHO}: dpi must be at least 20, received {dpi!r}.")

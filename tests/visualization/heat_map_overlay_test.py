@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from keras_finegrain.visualization.heat_map import heat_map_overlay
+from keras_finegrain.visualization.heat_map_overlay import heat_map_overlay
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (16, 24, 3), "uint8")
 

@@ -1,4 +1,4 @@
-"""A figure as a file, whole or not at all."""
+"""Saving a figure, never half of it."""
 
 import os
 import pathlib
@@ -13,19 +13,19 @@ def save_figure(
 ) -> pathlib.Path:
     """Saves the whole figure that an axis stands in.
 
-    The file's ending says its format. What lies outside the figure's edge,
-    such as a legend beside it, is saved too (`bbox_inches="tight"`). The file
-    gets its name when it is whole: an interrupted call leaves what was there
-    before. The figure stays open: `matplotlib.pyplot.close(axis.figure)` frees
-    it.
+    The ending of the path gives the format. What lies outside the figure's
+    edge, such as a legend beside it, is saved too (`bbox_inches="tight"`). The
+    file gets its name when it is complete: an interrupted call leaves an older
+    file as it was. The figure stays open:
+    `matplotlib.pyplot.close(axis.figure)` frees it.
 
     Args:
         ax_or_figure: A matplotlib axis, as the drawing functions return it, or
             a figure.
         path: The file, such as `"pictures/classes.png"`. A missing folder is
             made, an existing file replaced.
-        dpi: Pixels an inch, above 0. Defaults to 150: small text can be read
-            on a screen. Print wants 300.
+        dpi: Pixels per inch, above 0. Defaults to 150, at which small text can
+            be read on a screen. Print needs 300.
 
     Returns:
         The path.

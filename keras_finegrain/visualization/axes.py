@@ -1,0 +1,21 @@
+"""The axis that a picture is drawn into."""
+
+from typing import Any
+
+from keras_finegrain._base.optional import import_optional
+
+
+def axis_or_new(ax: Any, size: tuple[float, float]) -> Any:
+    """The given axis, or the one of a new figure.
+
+    Args:
+        ax: matplotlib axis, or `None`.
+        size: Width and height of the new figure in inches.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
+    if ax is not None:
+        return ax
+    pyplot = import_optional("matplotlib.pyplot", "visualization")
+    return pyplot.subplots(figsize=size, layout="constrained")[1]
