@@ -337,7 +337,7 @@ def test_multiplier_of_zero_leaves_the_weight_and_its_slots(name):
 
 @pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, scaled])
 def test_evaluation_and_the_end_of_training_have_the_averaged_weights(wrap):
-    """The average of weights by hand, of steps that test above are exact."""
+    """Averages by hand the weights that each step left."""
     trajectory = []
     record = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: trajectory.append(
