@@ -6,7 +6,7 @@ that it was tested with.
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -140,3 +140,85 @@ class BuiltFromOneShare:
         super()._maybe_symbolic_build(  # type: ignore[misc]
             iterator=iterator, data_batch=data_batch
         )
+
+
+class MultipliedRates(keras.optimizers.Optimizer):
+    """Mixed into an optimizer: multiplies its rate for each variable.
+
+    Attributes:
+        optimizer_class: The optimizer's own class.
+    """
+
+    optimizer_class: type[keras.optimizers.Optimizer]
+
+    def multiplier(self, path: str) -> float:
+        """The multiplier of the weight with this path."""
+        raise NotImplementedError
+
+    def update_step(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
+    ) -> None:
+        """Updates one variable at its multiple of the learning rate."""
+        # TensorFlow gives a replica's variable, which has no path.
+        index = self._get_variable_index(variable)
+        multiplier = self.multiplier(self._trainable_variables[index].path)
+        if multiplier:
+            super().update_step(gradient, variable, learning_rate * multiplier)
+
+    def _parallel_update_step(
+        self,
+        grads: Sequence[Tensor],
+        variables: Sequence[keras.Variable],
+        learning_rate: Tensor,
+    ) -> None:
+        """PyTorch's `update_step`, of many variables at one rate."""
+        gradient_of = dict(zip(map(id, variables), grads, strict=True))
+        for multiplier, group in self._by_multiplier(variables):
+            super()._parallel_update_step(
+                [gradient_of[id(variable)] for variable in group],
+                group,
+                learning_rate * multiplier,
+            )
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        """Decays each variable at its multiple of the learning rate."""
+        if keras.backend.backend() == "torch":
+            # Keras decays a list of weights there that must not be empty.
+            variables = [v for v in variables if self._use_weight_decay(v)]
+        for multiplier, group in self._by_multiplier(variables):
+            rate = self.learning_rate * multiplier
+            self.as_passed(_learning_rate=rate)._apply_weight_decay(group)
+
+    def _by_multiplier(
+        self, variables: Sequence[keras.Variable]
+    ) -> list[tuple[float, list[keras.Variable]]]:
+        """Groups variables by multiplier, without those of multiplier 0."""
+        groups: dict[float, list[keras.Variable]] = {}
+        for variable in variables:
+            multiplier = self.multiplier(variable.path)
+            groups.setdefault(multiplier, []).append(variable)
+        groups.pop(0.0, None)
+        return list(groups.items())
+
+    def as_passed(self, **changed: Any) -> keras.optimizers.Optimizer:
+        """The optimizer as it was passed, with the attributes of this one."""
+        optimizer = object.__new__(self.optimizer_class)
+        vars(optimizer).update(vars(self), **changed)
+        return optimizer
+
+
+def base_of_multiplied_rates(
+    optimizer_class: type[keras.optimizers.Optimizer],
+) -> type[keras.optimizers.Optimizer]:
+    """The class of an optimizer that can be asked for several rates a step."""
+    # PyTorch's parallel Nadam advances a product over all steps at each call:
+    # one call for each multiplier would advance it too often.
+    is_nadam = issubclass(optimizer_class, keras.optimizers.Nadam)
+    if is_nadam and hasattr(optimizer_class, "_parallel_update_step"):
+        return keras.optimizers.Nadam
+    return optimizer_class
+
+
+def num_optimized_variables(optimizer: keras.optimizers.Optimizer) -> int:
+    """How many weights a built optimizer has state for."""
+    return len(optimizer._trainable_variables)
