@@ -3,6 +3,22 @@
 import importlib
 from typing import Any
 
+# Where the name on PyPI is not the name that is imported.
+_PACKAGES = {
+    "PIL": "Pillow",
+    "apache_beam": "apache-beam",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}
+
+
+def package_of(module: str) -> str:
+    """The name on PyPI of the package that holds a module."""
+    name = module.partition(".")[0]
+    return _PACKAGES.get(name, name)
+
 
 def import_optional(module: str, who: str) -> Any:
     """Imports a module, or says in one line which extra holds it.
@@ -24,11 +40,7 @@ def import_optional(module: str, who: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        package = {"sklearn": "scikit-learn", "PIL": "Pillow"}.get(
-            package, package
-        )
         raise ImportError(
-            f"{who} needs {package}, which is not installed. Run: pip install "
-            '"keras-finegrain[examples]"'
+            f"{who} needs {package_of(module)}, which is not installed. Run: "
+            'pip install "keras-finegrain[examples]"'
         ) from error

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_finegrain._base import checks
+from keras_finegrain._base.files import replacing
 from keras_finegrain.datasets.balanced_plan import (
     number_of_batches,
     plan_epoch,
@@ -17,7 +18,6 @@ from keras_finegrain.datasets.batching import (
     batched,
     check_pipeline,
 )
-from keras_finegrain.datasets.files import replacing
 from keras_finegrain.datasets.requirements import import_tensorflow
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_finegrain._base import checks
+from keras_finegrain._base.files import replacing
 from keras_finegrain.datasets.crops import squares_around
 from keras_finegrain.datasets.decoding import damaged
 from keras_finegrain.datasets.errors import DatasetError
-from keras_finegrain.datasets.files import replacing
 from keras_finegrain.datasets.loading import open_splits
 from keras_finegrain.datasets.requirements import import_pillow
 

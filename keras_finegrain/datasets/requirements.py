@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_finegrain._base.optional import import_optional
+from keras_finegrain._base.optional import import_optional, package_of
 from keras_finegrain.datasets.errors import (
     DatasetError,
     MissingPackageError,
@@ -28,15 +28,6 @@ _PREPARATION_MODULES = {
     "cars196": ("PIL", "scipy"),
     "oxford_flowers102": ("scipy",),
     "stanford_dogs": ("scipy",),
-}
-
-# Where the name on PyPI is not the name that is imported.
-_DISTRIBUTIONS = {
-    "PIL": "Pillow",
-    "apache_beam": "apache-beam",
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python-headless",
-    "skimage": "scikit-image",
 }
 
 
@@ -159,11 +150,10 @@ def _translated(error: Exception, builder: Any) -> DatasetError:
 def _missing_module(
     module: str, builder: Any, error: ImportError
 ) -> MissingPackageError:
-    package = module.partition(".")[0]
     return MissingPackageError(
         f"TFDS prepares {builder.name!r} with the module {module!r}, which "
         f"cannot be imported ({one_line(error)}): "
-        f"pip install {_DISTRIBUTIONS.get(package, package)}"
+        f"pip install {package_of(module)}"
     )
 
 

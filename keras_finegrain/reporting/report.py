@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.files import replacing
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain._version import __version__
 from keras_finegrain.reporting import page, sections
@@ -113,8 +114,6 @@ def report(
         f"{keras.__version__} on {keras.backend.backend()}."
     )
     text = page.page(title, [*body, page.element(versions, "footer")])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as file:
+        file.write(text.encode())
     return path

@@ -2,10 +2,10 @@
 
 import os
 import pathlib
-import uuid
 from typing import Any
 
 from keras_finegrain._base.checks import number
+from keras_finegrain._base.files import replacing
 
 
 def save_figure(
@@ -63,11 +63,6 @@ def save_figure(
             f"{', '.join(f'.{known}' for known in sorted(supported))}, "
             f"received {str(path)!r}."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        figure.savefig(partial, format=ending, dpi=dpi, bbox_inches="tight")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        figure.savefig(file, format=ending, dpi=dpi, bbox_inches="tight")
     return path
