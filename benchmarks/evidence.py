@@ -33,7 +33,7 @@ class EvidenceError(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    # Before the first import of TensorFlow: its notes hide ours.
+    # Before the first import of TensorFlow, whose notes would hide our lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     given = parser().parse_args(argv)
     # All seeds share what JAX compiles.
@@ -292,8 +292,8 @@ def parser() -> argparse.ArgumentParser:
         "--minutes",
         type=float,
         default=float("inf"),
-        help="start no run that, as the longest of its group so far, would end "
-        "later",
+        help="start no run that would end later if it took as long as the "
+        "longest of its group so far",
     )
     own.add_argument(
         "--results",

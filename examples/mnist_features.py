@@ -27,7 +27,7 @@ PACKAGES = dict.fromkeys(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    # Before the first import of TensorFlow: its notes hide ours.
+    # Before the first import of TensorFlow, whose notes would hide our lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = parse_arguments(argv)
     try:

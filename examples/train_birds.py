@@ -1,4 +1,4 @@
-"""Train a classifier on look-alike birds and say what each method bought.
+"""Train a classifier on look-alike birds and compare the methods.
 
     python examples/train_birds.py
 
@@ -32,7 +32,7 @@ PACKAGES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    # Before the first import of TensorFlow: its notes hide ours.
+    # Before the first import of TensorFlow, whose notes would hide our lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = parse_arguments(argv)
     try:
@@ -57,7 +57,7 @@ def train_and_compare(
     from keras_finegrain.training import TrainingError
 
     # TensorFlow Datasets warns of its own deprecated names at every use, and
-    # TensorFlow of a step that is traced anew for every method.
+    # TensorFlow of the step that each method traces again.
     for name in ("absl", "tensorflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:

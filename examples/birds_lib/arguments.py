@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         "train_birds.py",
         "Train a classifier on look-alike birds by one or several methods and "
-        "say what each bought.",
+        "compare them.",
     )
     _add_data(parser.add_argument_group("data"))
     _add_model(parser.add_argument_group("model"))
@@ -78,7 +78,7 @@ def _add_data(group: Any) -> None:
         ("--data-dir", str, None, "DIR", "where TFDS keeps its data"),
         (
             *("--classes", str, None, "PATTERN"),
-            "take only the classes whose name holds this, e.g. sparrow",
+            "take only the classes whose name contains this, e.g. sparrow",
         ),
         (
             *("--image-size", integer(8), None, "PIXELS"),

@@ -62,7 +62,8 @@ class TrainingBatches(keras.utils.PyDataset):
         return len(self._order) // self._batch_size
 
     def __getitem__(self, index: int) -> Batch:
-        batch = _batch(index, self._batch_size)
+        start = index * self._batch_size
+        batch = slice(start, start + self._batch_size)
         inputs = tuple(entries[batch] for entries in self._inputs)
         return self._finish(inputs, self._labels[self._order[batch]])
 
@@ -96,10 +97,7 @@ class OrderedBatches(keras.utils.PyDataset):
         return -(-len(self._labels) // self._batch_size)
 
     def __getitem__(self, index: int) -> Batch:
-        batch = _batch(index, self._batch_size)
+        start = index * self._batch_size
+        batch = slice(start, start + self._batch_size)
         inputs = keras.tree.map_structure(lambda x: x[batch], self._inputs)
         return inputs, self._labels[batch]
-
-
-def _batch(index: int, size: int) -> slice:
-    return slice(index * size, (index + 1) * size)

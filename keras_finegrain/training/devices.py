@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple
 
 import keras
 
@@ -12,19 +11,9 @@ from keras_finegrain.training.errors import TrainingError
 Scope = Callable[[], AbstractContextManager]
 
 
-class Devices(NamedTuple):
-    """What a run trains on.
-
-    Attributes:
-        replicas: Number of devices that share a batch.
-        scope: Returns the context in which models are built.
-    """
-
-    replicas: int
-    scope: Scope
-
-
-def prepare_devices(distribute: str, batch_size: int, xla: bool) -> Devices:
+def prepare_devices(
+    distribute: str, batch_size: int, xla: bool
+) -> tuple[int, Scope]:
     """Prepares the devices of this machine for training.
 
     Args:
@@ -34,13 +23,14 @@ def prepare_devices(distribute: str, batch_size: int, xla: bool) -> Devices:
         xla: Whether XLA compiles the step.
 
     Returns:
-        The `Devices`.
+        The number of devices that share a batch, and a function that returns
+        the context in which models are built.
 
     Raises:
         TrainingError: If the devices cannot share a batch, or the backend
             cannot compile the step with XLA.
     """
-    one = Devices(1, contextlib.nullcontext)
+    one = 1, contextlib.nullcontext
     backend = keras.backend.backend()
     if backend == "torch" and xla:
         raise TrainingError("--xla: PyTorch has none; take another backend")
@@ -62,12 +52,12 @@ def prepare_devices(distribute: str, batch_size: int, xla: bool) -> Devices:
     if backend == "jax":
         # Keras keeps it for the whole process.
         keras.distribution.set_distribution(keras.distribution.DataParallel())
-        return Devices(len(names), contextlib.nullcontext)
+        return len(names), contextlib.nullcontext
     if xla:
         raise TrainingError("--xla does not go with --distribute on TensorFlow")
     import tensorflow as tf
 
-    return Devices(len(names), tf.distribute.MirroredStrategy(names).scope)
+    return len(names), tf.distribute.MirroredStrategy(names).scope
 
 
 def _device_names() -> list[str]:

@@ -80,7 +80,7 @@ class FrozenFeatures:
     test_images: Numbers
 
     def train(self, settings: Settings, seed: int) -> TrainingBatches:
-        """As `Source.train`: an epoch has one view of each image."""
+        """As `ImageStream.train`: an epoch has one view of each image."""
 
         def draw(images: Numbers, rng: np.random.Generator) -> Inputs:
             return rng.integers(len(self.views), size=len(images)), images
@@ -94,11 +94,11 @@ class FrozenFeatures:
         )
 
     def train_as_tested(self, settings: Settings) -> OrderedBatches:
-        """As `Source.train_as_tested`."""
+        """As `ImageStream.train_as_tested`."""
         return self._ordered(settings, self.train_images)
 
     def test(self, settings: Settings) -> OrderedBatches:
-        """As `Source.test`."""
+        """As `ImageStream.test`."""
         return self._ordered(settings, self.test_images)
 
     def _ordered(self, settings: Settings, images: Numbers) -> OrderedBatches:

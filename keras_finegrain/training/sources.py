@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 import uuid
-from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -39,49 +38,6 @@ from keras_finegrain.training.settings import Settings
 Boxes = npt.NDArray[np.float32]
 
 
-class Source(Protocol):
-    """Images to train on and to test on."""
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-
-    def front(self, settings: Settings) -> keras.Model | None:
-        """From the inputs in the batches to images; None if they are images.
-
-        Raises:
-            TrainingError: If the source cannot do what the settings ask for.
-        """
-
-    def train(self, settings: Settings, seed: int) -> Any:
-        """Batches for `fit`, in another order and with other crops each epoch.
-
-        Args:
-            settings: Those of the run.
-            seed: Seed of the order and the crops.
-        """
-
-    def train_as_tested(self, settings: Settings) -> Iterable[Any]:
-        """The same images in a fixed order, cut as for testing."""
-
-    def test(self, settings: Settings) -> Any:
-        """Batches for `predict`, in a fixed order."""
-
-    def frozen(
-        self, settings: Settings, frozen: keras.Model, cache: FeatureCache
-    ) -> FrozenFeatures:
-        """The output of the frozen part of a backbone, computed once.
-
-        Args:
-            settings: Those of the run.
-            frozen: From images to features.
-            cache: Keeps them for other runs.
-
-        Raises:
-            TrainingError: As `front`.
-        """
-
-
 class ImageStream:
     """Images of any number, read and cut by `tf.data` when they are needed.
 
@@ -97,7 +53,12 @@ class ImageStream:
         self._digest = uuid.uuid4().hex
 
     def front(self, settings: Settings) -> None:
-        """As `Source.front`: refuses what only photos in memory have."""
+        """None: the batches hold images.
+
+        Raises:
+            TrainingError: If the settings ask for what only photos in memory
+                have.
+        """
         for name in ("color", "mixup"):
             if value := getattr(settings, name):
                 raise TrainingError(
@@ -105,7 +66,12 @@ class ImageStream:
                 )
 
     def train(self, settings: Settings, seed: int) -> Any:
-        """As `Source.train`."""
+        """Batches for `fit`, in another order and with other crops each epoch.
+
+        Args:
+            settings: Those of the run.
+            seed: Seed of the order and the crops.
+        """
         balanced = balanced_batch(settings, self.num_classes)
         shared: dict[str, Any] = {
             "image_size": settings.image_size,
@@ -128,11 +94,11 @@ class ImageStream:
         )
 
     def train_as_tested(self, settings: Settings) -> Any:
-        """As `Source.train_as_tested`."""
+        """The training images in a fixed order, cut as for testing."""
         return _as_tested(self._data.train, settings)
 
     def test(self, settings: Settings) -> Any:
-        """As `Source.test`; the crops are kept in memory."""
+        """Batches for `predict`, in a fixed order; the crops are cached."""
         if self._test is None:
             self._test = _as_tested(self._data.test, settings, cache=True)
         return self._test
@@ -140,7 +106,16 @@ class ImageStream:
     def frozen(
         self, settings: Settings, frozen: keras.Model, cache: FeatureCache
     ) -> FrozenFeatures:
-        """As `Source.frozen`."""
+        """The output of the frozen part of a backbone, computed once.
+
+        Args:
+            settings: Those of the run.
+            frozen: From images to features.
+            cache: Keeps them for other runs.
+
+        Raises:
+            TrainingError: As `front`.
+        """
         data = self._data
         self.front(settings)
 
@@ -257,7 +232,7 @@ class PhotoSplit:
         return keras.Model(inputs, images, name="front")
 
     def train(self, settings: Settings, seed: int) -> TrainingBatches:
-        """As `Source.train`."""
+        """As `ImageStream.train`."""
         one_hot = np.eye(self.num_classes, dtype="float32")
 
         def draw(photos: Numbers, rng: np.random.Generator) -> Inputs:
@@ -280,17 +255,17 @@ class PhotoSplit:
         )
 
     def train_as_tested(self, settings: Settings) -> OrderedBatches:
-        """As `Source.train_as_tested`."""
+        """As `ImageStream.train_as_tested`."""
         return self._ordered(settings, self.train_photos)
 
     def test(self, settings: Settings) -> OrderedBatches:
-        """As `Source.test`."""
+        """As `ImageStream.test`."""
         return self._ordered(settings, self.test_photos)
 
     def frozen(
         self, settings: Settings, frozen: keras.Model, cache: FeatureCache
     ) -> FrozenFeatures:
-        """As `Source.frozen`; of all photos, for every split of them."""
+        """As `ImageStream.frozen`; of all photos, for every split of them."""
         photos = np.arange(len(self.photos))
 
         def compute() -> Arrays:
@@ -350,3 +325,6 @@ def _varied_colors(images: Any, factor: float) -> Any:
         dtype="float32",
     )(images)
     return keras.layers.Rescaling(255, dtype="float32")(images)
+
+
+Source = ImageStream | PhotoSplit
