@@ -31,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = parse_arguments(argv)
     try:
-        check_packages(PACKAGES)
         folder = writable_folder(
             options.output, options.overwrite, "--overwrite"
         )
+        check_packages(PACKAGES)
         train_and_draw(options, folder)
     except RunError as error:
         print(f"mnist_features.py: error: {error}", file=sys.stderr)

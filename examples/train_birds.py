@@ -36,12 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = parse_arguments(argv)
     try:
-        check_packages(PACKAGES)
         folder = writable_folder(
             options.output,
             options.overwrite or options.resume,
             "--resume or --overwrite",
         )
+        check_packages(PACKAGES)
         train_and_compare(options, folder)
     except RunError as error:
         print(f"train_birds.py: error: {error}", file=sys.stderr)
