@@ -1,12 +1,12 @@
-"""Which method buys what on real photos: every run once, one table of all.
+"""Compares the methods on real photos: every run once, one table of all.
 
     python benchmarks/evidence.py --prepare caltech_birds2011 --classes sparrow
     python benchmarks/evidence.py --weights FOLDER --only "tail/*" --seeds 5
 
 The first command packs photos into one file, the second trains the arms of
 `evidence/arms.toml` on them and prints the tables. A finished run is a line of
-`--results` and is never run again; a stopped command loses the run that it was
-in, and the same command goes on. Needs no TensorFlow but for `--prepare`.
+`--results` and is never run again. A stopped command loses only the run in
+progress, and the same command goes on. Only `--prepare` needs TensorFlow.
 """
 
 import argparse
@@ -21,22 +21,22 @@ from pathlib import Path
 from typing import Any
 
 from evidence_ledger import Ledger, LedgerError
-from protocols import PROTOCOLS, figures, predictions, split
+from protocols import PROTOCOLS, metrics, predictions, split
 
 HERE = Path(__file__).parent
 ARMS = HERE / "evidence" / "arms.toml"
 
 
 class EvidenceError(Exception):
-    """What a user can put right."""
+    """An error that a user can put right."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    # Before the first import of TensorFlow: its notes hide ours.
+    # Before the first import of TensorFlow, whose notes would hide our lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     given = parser().parse_args(argv)
-    # What JAX has compiled for one seed serves the others.
+    # All seeds share what JAX compiles.
     compiled = str(given.cache / "compiled")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", compiled)
     from keras_finegrain.datasets import DatasetError
@@ -76,7 +76,7 @@ def prepare(given: argparse.Namespace) -> None:
 
 
 def run_all(given: argparse.Namespace) -> None:
-    """Makes the runs that are not there yet, then prints their tables.
+    """Makes the runs that are not finished yet, then prints their tables.
 
     Raises:
         EvidenceError: At the end, if a run could not be trained.
@@ -95,7 +95,7 @@ def run_all(given: argparse.Namespace) -> None:
         )
     finished = ledger(given)
     ends = time.perf_counter() + 60 * given.minutes
-    # The longest run of each group: how long the next one may take.
+    # The longest run of each group bounds the time of the next one.
     longest: dict[str, float] = {}
     failed: list[str] = []
     evidence = Evidence(given)
@@ -113,7 +113,7 @@ def run_all(given: argparse.Namespace) -> None:
         try:
             line = evidence.run(name, arms[name], seed)
         except TrainingError as error:
-            # One that diverges does not cost a night of others.
+            # One that diverges must not stop a night of others.
             failed.append(f"{name}, seed {seed}: {error}")
             print(failed[-1], flush=True)
             continue
@@ -178,7 +178,7 @@ def read_arms(path: Path) -> dict[str, Any]:
 
 
 def in_order(arms: dict[str, Any], seeds: int) -> Iterator[tuple[str, int]]:
-    """Arm and seed of each run: any beginning of a group is worth having."""
+    """Arm and seed of each run: a stopped group has whole seeds."""
     groups = dict.fromkeys(name.split("/")[0] for name in arms)
     for group in groups:
         for seed in range(seeds):
@@ -214,7 +214,7 @@ class Evidence:
 
     @property
     def digest(self) -> str:
-        """Says which photos they are."""
+        """Identifies the photos."""
         return self._photos.digest
 
     def run(self, name: str, arm: Any, seed: int) -> dict[str, Any]:
@@ -230,7 +230,7 @@ class Evidence:
             parts = split(protocol, photos.labels, photos.is_test, seed)
         except ValueError as error:
             raise EvidenceError(f"--protocol {protocol}: {error}") from error
-        # The model's classes are the ones that it is trained on.
+        # The model has only the classes that it is trained on.
         label_of = np.full(photos.num_classes, -1, np.int32)
         label_of[parts.classes] = np.arange(len(parts.classes))
         source = PhotoSplit(
@@ -242,7 +242,7 @@ class Evidence:
         )
         run = train(self._located(arm), seed, source, cache=self._cache)
         outputs = parts, photos.labels, run.embeddings, run.scores
-        found = figures(protocol, *outputs)
+        found = metrics(protocol, *outputs)
         if "distinct_centers" in run.measured:
             found["distinct_centers"] = run.measured["distinct_centers"]
         return {
@@ -292,8 +292,8 @@ def parser() -> argparse.ArgumentParser:
         "--minutes",
         type=float,
         default=float("inf"),
-        help="start no run that, as the longest of its group so far, would end "
-        "later",
+        help="start no run that would end later if it took as long as the "
+        "longest of its group so far",
     )
     own.add_argument(
         "--results",

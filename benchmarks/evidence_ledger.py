@@ -6,17 +6,18 @@ A line has these fields:
     protocol     what it is trained and tested on, of `protocols.PROTOCOLS`
     seed         of the run
     data         name and digest of the photos, how many train and test
-    settings     all that the run was told
-    versions     of what computed it
-    device       in words
+    settings     all settings of the run
+    versions     of Python and the packages
+    device       its name
     seconds      {"fit": ..., "whole": ...}
-    figures      by name, to 6 digits
+    figures      the metrics by name, to 6 digits
     photos       numbers of the tested photos
     labels       their classes
-    predictions  the classes that they were taken for
+    predictions  the predicted classes
 
 Several processes may add to one file at a time. One that is killed leaves at
-most a cut last line, which is no line and is gone with the next run.
+most an incomplete last line, which does not count and which the next run
+removes.
 """
 
 import json
@@ -39,7 +40,7 @@ Line = dict[str, Any]
 
 
 class LedgerError(Exception):
-    """A file of runs that cannot be read, or a run that does not fit into it.
+    """A file of runs that cannot be read, or a run that contradicts it.
 
     Its message says what to do.
     """
@@ -49,9 +50,9 @@ class Ledger:
     """The finished runs of one file.
 
     Args:
-        path: The file. It need not be there yet.
-        defaults: What a setting is of which a line says nothing: it is newer
-            than the line.
+        path: The file. It need not exist yet.
+        defaults: Values of the settings that a line lacks: they are newer than
+            the line.
     """
 
     def __init__(
@@ -110,13 +111,13 @@ class Ledger:
                 the run is there already, or its arm has other settings there.
         """
         self._check(line, "the new line")
-        figures = {
+        metrics = {
             name: float(f"{value:.6g}")
             for name, value in line["figures"].items()
         }
         try:
             text = json.dumps(
-                {**line, "figures": figures},
+                {**line, "figures": metrics},
                 allow_nan=False,
                 separators=(",", ":"),
             )

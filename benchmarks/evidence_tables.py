@@ -1,15 +1,15 @@
 """Tables of finished runs: what each arm reaches, and what it gains.
 
-The arms of a group, on the same photos and under one protocol, stand in two
-tables. The first has the mean of each figure over the seeds of an arm. The
-second has the difference to the group's baseline, which is the arm named
-".../softmax", or the first one: over the seeds that both have, and over the
-photos.
+The arms of a group, on the same photos and under one protocol, have two tables.
+The first has the mean of each metric over the seeds of an arm. The second has
+the difference to the group's baseline, which is the arm named ".../softmax", or
+the first one: over the seeds that both have, and over the photos.
 
 The two intervals of a difference answer two questions. Over the seeds: would
-other seeds, tested on these photos, say the same? Over the photos: would other
-photos of these classes, given to these very models? Under cv and open_set
-another seed is another fold or draw too, and the first interval holds that.
+other seeds, tested on these photos, give the same result? Over the photos:
+would these same models give it on other photos of these classes? Under cv and
+open_set another seed also means another fold or draw; the first interval
+includes that.
 """
 
 import fnmatch
@@ -19,21 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain.training.tables import cell, markdown
-
-# Figure, heading, factor and decimals of the columns.
-COLUMNS = (
-    ("top_1", "top-1 %", 100, 1),
-    ("top_5", "top-5 %", 100, 1),
-    ("recall_at_1", "Recall@1 %", 100, 1),
-    ("recall_at_2", "Recall@2 %", 100, 1),
-    ("recall_at_4", "Recall@4 %", 100, 1),
-    ("recall_at_8", "Recall@8 %", 100, 1),
-    ("nmi", "NMI %", 100, 1),
-    ("auroc", "AUROC %", 100, 1),
-    ("fpr_at_95", "FPR95 %", 100, 1),
-    ("intra_inter_distance_ratio", "intra/inter", 1, 3),
+from keras_finegrain.training.tables import (
+    Column,
+    difference_cells,
+    markdown,
+    mean_cells,
+    shared_columns,
 )
+
 BASELINE = "/softmax"
 RESAMPLES = 10_000
 _NOTHING = "–"
@@ -61,11 +54,7 @@ def tables(lines: Iterable[Line], only: str | None = None) -> str:
         if not shown:
             continue
         of_group = [line for runs in arms.values() for line in runs.values()]
-        columns = [
-            column
-            for column in COLUMNS
-            if all(column[0] in line["figures"] for line in of_group)
-        ]
+        columns = shared_columns(line["figures"] for line in of_group)
         data = of_group[0]["data"]
         parts.append(
             f"### {group}, {protocol}, {data['name']} ({data['digest'][:8]})\n"
@@ -85,8 +74,7 @@ def photo_interval(
 
     Args:
         differences: One number a photo.
-        resamples: How many times as many photos are drawn from these, with
-            replacement.
+        resamples: Number of draws of as many photos, with replacement.
         seed: Of those draws.
 
     Returns:
@@ -99,8 +87,8 @@ def photo_interval(
     """
     values, counts = np.unique(np.asarray(differences), return_counts=True)
     photos = counts.sum()
-    # How often each value is drawn is all that a mean depends on: a few counts
-    # a resample in place of as many numbers as there are photos.
+    # A mean depends only on how often each value is drawn: a few counts a
+    # resample in place of one number a photo.
     draws = np.random.default_rng(seed).multinomial(
         photos, counts / photos, resamples
     )
@@ -135,16 +123,13 @@ def _groups(
 
 
 def _means(
-    arms: dict[str, Runs], shown: list[str], columns: list[tuple]
+    arms: dict[str, Runs], shown: list[str], columns: list[Column]
 ) -> list[list[str]]:
-    headings = [heading for _, heading, _, _ in columns]
+    headings = [column.heading for column in columns]
     rows = [["arm", *headings, "seeds", "seconds a run"]]
     for arm in shown:
         runs = arms[arm].values()
-        cells = [
-            cell([factor * line["figures"][name] for line in runs], places)
-            for name, _, factor, places in columns
-        ]
+        cells = mean_cells(columns, [line["figures"] for line in runs])
         seconds = statistics.median(line["seconds"]["whole"] for line in runs)
         rows.append([arm, *cells, str(len(runs)), f"{seconds:.1f}"])
     return rows
@@ -153,13 +138,13 @@ def _means(
 def _differences(
     arms: dict[str, Runs],
     shown: list[str],
-    columns: list[tuple],
+    columns: list[Column],
     protocol: str,
 ) -> list[list[str]]:
     base = next(
         (arm for arm in arms if arm.endswith(BASELINE)), next(iter(arms))
     )
-    headings = [heading for _, heading, _, _ in columns]
+    headings = [column.heading for column in columns]
     # The lines do not say which photos of open_set are of known classes.
     over_photos = protocol != "open_set"
     of_photos = [f"{headings[0]} over photos"] if over_photos else []
@@ -176,17 +161,10 @@ def _differences(
             nothing = [_NOTHING] * (len(rows[0]) - 2)
             rows.append([arm, *nothing, "none shared"])
             continue
-        cells = [
-            cell(
-                [
-                    factor * (line["figures"][name] - other["figures"][name])
-                    for line, other in pairs
-                ],
-                places,
-                sign="+",
-            )
-            for name, _, factor, places in columns
-        ]
+        cells = difference_cells(
+            columns,
+            [(line["figures"], other["figures"]) for line, other in pairs],
+        )
         if over_photos:
             cells.append(_photo_cell(pairs))
         rows.append([arm, *cells, str(len(pairs))])
@@ -206,7 +184,7 @@ def _photo_cell(pairs: list[tuple[Line, Line]]) -> str:
 
 
 def _right(line: Line) -> dict[int, int]:
-    """1 for each photo that was taken for what it is, 0 for the others."""
+    """1 for each photo with the right prediction, 0 for the others."""
     return {
         photo: int(label == prediction)
         for photo, label, prediction in zip(

@@ -1,4 +1,4 @@
-r"""All that the documents want to know of a GPU, in a few minutes.
+r"""All measurements on a GPU that the documents need, in a few minutes.
 
     KERAS_BACKEND=jax python benchmarks/gpu.py --minutes 8 \
         --data sparrows.npz --weights weights --output gpu
@@ -6,17 +6,17 @@ r"""All that the documents want to know of a GPU, in a few minutes.
 prints a page of three parts as it is measured, and keeps it in the folder
 `--output`:
 
-1. what the device is and does, and that layers, losses and regularizers compute
+1. the device and its speed, and whether layers, losses and regularizers compute
    on it what they compute on the CPU (`matrix_products.py`,
    `device_parity.py`);
 2. the time and the memory of training steps, with the layers and without
    (`gpu_steps.py`);
-3. the runs on real photos (`evidence.py`), whose lines stand in
-   `evidence.jsonl` beside the page: what is there is not run again.
+3. the runs on real photos (`evidence.py`). Their lines are in `evidence.jsonl`
+   beside the page; finished runs are not run again.
 
-Each part has its share of the time, and what it leaves goes to the next. It
-runs in processes of its own, so that the device's memory is free again and an
-error in one ends no other. On JAX or PyTorch; TensorFlow need not be there.
+Each part has its share of the time; time that it does not use goes to the next.
+It runs in processes of its own, so that the device's memory is free again and
+an error in one stops no other. For JAX or PyTorch; TensorFlow is not needed.
 """
 
 import argparse
@@ -46,15 +46,15 @@ SCRIPTS = {
     1: ("matrix_products.py", "device_parity.py"),
     2: ("gpu_steps.py",),
 }
-# Of the time that is left, beside the parts that are still to come.
+# Share of each part in the time that is left, relative to the later parts.
 SHARES = {1: 0.25, 2: 0.45, 3: 0.3}
-# What a process may need to end by itself, before it is ended.
+# Time for a process to end by itself, before it is killed.
 GRACE_SECONDS = 10.0
 PACKAGES = ("keras", "jax", "jaxlib", "torch", "numpy")
 
 
 class Page:
-    """What is printed, and kept in a file line by line.
+    """Prints lines and keeps them in a file.
 
     Args:
         file: Open for writing.
@@ -76,10 +76,10 @@ class Page:
         Args:
             script: Its name.
             *options: Its command line.
-            seconds: When it is ended, with the processes that it started.
+            seconds: When it is killed, with the processes that it started.
 
         Returns:
-            Whether it ended well. An end by the clock is no failure.
+            Whether it ended well. Reaching the time limit is no failure.
         """
         process = subprocess.Popen(
             [sys.executable, str(HERE / script), *options],
@@ -116,12 +116,12 @@ def environment(tiny: bool) -> dict[str, str]:
     """The environment of the processes."""
     folders = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
     cache = Path(tempfile.gettempdir()) / "keras_finegrain_compiled"
-    # What runs once is better compiled soon than well.
+    # Code that runs once gains nothing from optimization.
     only_tiny = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"} if tiny else {}
     return {
         **only_tiny,
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        # A process on PyTorch has to find memory beside one on JAX.
+        # Leaves memory to a process on PyTorch beside one on JAX.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         # A second call compiles nothing again.
         "JAX_COMPILATION_CACHE_DIR": str(cache),
@@ -145,7 +145,7 @@ def card() -> str:
 
 
 def versions() -> str:
-    """What is installed of the packages that the figures depend on."""
+    """The versions of the packages that the numbers depend on."""
     found = [f"Python {platform.python_version()}"]
     for package in PACKAGES:
         try:
@@ -163,7 +163,7 @@ def head(given: argparse.Namespace) -> list[str]:
     if not found:
         lines += ["No GPU was found: everything here ran on the CPU.", ""]
     if given.tiny:
-        lines += ["Tiny sizes: these figures say nothing.", ""]
+        lines += ["Tiny sizes: these numbers mean nothing.", ""]
     command = "python benchmarks/gpu.py " + " ".join(given.words)
     backend = os.environ["KERAS_BACKEND"]
     return [
@@ -230,7 +230,7 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument(
         "--tiny",
         action="store_true",
-        help="sizes that say nothing, to see that the command works",
+        help="meaningless sizes, to see that the command works",
     )
     own.add_argument(
         "--data", type=Path, help="the photos, from evidence.py --prepare"
@@ -256,14 +256,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def missing(given: argparse.Namespace) -> str:
-    """What is not there and how to get it: before a minute has passed."""
+    """What is missing and how to get it, before anything is measured."""
     backend = os.environ.get("KERAS_BACKEND", "")
     if backend not in ("jax", "torch"):
         return (
             f"KERAS_BACKEND must be jax or torch, received {backend!r}. "
             "docs/gpu.md says what there is for TensorFlow"
         )
-    # (PyTorch's peers of part 2 are skipped where they are not there.)
+    # (Part 2 skips PyTorch's peers if they are not installed.)
     for package in (backend, "keras", "optree", "namex", "PIL"):
         if importlib.util.find_spec(package) is None:
             return (

@@ -2,8 +2,7 @@
 
     KERAS_BACKEND=jax python benchmarks/gpu_steps.py
 
-prints, in this order, so that what stands there when the time is up is what
-matters most:
+prints, the most important first, in case the time runs out:
 
 - a step of MobileNetV2 and of ResNet50 on pictures of 224 by 224 pixels, in
   mixed bfloat16 and in float32 as the backend computes it by default, and each
@@ -51,7 +50,7 @@ JIT = keras.backend.backend() == "jax"
 
 
 def seconds_of(step: Callable[[], Any]) -> float:
-    """The median of rounds of steps, built and warm."""
+    """The median time of a step over several rounds, after a warm-up."""
     for _ in range(2):
         step()
     started = time.perf_counter()
@@ -70,7 +69,7 @@ def seconds_of(step: Callable[[], Any]) -> float:
 def measured(
     build: Callable[..., Callable[[], Any]], **options: Any
 ) -> tuple[float, float]:
-    """Seconds and device megabytes of a step, which is gone afterwards."""
+    """Seconds and device megabytes of a step, which is freed afterwards."""
     keras.utils.clear_session()
     gc.collect()
     step = build(jit_compile=JIT, **options)
@@ -86,12 +85,12 @@ def print_measured(
     """Measures and prints a row.
 
     Returns:
-        Its seconds: infinite where the memory is too small, NaN where it
-        failed otherwise.
+        Its seconds: infinite if the memory is too small, NaN if it failed
+        otherwise.
     """
     try:
         seconds, megabytes = measured(build, **options)
-    except Exception as error:  # of any kind: the other rows are measured still
+    except Exception as error:  # of any kind: go on with the other rows
         print_row(name, message(error), *[""] * 2)
         is_memory = "out of memory" in str(error).lower()
         is_memory |= "RESOURCE_EXHAUSTED" in str(error)
@@ -304,7 +303,7 @@ def main() -> None:
     parser.add_argument(
         "--tiny",
         action="store_true",
-        help="sizes that say nothing, to see that the command works",
+        help="meaningless sizes, to see that the command works",
     )
     parser.add_argument("--seconds", type=float, default=math.inf)
     options = parser.parse_args()

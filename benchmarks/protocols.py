@@ -1,7 +1,7 @@
-"""Which photos a run is trained on, which are tested, and what is reported.
+"""The photos that a run is trained and tested on, and its metrics.
 
-A photo is named by its number in the arrays of all photos. The random parts
-are drawn once and for all: fold 2 and draw 2 are the same on every machine.
+A photo's number is its place in the arrays of all photos. The random parts have
+fixed seeds: fold 2 and draw 2 are the same on every machine.
 
 | protocol | trained on | tested |
 |---|---|---|
@@ -26,16 +26,16 @@ _FOLD_SEED, _DRAW_SEED = 20110, 20111
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """What one run is trained and tested on.
+    """The photos that one run is trained and tested on.
 
     Attributes:
-        train: Numbers of the photos that it is trained on, rising.
-        test: Numbers of the photos that it is tested on, rising.
-        classes: Their labels that it is trained on, rising: the model's class
-            k is `classes[k]`.
+        train: Numbers of the photos to train on, rising.
+        test: Numbers of the photos to test on, rising.
+        classes: Labels of the training photos, rising: the model's class k is
+            `classes[k]`.
         crop_to_boxes: Whether all photos are cropped to their bounding boxes.
         unknown: Numbers of photos of classes that it has not seen and should
-            not accept, rising; empty but for open_set.
+            not accept, rising; empty except for open_set.
     """
 
     train: np.ndarray
@@ -53,11 +53,11 @@ class Split:
 def split(
     protocol: str, labels: np.ndarray, is_test: np.ndarray, seed: int
 ) -> Split:
-    """What a run is trained and tested on.
+    """Divides the photos for one run.
 
-    cv divides each class among five folds, as evenly as can be; seed s tests
+    cv divides each class among five folds, as evenly as possible; seed s tests
     fold s mod 5. zero_shot trains on the first half of the classes (the
-    smaller one if they are odd) in the order of their labels. open_set holds
+    smaller half of an odd number) in the order of their labels. open_set holds
     out 2/7 of the classes (6 of 21): draw s mod 5, and the five draws hold out
     each class once or twice.
 
@@ -66,7 +66,7 @@ def split(
         labels: Classes of all photos, integers `(photos,)`. They need not be
             consecutive.
         is_test: Whether a photo is an official test photo, `(photos,)`.
-        seed: Of the run, at least 0. It chooses the fold or the draw.
+        seed: Of the run, at least 0; chooses the fold or the draw.
 
     Raises:
         ValueError: If an argument is out of its range, the shapes disagree, or
@@ -128,45 +128,46 @@ def split(
     )
 
 
-def figures(
+def metrics(
     protocol: str,
     split: Split,
     labels: np.ndarray,
     embeddings: np.ndarray,
     scores: np.ndarray,
 ) -> dict[str, float]:
-    """The figures of a run.
+    """The metrics of a run.
 
-    | protocol | figures |
+    | protocol | metrics |
     |---|---|
     | closed, boxes, cv | top_1, top_5, recall_at_1, distance ratio |
     | zero_shot | recall_at_1, recall_at_2, recall_at_4, recall_at_8, nmi |
     | open_set | top_1, auroc, fpr_at_95 |
 
     A class with the same score as the right one counts as better. In open_set,
-    top_1 is over the photos of known classes, and the other two say how well
-    the maximum score tells those from the others: fpr_at_95 is the share of
-    unknown photos that are accepted where 95 % of the known ones are.
+    top_1 is over the photos of known classes. The other two measure how well
+    the maximum score separates those from the others: fpr_at_95 is the share
+    of unknown photos that are accepted at the threshold that accepts 95 % of
+    the known ones.
 
     Args:
         protocol: One of `PROTOCOLS`.
-        split: What the run was trained and tested on.
+        split: The photos of the run.
         labels: Classes of all photos, `(photos,)`.
         embeddings: Of `split.tested`, `(tested, dim)`.
         scores: Of the same photos, `(tested, classes)`; the highest one wins.
             zero_shot does not use them.
 
     Returns:
-        The figures by name: intra_inter_distance_ratio is not negative, all
+        The metrics by name: intra_inter_distance_ratio is not negative, all
         others lie in [0, 1].
 
     Raises:
         ValueError: If the shapes disagree, or an embedding is not finite.
     """
     from keras_finegrain.metrics import nmi, recall_at_k
-    from keras_finegrain.training.runs import test_figures, true_class_ranks
+    from keras_finegrain.training.runs import test_metrics, true_class_ranks
 
-    _check_outputs("figures", protocol, split, embeddings, scores)
+    _check_outputs("metrics", protocol, split, embeddings, scores)
     tested = np.asarray(labels)[split.tested]
     if protocol == "zero_shot":
         return {
@@ -179,7 +180,7 @@ def figures(
     known = len(split.test)
     own = np.searchsorted(split.classes, tested[:known])
     if protocol != "open_set":
-        return test_figures(embeddings, scores, own)
+        return test_metrics(embeddings, scores, own)
     highest = np.max(scores, axis=1)
     return {
         "top_1": float(np.mean(true_class_ranks(scores[:known], own) <= 1)),
@@ -195,23 +196,23 @@ def predictions(
     embeddings: np.ndarray,
     scores: np.ndarray,
 ) -> list[int]:
-    """The class that each tested photo is taken for.
+    """The predicted class of each tested photo.
 
     Args:
-        protocol: As in `figures`.
-        split: As in `figures`.
-        labels: As in `figures`.
-        embeddings: As in `figures`.
-        scores: As in `figures`.
+        protocol: As in `metrics`.
+        split: As in `metrics`.
+        labels: As in `metrics`.
+        embeddings: As in `metrics`.
+        scores: As in `metrics`.
 
     Returns:
         One of `labels` for each of `split.tested`: that of the highest score,
         and in zero_shot that of the nearest other tested photo by cosine
-        similarity, as `recall_at_1` counts it: of equally near ones another
-        class comes first, and -1 for a photo that is alone in its class.
+        similarity, as in `recall_at_1`: among equally near ones another class
+        comes first; -1 for the only photo of a class.
 
     Raises:
-        ValueError: As in `figures`.
+        ValueError: As in `metrics`.
     """
     from keras_finegrain.metrics.confusions import nearest_classes
     from keras_finegrain.metrics.embedding_set import CHUNK_SIZE, retrieval_set
@@ -284,30 +285,30 @@ def _fpr_at_95(known: np.ndarray, unknown: np.ndarray) -> float:
     return float(np.mean(unknown >= threshold))
 
 
-def _check_protocol(caller: str, protocol: str) -> None:
+def _check_protocol(who: str, protocol: str) -> None:
     if protocol not in PROTOCOLS:
         raise ValueError(
-            f"{caller}: protocol must be one of {', '.join(PROTOCOLS)}, "
+            f"{who}: protocol must be one of {', '.join(PROTOCOLS)}, "
             f"received {protocol!r}."
         )
 
 
 def _check_outputs(
-    caller: str,
+    who: str,
     protocol: str,
     split: Split,
     embeddings: np.ndarray,
     scores: np.ndarray,
 ) -> None:
-    _check_protocol(caller, protocol)
+    _check_protocol(who, protocol)
     tested, classes = len(split.tested), len(split.classes)
     if len(embeddings) != tested:
         raise ValueError(
-            f"{caller}: embeddings must have {tested} rows, one for each of "
+            f"{who}: embeddings must have {tested} rows, one for each of "
             f"split.tested, received {len(embeddings)}."
         )
     if protocol != "zero_shot" and np.shape(scores) != (tested, classes):
         raise ValueError(
-            f"{caller}: scores must have the shape ({tested}, {classes}), of "
+            f"{who}: scores must have the shape ({tested}, {classes}), of "
             f"split.tested and split.classes, received {np.shape(scores)}."
         )

@@ -9,7 +9,6 @@ the options, docs/mnist_features.md explains them.
 """
 
 import argparse
-import importlib.util
 import os
 import pathlib
 import sys
@@ -17,22 +16,25 @@ from collections.abc import Sequence
 
 from birds_lib.errors import RunError
 from birds_lib.output import writable_folder
+from birds_lib.requirements import check_packages
 from mnist_lib.arguments import parse_arguments
 
-# Import names; the extra `examples` brings them.
-PACKAGES = ("matplotlib", "sklearn", "scipy", "PIL", "tqdm")
+# Import name of each package, and the extra that installs it.
+PACKAGES = dict.fromkeys(
+    ("matplotlib", "sklearn", "scipy", "PIL", "tqdm"), "examples"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    # Before the first import of TensorFlow: its notes hide ours.
+    # Before the first import of TensorFlow, whose notes would hide our lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = parse_arguments(argv)
     try:
-        check_packages()
         folder = writable_folder(
             options.output, options.overwrite, "--overwrite"
         )
+        check_packages(PACKAGES)
         train_and_draw(options, folder)
     except RunError as error:
         print(f"mnist_features.py: error: {error}", file=sys.stderr)
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train_and_draw(options: argparse.Namespace, folder: pathlib.Path) -> None:
-    """Trains every variant, leaves figures, pictures and models."""
+    """Trains every variant, writes metrics, pictures and models."""
     from mnist_lib.data import load
     from mnist_lib.pictures import animate_features, draw_features
     from mnist_lib.results import Results
@@ -66,7 +68,7 @@ def train_and_draw(options: argparse.Namespace, folder: pathlib.Path) -> None:
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         for variant in options.variants:
             run = train(variant, seed, data, options)
-            results.add(variant, seed, run.figures)
+            results.add(variant, seed, run.metrics)
             if seed == options.first_seed:
                 first_runs[variant] = run
                 run.model.save(folder / f"{variant}.keras")
@@ -79,23 +81,6 @@ def train_and_draw(options: argparse.Namespace, folder: pathlib.Path) -> None:
     if options.seeds > 1:
         print("\nmean ± half of the 95 % t-interval over the seeds")
     print(f"\n{folder}: results.json, results.md, pictures, animations, models")
-
-
-def check_packages() -> None:
-    """Raises `RunError` naming what is missing."""
-    missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
-    if missing:
-        raise RunError(
-            f"not installed: {', '.join(missing)}. Run: "
-            'pip install "keras-finegrain[examples]"'
-        )
-    try:
-        import keras  # noqa: F401
-    except ImportError as error:
-        raise RunError(
-            f"Keras cannot start its backend ({error}). Choose another with "
-            "KERAS_BACKEND=tensorflow, jax or torch, or install it"
-        ) from error
 
 
 if __name__ == "__main__":

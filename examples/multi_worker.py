@@ -1,9 +1,9 @@
-"""Train on several machines: the same script on each, told who it is.
+"""Train on several machines: the same script on each, with its own TF_CONFIG.
 
     python examples/multi_worker.py --local-workers 2
 
-starts two workers on this machine. On machines of one's own each worker is
-started with its TF_CONFIG; docs/distribution.md shows it on two hosts.
+starts two workers on this machine. On several machines, start each worker with
+its TF_CONFIG; docs/distribution.md shows it on two hosts.
 """
 
 import argparse
@@ -55,10 +55,10 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def train(options: argparse.Namespace) -> None:
-    """What each worker runs; they meet in every step."""
+    """Runs one worker; all workers synchronize in every step."""
     import tensorflow as tf
 
-    # First of all: it connects the workers.
+    # First, because it connects the workers.
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
 
     import keras
@@ -79,8 +79,8 @@ def train(options: argparse.Namespace) -> None:
         shuffle=False,  # The batches are shuffled already.
         verbose=2 if worker == 0 else 0,
         callbacks=[
-            # When all are started again after one has died, each goes on from
-            # the last epoch that it finished, by a file of its own.
+            # If one worker dies and all are started again, each continues
+            # after its last finished epoch, from a file of its own.
             keras.callbacks.BackupAndRestore(output / f"backup_{worker}")
         ],
     )
@@ -99,7 +99,7 @@ def build(num_classes: int):
     model.add(keras.layers.Rescaling(1 / 127.5, offset=-1))
     for filters in (16, 32, 96, 192):
         model.add(keras.layers.Conv2D(filters, 3, 2, padding="same"))
-        # Over the batch of all workers, not over each worker's share.
+        # Statistics of the batch of all workers, not of each worker's share.
         model.add(keras.layers.BatchNormalization(synchronized=True))
         model.add(keras.layers.ReLU())
     model.add(keras.layers.GlobalAveragePooling2D())
@@ -132,7 +132,7 @@ def start_workers(count: int) -> int:
         for index in range(count)
     ]
     try:
-        # One that fails leaves the others waiting for it.
+        # If one fails, the others wait for it forever.
         while all(worker.poll() is None for worker in workers):
             try:
                 workers[0].wait(timeout=1)
@@ -147,7 +147,7 @@ def start_workers(count: int) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on this machine that nobody listens to."""
+    """Free ports of this machine."""
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("localhost", 0))

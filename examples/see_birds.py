@@ -1,9 +1,9 @@
-"""Trains on the synthetic birds and draws all that the package can show.
+"""Trains on the synthetic birds and draws every picture of the package.
 
     python examples/see_birds.py
 
-leaves a page, `report.html`, and each picture as a file in `--output`, in some
-minutes on 2 CPU cores and with no network.
+writes a page, `report.html`, and each picture as a file to `--output`, in some
+minutes on 2 CPU cores and without a network.
 """
 
 import argparse
@@ -49,8 +49,8 @@ def build(num_classes: int) -> keras.Model:
     )
     model.add(
         keras_finegrain.MCLoss(
-            # Of the settings in docs/part_scores.md that which spread the
-            # channels over the most parts.
+            # Of the settings in docs/part_scores.md these spread the channels
+            # over the most parts.
             num_classes,
             loss_weight=0.3,
             diversity_weight=1,
@@ -161,7 +161,7 @@ def draw_channels(
     names: tuple[str, ...],
     save: Callable[[str, Any], None],
 ) -> None:
-    """What the channels of a class, and Grad-CAM, look at in a new photo."""
+    """Draws the channels of a class, and Grad-CAM, on a new photo."""
     label = 1
     species = species_table(num_species=len(names), parts_apart=2)[label]
     photo, annotations = draw(species, seed=3, size=IMAGE_SIZE)

@@ -1,4 +1,4 @@
-"""Train a classifier on look-alike birds and say what each method bought.
+"""Train a classifier on look-alike birds and compare the methods.
 
     python examples/train_birds.py
 
@@ -20,19 +20,28 @@ from birds_lib.errors import RunError
 from birds_lib.output import writable_folder
 from birds_lib.requirements import check_packages
 
+# Import name of each package, and the extra that installs it.
+PACKAGES = {
+    **dict.fromkeys(
+        ("tensorflow", "tensorflow_datasets", "importlib_resources"),
+        "tensorflow",
+    ),
+    **dict.fromkeys(("matplotlib", "sklearn", "tqdm"), "examples"),
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    # Before the first import of TensorFlow: its notes hide ours.
+    # Before the first import of TensorFlow, whose notes would hide our lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = parse_arguments(argv)
     try:
-        check_packages()
         folder = writable_folder(
             options.output,
             options.overwrite or options.resume,
             "--resume or --overwrite",
         )
+        check_packages(PACKAGES)
         train_and_compare(options, folder)
     except RunError as error:
         print(f"train_birds.py: error: {error}", file=sys.stderr)
@@ -43,73 +52,97 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train_and_compare(
     options: argparse.Namespace, folder: pathlib.Path
 ) -> None:
-    """Checks what the run needs, trains every method, leaves the results."""
-    from birds_lib.pictures import draw_embeddings, draw_learning_curves
-    from birds_lib.progress import Progress
-    from birds_lib.results import Results
+    """Checks what the run needs, trains every method, writes the results."""
+    from keras_finegrain.datasets import DatasetError
+    from keras_finegrain.training import TrainingError
 
-    import keras_finegrain
+    # TensorFlow Datasets warns of its own deprecated names at every use, and
+    # TensorFlow of the step that each method traces again.
+    for name in ("absl", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        settings = {
+            method: to_settings(options, method) for method in options.method
+        }
+        data, scope = prepare(options, settings)
+        print(
+            f"{data.name}: {data.num_classes} classes, {data.train_size} "
+            f"images to train on, {data.test_size} to test on. Results go to "
+            f"{folder}",
+            flush=True,
+        )
+        train_all(options, settings, data, scope, folder)
+    except DatasetError as error:
+        raise RunError(f"--dataset {options.dataset}: {error}") from error
+    except TrainingError as error:
+        raise RunError(str(error)) from error
+
+
+def to_settings(options: argparse.Namespace, method: str) -> Any:
+    """The settings of one method."""
+    from keras_finegrain.training import Settings
+
+    names = {field.name for field in dataclasses.fields(Settings)}
+    given = {k: v for k, v in vars(options).items() if k in names}
+    given["method"] = method
+    for name in ("backbone_args", "loss_args"):
+        given[name] = dict(given[name])
+    return Settings(**given)
+
+
+def prepare(
+    options: argparse.Namespace, settings: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Checks the whole command before anything is trained.
+
+    Returns:
+        The data set, and the scope in which models are built.
+    """
     from keras_finegrain import datasets
-    from keras_finegrain.training import (
-        FeatureCache,
-        ImageStream,
-        TrainingError,
-        train,
-    )
     from keras_finegrain.training.backbones import build_backbone, cut_at
     from keras_finegrain.training.devices import (
         check_last_batches,
         prepare_devices,
     )
-    from keras_finegrain.training.frozen import check_freeze
     from keras_finegrain.training.methods import check_method
-    from keras_finegrain.training.tables import plain
 
-    # TensorFlow Datasets warns of its own deprecated names at every use, and
-    # TensorFlow of a step that is traced anew for every method.
-    for name in ("absl", "tensorflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    settings = {
-        method: to_settings(options, method) for method in options.method
-    }
+    replicas, scope = prepare_devices(
+        options.distribute, options.batch_size, options.xla
+    )
+    backbone = build_backbone(settings[options.method[0]])
+    if options.freeze:
+        cut_at(backbone, options.freeze)
     selection = {
         "data_dir": options.data_dir,
         "classes": options.classes,
         "crop_to_bbox": options.crop_to_bbox,
     }
-    try:
-        devices = prepare_devices(
-            options.distribute, options.batch_size, options.xla
-        )
-        first = settings[options.method[0]]
-        check_freeze(first)
-        backbone = build_backbone(first)
-        if options.freeze:
-            cut_at(backbone, options.freeze)
-        datasets.check(options.dataset, **selection)
-        data = datasets.load(options.dataset, **selection)
-        check_last_batches(
-            devices.replicas,
-            options.batch_size,
-            data.train_size,
-            data.test_size,
-        )
-        for each in settings.values():
-            check_method(
-                each,
-                backbone.output.shape[-1],
-                data.num_classes,
-                devices.replicas,
-            )
-    except datasets.DatasetError as error:
-        raise RunError(f"--dataset {options.dataset}: {error}") from error
-    except TrainingError as error:
-        raise RunError(str(error)) from error
-    print(
-        f"{data.name}: {data.num_classes} classes, {data.train_size} images to "
-        f"train on, {data.test_size} to test on. Results go to {folder}",
-        flush=True,
+    datasets.check(options.dataset, **selection)
+    data = datasets.load(options.dataset, **selection)
+    check_last_batches(
+        replicas, options.batch_size, data.train_size, data.test_size
     )
+    channels = backbone.output.shape[-1]
+    for each in settings.values():
+        check_method(each, channels, data.num_classes, replicas)
+    return data, scope
+
+
+def train_all(
+    options: argparse.Namespace,
+    settings: dict[str, Any],
+    data: Any,
+    scope: Any,
+    folder: pathlib.Path,
+) -> None:
+    """Trains every method with every seed and writes the results."""
+    from birds_lib.pictures import draw_embeddings, draw_learning_curves
+    from birds_lib.progress import Progress
+    from birds_lib.results import Results
+
+    import keras_finegrain
+    from keras_finegrain.training import FeatureCache, ImageStream, train
+    from keras_finegrain.training.tables import plain
 
     source, cache = ImageStream(data), FeatureCache()
     results = Results(folder, options, data)
@@ -119,61 +152,39 @@ def train_and_compare(
         if seed in finished:
             continue
         for method in options.method:
-            try:
-                run = train(
-                    settings[method],
-                    seed,
-                    source,
-                    cache=cache,
-                    scope=devices.scope,
-                    validate=True,
-                    callbacks=[Progress(f"{method} seed {seed}")],
-                )
-            except TrainingError as error:
-                raise RunError(str(error)) from error
+            run = train(
+                settings[method],
+                seed,
+                source,
+                cache=cache,
+                scope=scope,
+                validate=True,
+                callbacks=[Progress(f"{method} seed {seed}")],
+            )
             results.add(method, seed, run)
-            if seed == options.first_seed:
-                run.model.save(folder / f"{method}.keras")
-                if options.report:
-                    keras_finegrain.report(
-                        run.model,
-                        source.test(settings[method]),
-                        folder / f"{method}.html",
-                        data.class_names,
-                        title=f"{method} on the test images of {data.name}",
-                    )
-                first_runs[method] = run
+            if seed != options.first_seed:
+                continue
+            first_runs[method] = run
+            run.model.save(folder / f"{method}.keras")
+            if options.report:
+                keras_finegrain.report(
+                    run.model,
+                    source.test(settings[method]),
+                    folder / f"{method}.html",
+                    data.class_names,
+                    title=f"{method} on the test images of {data.name}",
+                )
         draw_learning_curves(results, folder / "learning_curves.png")
         if seed == options.first_seed:
-            draw_embeddings(
-                first_runs, data.class_names, folder / "embedding.png", seed
-            )
+            path = folder / "embedding.png"
+            draw_embeddings(results, first_runs, data.class_names, path, seed)
     print(f"\n{plain(results.table())}")
-    if results.gains():
-        print(f"\n{plain(results.gains())}")
+    if gains := results.gains():
+        print(f"\n{plain(gains)}")
     if options.seeds > 1:
         print("\nmean ± half of the 95 % t-interval over the seeds")
     print(
         f"\n{folder}: results.json, results.md, history.csv, pictures, models"
-    )
-
-
-def to_settings(options: argparse.Namespace, method: str) -> Any:
-    """What one method is trained with."""
-    from keras_finegrain.training import Settings
-
-    given = vars(options)
-    return Settings(
-        **{
-            field.name: given[field.name]
-            for field in dataclasses.fields(Settings)
-            if field.name in given
-        }
-        | {
-            "method": method,
-            "backbone_args": dict(options.backbone_args),
-            "loss_args": dict(options.loss_args),
-        }
     )
 
 

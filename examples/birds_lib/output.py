@@ -1,4 +1,4 @@
-"""Where the examples leave what they make, and files that are whole."""
+"""The folder of the results, and files that are never half written."""
 
 import pathlib
 import tempfile
@@ -13,8 +13,8 @@ def writable_folder(
 
     Args:
         path: The folder.
-        may_hold_results: Whether those of an earlier run may be there.
-        option: What allows that, for the message.
+        may_hold_results: Whether it may hold the results of an earlier run.
+        option: The option that allows this, for the message.
 
     Raises:
         RunError: If it cannot be written to, or holds an earlier run.
@@ -37,7 +37,7 @@ def writable_folder(
 
 
 def replace_file(path: pathlib.Path, text: str) -> None:
-    """Writes a file at once: a run stopped here keeps the old one."""
+    """Writes a file in one step: a run that stops here keeps the old one."""
     temporary = path.with_name(path.name + ".partial")
     temporary.write_text(text, encoding="utf-8", newline="")
     temporary.replace(path)

@@ -1,14 +1,25 @@
 """What the command lines of the examples have in common."""
 
 import argparse
+import datetime
 import math
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
+
+Reader = Callable[[str], Any]
 
 
 class OneLineParser(argparse.ArgumentParser):
     """Reports an error in one line: `--help` has the rest."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,
+        )
 
     def error(self, message: str) -> NoReturn:
         """Ends the process with status 2."""
@@ -16,57 +27,79 @@ class OneLineParser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def integer(at_least: int) -> Callable[[str], int]:
-    """Reads an integer of at least this."""
+class _HelpFormatter(argparse.HelpFormatter):
+    """States the defaults that are values; the others are in the text."""
 
-    def parse(text: str) -> int:
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        if isinstance(action.default, str | int | float) and (
+            action.default not in (False, argparse.SUPPRESS)
+        ):
+            text += " (default: %(default)s)"
+        return text
+
+
+def add_values(group: Any, *options: tuple[str, Reader, Any, str, str]) -> None:
+    """Adds options of one value: name, type, default, metavar and help."""
+    for name, kind, default, metavar, text in options:
+        group.add_argument(
+            name, type=kind, default=default, metavar=metavar, help=text
+        )
+
+
+def add_choice(
+    group: Any, name: str, choices: tuple[str, ...], text: str
+) -> None:
+    """Adds an option that is one of these; the first is the default."""
+    group.add_argument(name, choices=choices, default=choices[0], help=text)
+
+
+def add_run(group: Any) -> None:
+    """Adds the seeds and the folder of the results."""
+    add_values(
+        group,
+        ("--seeds", integer(1), 1, "N", "repeat everything with N seeds"),
+        (
+            *("--first-seed", integer(0), 0, "SEED"),
+            "tune on other seeds than you report",
+        ),
+        ("--output", str, None, "DIR", "a new folder; default: runs/<time>"),
+    )
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of an earlier run in --output",
+    )
+
+
+def new_folder() -> str:
+    """The default of `--output`."""
+    return f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def integer(at_least: int) -> Reader:
+    """Reads an integer of at least this."""
+    rule = f"an integer of at least {at_least}"
+    return _reader(int, rule, lambda value: value >= at_least)
+
+
+def _reader(kind: Reader, rule: str, is_valid: Callable[[Any], bool]) -> Reader:
+    def read(text: str) -> Any:
         try:
-            value = int(text)
+            value = kind(text)
         except ValueError:
-            value = at_least - 1
-        if value < at_least:
+            value = math.nan
+        if not math.isfinite(value) or not is_valid(value):
             raise argparse.ArgumentTypeError(
-                f"must be an integer of at least {at_least}, received {text!r}"
+                f"must be {rule}, received {text!r}"
             )
         return value
 
-    return parse
+    return read
 
 
-def number(text: str) -> float:
-    """Reads a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a number, received {text!r}")
-    return value
-
-
-def positive(text: str) -> float:
-    """Reads a number above 0."""
-    value = number(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, received {text!r}")
-    return value
-
-
-def not_negative(text: str) -> float:
-    """Reads a number of at least 0."""
-    value = number(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(
-            f"must be at least 0, received {text!r}"
-        )
-    return value
-
-
-def share(text: str) -> float:
-    """Reads a number in [0, 1]."""
-    value = not_negative(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(
-            f"must be at most 1, received {text!r}"
-        )
-    return value
+positive = _reader(float, "a number above 0", lambda value: value > 0)
+not_negative = _reader(
+    float, "a number of at least 0", lambda value: value >= 0
+)
+share = _reader(float, "a number in [0, 1]", lambda value: 0 <= value <= 1)

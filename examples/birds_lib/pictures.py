@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 
 from birds_lib.results import Results
-from keras_finegrain.training import Run, test_figures
+from keras_finegrain.training import Run
 from keras_finegrain.visualization import (
     class_legend,
     embedding_scatter,
@@ -21,8 +21,8 @@ _PANELS_IN_A_ROW = 4
 def draw_learning_curves(results: Results, path: pathlib.Path) -> None:
     """Accuracy over the epochs, training beside test.
 
-    A method on pairs has no scores while it trains: where there are none but
-    those, their loss.
+    Methods on pairs have no accuracy while they train: if there are no others,
+    their loss.
     """
     from matplotlib import pyplot
 
@@ -50,6 +50,7 @@ def draw_learning_curves(results: Results, path: pathlib.Path) -> None:
 
 
 def draw_embeddings(
+    results: Results,
     runs: Mapping[str, Run],
     class_names: Sequence[str],
     path: pathlib.Path,
@@ -71,7 +72,7 @@ def draw_embeddings(
     for axis in axes.flat[len(runs) :]:
         axis.set_axis_off()
     for axis, (method, run) in zip(axes.flat, runs.items(), strict=False):
-        # Of unit length, as Recall@1 and the distance ratio compare them.
+        # Of unit length, as in Recall@1 and the distance ratio.
         lengths = np.linalg.norm(run.embeddings, axis=1, keepdims=True)
         embedding_scatter(
             run.embeddings / np.maximum(lengths, 1e-12),
@@ -81,10 +82,10 @@ def draw_embeddings(
             ax=axis,
             seed=seed,
         )
-        figures = test_figures(run.embeddings, run.scores, run.labels)
+        metrics = results.metrics[method][seed]
         axis.set_title(
-            f"{method}: Recall@1 {100 * figures['recall_at_1']:.1f} %, "
-            f"intra/inter {figures['intra_inter_distance_ratio']:.2f}",
+            f"{method}: Recall@1 {100 * metrics['recall_at_1']:.1f} %, "
+            f"intra/inter {metrics['intra_inter_distance_ratio']:.2f}",
             fontsize=10,
         )
     class_legend(figure, axes[0, 0])

@@ -33,7 +33,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Prints the line."""
         self._bar.close()
-        figures = "  ".join(
+        metrics = "  ".join(
             f"{name} {value:.3g}" if "loss" in name else f"{name} {value:.3f}"
             for name, value in (logs or {}).items()
             if name != "learning_rate"
@@ -41,6 +41,6 @@ class Progress(keras.callbacks.Callback):
         width = len(str(self.params["epochs"]))
         print(
             f"{self._run}  epoch {epoch + 1:>{width}}/{self.params['epochs']}  "
-            f"{figures}  ({time.perf_counter() - self._started:.1f} s)",
+            f"{metrics}  ({time.perf_counter() - self._started:.1f} s)",
             flush=True,
         )

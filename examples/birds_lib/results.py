@@ -1,4 +1,4 @@
-"""What a run leaves: results.json, history.csv and results.md."""
+"""The files of a comparison: results.json, history.csv and results.md."""
 
 import argparse
 import csv
@@ -10,21 +10,21 @@ from typing import Any
 from birds_lib.errors import RunError
 from birds_lib.output import replace_file
 from keras_finegrain.datasets import ImageDataset
-from keras_finegrain.training import Run, test_figures
-from keras_finegrain.training.tables import cell, markdown, mean_and_interval
+from keras_finegrain.training import Run, test_metrics
+from keras_finegrain.training.tables import (
+    difference_cells,
+    markdown,
+    mean_and_interval,
+    mean_cells,
+    shared_columns,
+)
 from keras_finegrain.training.versions import versions
 
-# Figure, heading, factor and decimals of the table's columns.
-COLUMNS = (
-    ("top_1", "top-1 %", 100, 1),
-    ("top_5", "top-5 %", 100, 1),
-    ("recall_at_1", "Recall@1 %", 100, 1),
-    ("intra_inter_distance_ratio", "intra/inter", 1, 3),
-)
-# What a resumed run need not have in common with the one that it goes on from.
+# Options that a resumed run may give another value.
 _MAY_CHANGE = (
     *("seeds", "output", "overwrite", "resume", "report", "data_dir"),
 )
+History = dict[str, list[float]]
 
 
 class Results:
@@ -34,6 +34,9 @@ class Results:
         folder: Where the files go.
         options: The command line.
         data: The data set.
+
+    Attributes:
+        metrics: Of each method and seed, by name.
     """
 
     def __init__(
@@ -45,8 +48,8 @@ class Results:
         self._folder = folder
         self._about = {
             "arguments": {
-                name: dict(value) if name == "backbone_args" else value
-                for name, value in vars(options).items()
+                **vars(options),
+                "backbone_args": dict(options.backbone_args),
             },
             "data": {
                 "name": data.name,
@@ -56,15 +59,22 @@ class Results:
             },
             "versions": versions(),
         }
-        self._figures: dict[str, dict[int, dict[str, float]]] = {}
-        self.histories: dict[str, list[dict[str, list[float]]]] = {}
-        self._rows: list[dict[str, Any]] = []
+        self.metrics: dict[str, dict[int, dict[str, float]]] = {}
+        self._histories: dict[tuple[str, int], History] = {}
+
+    @property
+    def histories(self) -> dict[str, list[History]]:
+        """The history of each seed, by method."""
+        return {
+            method: [self._histories[method, seed] for seed in seeds]
+            for method, seeds in self.metrics.items()
+        }
 
     def restore(self) -> list[int]:
         """Takes over the seeds that an earlier run has finished.
 
         Returns:
-            Those seeds. One of which a method is missing starts anew.
+            Those seeds. A seed without one of the methods starts anew.
 
         Raises:
             RunError: If there is no such run, or its arguments were others.
@@ -83,7 +93,7 @@ class Results:
         # As JSON gives them back: tuples as lists.
         now = json.loads(json.dumps(options))
         other = [
-            name
+            "--" + name.replace("_", "-")
             for name, value in now.items()
             if name not in _MAY_CHANGE
             and earlier["arguments"].get(name) != value
@@ -91,7 +101,7 @@ class Results:
         if other:
             raise RunError(
                 f"--resume: {self._folder} was started with another "
-                f"{', '.join('--' + name.replace('_', '-') for name in other)}"
+                f"{', '.join(other)}"
             )
         done = [set(earlier["seeds"].get(m, {})) for m in options["method"]]
         seeds = sorted(int(seed) for seed in set.intersection(*done))
@@ -100,109 +110,106 @@ class Results:
                 logs = [
                     row
                     for row in rows
-                    if row["method"] == method and int(row["seed"]) == seed
+                    if (row["method"], row["seed"]) == (method, str(seed))
                 ]
                 history = {
                     name: [float(row[name]) for row in logs]
                     for name in logs[0]
                     if name not in ("method", "seed", "epoch") and logs[0][name]
                 }
-                self._take(
-                    method, seed, earlier["seeds"][method][str(seed)], history
-                )
+                metrics = earlier["seeds"][method][str(seed)]
+                self._take(method, seed, metrics, history)
         return seeds
 
     def add(self, method: str, seed: int, run: Run) -> None:
-        """Takes a finished run and writes everything anew."""
-        figures = test_figures(run.embeddings, run.scores, run.labels)
-        self._take(method, seed, figures | run.measured, run.history)
+        """Takes a finished run and writes all files anew."""
+        metrics = test_metrics(run.embeddings, run.scores, run.labels)
+        self._take(method, seed, metrics | run.measured, run.history)
         self._write()
 
     def _take(
         self,
         method: str,
         seed: int,
-        figures: dict[str, float],
-        history: dict[str, list[float]],
+        metrics: dict[str, float],
+        history: History,
     ) -> None:
-        self._figures.setdefault(method, {})[seed] = figures
-        self.histories.setdefault(method, []).append(history)
-        for epoch in range(len(history["loss"])):
-            logs = {name: values[epoch] for name, values in history.items()}
-            self._rows.append(
-                {"method": method, "seed": seed, "epoch": epoch + 1, **logs}
-            )
+        self.metrics.setdefault(method, {})[seed] = metrics
+        self._histories[method, seed] = history
 
     def table(self) -> list[list[str]]:
         """The headings and one row a method, as text."""
-        rows = [["method", *(heading for _, heading, _, _ in COLUMNS), "seeds"]]
-        for method, seeds in self._figures.items():
-            cells = [
-                cell([factor * run[figure] for run in seeds.values()], places)
-                for figure, _, factor, places in COLUMNS
-            ]
+        columns = self._columns()
+        rows = [["method", *(column.heading for column in columns), "seeds"]]
+        for method, seeds in self.metrics.items():
+            cells = mean_cells(columns, list(seeds.values()))
             rows.append([method, *cells, str(len(seeds))])
         return rows
 
     def gains(self) -> list[list[str]]:
-        """What each method bought against the first one, seed by seed.
+        """The differences of each method to the first one, seed by seed.
 
         Returns:
-            As `table()`, of the differences; empty with one method, or with
-            one seed, which ranks nothing.
+            As `table()`; empty with one method or with one seed, which ranks
+            nothing.
         """
-        (first, baseline), *others = self._figures.items()
+        (first, baseline), *others = self.metrics.items()
         shared = [set(baseline) & set(seeds) for _, seeds in others]
         if not others or min(map(len, shared)) < 2:
             return []
-        headings = (heading for _, heading, _, _ in COLUMNS)
+        columns = self._columns()
+        headings = (column.heading for column in columns)
         rows = [[f"against {first}", *headings, "seeds"]]
         for (method, seeds), both in zip(others, shared, strict=True):
-            cells = [
-                cell(
-                    [
-                        factor * (seeds[seed][figure] - baseline[seed][figure])
-                        for seed in both
-                    ],
-                    places,
-                    sign="+",
-                )
-                for figure, _, factor, places in COLUMNS
-            ]
+            pairs = [(seeds[seed], baseline[seed]) for seed in both]
+            cells = difference_cells(columns, pairs)
             rows.append([method, *cells, str(len(both))])
         return rows
 
+    def _columns(self) -> list[Any]:
+        return shared_columns(
+            run for seeds in self.metrics.values() for run in seeds.values()
+        )
+
     def _write(self) -> None:
-        summary = {
-            method: {
-                name: dict(
-                    zip(
-                        ("mean", "interval_95"),
-                        mean_and_interval(
-                            [figures[name] for figures in seeds.values()]
-                        ),
-                        strict=True,
-                    )
-                )
-                for name in next(iter(seeds.values()))
+        rows = [
+            {
+                "method": method,
+                "seed": seed,
+                "epoch": epoch + 1,
+                **{name: values[epoch] for name, values in history.items()},
             }
-            for method, seeds in self._figures.items()
-        }
-        names = list(dict.fromkeys(name for row in self._rows for name in row))
-        history = io.StringIO(newline="")
-        writer = csv.DictWriter(history, names)
+            for (method, seed), history in self._histories.items()
+            for epoch in range(len(history["loss"]))
+        ]
+        text = io.StringIO(newline="")
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(text, list(names))
         writer.writeheader()
-        writer.writerows(self._rows)
+        writer.writerows(rows)
         # First: `restore` looks here for the seeds that the next file names.
-        replace_file(self._folder / "history.csv", history.getvalue())
+        replace_file(self._folder / "history.csv", text.getvalue())
+        results = {
+            **self._about,
+            "summary": {
+                method: _summary(list(seeds.values()))
+                for method, seeds in self.metrics.items()
+            },
+            "seeds": self.metrics,
+        }
         replace_file(
-            self._folder / "results.json",
-            json.dumps(
-                {**self._about, "summary": summary, "seeds": self._figures},
-                indent=2,
-            ),
+            self._folder / "results.json", json.dumps(results, indent=2)
         )
         tables = [table for table in (self.table(), self.gains()) if table]
         replace_file(
             self._folder / "results.md", "\n".join(map(markdown, tables))
         )
+
+
+def _summary(runs: list[dict[str, float]]) -> dict[str, Any]:
+    """Mean and interval of each metric over the seeds."""
+    summary = {}
+    for name in runs[0]:
+        mean, interval = mean_and_interval([run[name] for run in runs])
+        summary[name] = {"mean": mean, "interval_95": interval}
+    return summary

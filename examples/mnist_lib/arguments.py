@@ -1,12 +1,14 @@
 """The command line."""
 
 import argparse
-import datetime
 from collections.abc import Sequence
 
 from birds_lib.parsing import (
     OneLineParser,
+    add_run,
+    add_values,
     integer,
+    new_folder,
     not_negative,
     positive,
     share,
@@ -31,41 +33,23 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if options.lr is None:
         options.lr = 3e-3 if options.dataset == "digits" else 1e-3
     if options.output is None:
-        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        options.output = f"runs/{now}"
+        options.output = new_folder()
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
-        prog="mnist_features.py",
-        description="Train two-dimensional features with and without center "
-        "loss and draw them.",
-        allow_abbrev=False,
+        "mnist_features.py",
+        "Train two-dimensional features with and without center loss and draw "
+        "them.",
     )
-    add = parser.add_argument
-    add(
-        "--dataset",
-        default="digits",
-        metavar="NAME|FOLDER",
-        help="digits (8 x 8, part of scikit-learn), mnist or fashion_mnist "
-        "(downloaded by TFDS), or a folder with the four IDX files of MNIST "
-        "(default: digits)",
-    )
-    add("--data-dir", metavar="DIR", help="where TFDS keeps its data")
-    add(
-        "--train-images",
-        type=integer(1),
-        metavar="N",
-        help="train on this many, drawn once; default: all",
-    )
-    add(
+    parser.add_argument(
         "--class-names",
         nargs="+",
         metavar="NAME",
         help="for the legends; an IDX file has none",
     )
-    add(
+    parser.add_argument(
         "--variants",
         nargs="+",
         choices=VARIANTS,
@@ -73,64 +57,29 @@ def _parser() -> argparse.ArgumentParser:
         metavar="VARIANT",
         help=f"one or several of {', '.join(VARIANTS)}; default: all",
     )
-    add(
-        "--center-weight",
-        type=not_negative,
-        default=0.1,
-        metavar="WEIGHT",
-        help="weight λ of the center loss (default: 0.1)",
+    add_values(
+        parser,
+        (
+            *("--dataset", str, "digits", "NAME|FOLDER"),
+            "digits (8 x 8, part of scikit-learn), mnist or fashion_mnist "
+            "(downloaded by TFDS), or a folder with the four IDX files of "
+            "MNIST",
+        ),
+        ("--data-dir", str, None, "DIR", "where TFDS keeps its data"),
+        (
+            *("--train-images", integer(1), None, "N"),
+            "train on this many, drawn once; default: all",
+        ),
+        ("--center-weight", not_negative, 0.1, "λ", "of the center loss"),
+        ("--normalized-weight", not_negative, 0.1, "λ", "of normalized"),
+        ("--alpha", share, 0.5, "α", "step of the centers"),
+        ("--epochs", integer(1), None, "N", "40 for digits, else 20"),
+        ("--batch-size", integer(1), 64, "N", "images in a batch"),
+        (
+            *("--lr", positive, None, "RATE"),
+            "first learning rate of Adam, which falls to 0 as a cosine; 0.003 "
+            "for digits, else 0.001",
+        ),
     )
-    add(
-        "--normalized-weight",
-        type=not_negative,
-        default=0.1,
-        metavar="WEIGHT",
-        help="the same for normalized (default: 0.1)",
-    )
-    add(
-        "--alpha",
-        type=share,
-        default=0.5,
-        help="step α of the centers (default: 0.5)",
-    )
-    add(
-        "--epochs",
-        type=integer(1),
-        metavar="N",
-        help="default: 40 for digits, else 20",
-    )
-    add(
-        "--batch-size",
-        type=integer(1),
-        default=64,
-        metavar="N",
-        help="default: 64",
-    )
-    add(
-        "--lr",
-        type=positive,
-        metavar="RATE",
-        help="first learning rate of Adam, which falls to 0 as a cosine; "
-        "default: 0.003 for digits, else 0.001",
-    )
-    add(
-        "--seeds",
-        type=integer(1),
-        default=1,
-        metavar="N",
-        help="repeat everything with this many seeds (default: 1)",
-    )
-    add(
-        "--first-seed",
-        type=integer(0),
-        default=0,
-        metavar="SEED",
-        help="tune on other seeds than you report (default: 0)",
-    )
-    add("--output", metavar="DIR", help="a new folder; default: runs/<time>")
-    add(
-        "--overwrite",
-        action="store_true",
-        help="replace the results of an earlier run in --output",
-    )
+    add_run(parser)
     return parser

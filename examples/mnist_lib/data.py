@@ -13,7 +13,7 @@ from birds_lib.errors import RunError
 
 BY_TFDS = ("mnist", "fashion_mnist")
 NAMES = ("digits", *BY_TFDS)
-# The smallest that two poolings leave something of.
+# The smallest side that survives two poolings.
 SMALLEST_SIDE = 8
 
 
@@ -88,7 +88,7 @@ def load(
 def _digits() -> ImageSet:
     """scikit-learn's digits; a fifth of every class to test on.
 
-    They have no split of their own. This one is the same for every seed.
+    They have no official split. This one is the same for every seed.
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -119,7 +119,7 @@ def _from_tfds(name: str, data_dir: str | None) -> ImageSet:
 
 
 def _from_folder(folder: pathlib.Path) -> ImageSet:
-    """The four files that MNIST and its successors come as."""
+    """Reads the four files of MNIST and its successors."""
     arrays = []
     for split in ("train", "t10k"):
         images = _read_idx(folder, f"{split}-images-idx3-ubyte", 3)
@@ -177,7 +177,7 @@ def _image_set(
     test_images: np.ndarray,
     test_labels: np.ndarray,
 ) -> ImageSet:
-    """With numbers for names."""
+    """An `ImageSet` with numbers as class names."""
     classes = int(max(train_labels.max(initial=0), test_labels.max(initial=0)))
     return ImageSet(
         name,
@@ -203,7 +203,7 @@ def _fewer(data: ImageSet, train_images: int) -> ImageSet:
 
 
 def _check(data: ImageSet) -> None:
-    """What would otherwise fail during or after the training."""
+    """Finds what would otherwise fail during or after the training."""
     if min(data.train_images.shape[1:3]) < SMALLEST_SIDE:
         raise RunError(
             f"--dataset {data.name}: images must be at least {SMALLEST_SIDE} "

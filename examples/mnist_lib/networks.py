@@ -10,7 +10,7 @@ import keras_finegrain
 
 FEATURES = "features"
 CENTER_LOSS = "center_loss"
-# LeNets++ was made for this side; its three poolings leave 3 x 3 of it.
+# LeNets++ is made for this side; its three poolings leave 3 x 3 pixels.
 MNIST_SIDE = 28
 
 
@@ -21,7 +21,7 @@ def build(
     options: argparse.Namespace,
     seed: int,
 ) -> keras.Model:
-    """Builds what one variant trains.
+    """Builds the model of one variant.
 
     All variants of a seed have the same first weights.
 

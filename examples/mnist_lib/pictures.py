@@ -15,7 +15,7 @@ from mnist_lib.data import ImageSet
 from mnist_lib.training import Run, pictured
 
 matplotlib.use("Agg")
-# The centers of the others lie on the unit circle, where the features do not.
+# The centers of the others lie on the unit circle, and their features do not.
 DRAWN_WITH_CENTERS = ("center",)
 
 
@@ -37,7 +37,7 @@ def draw_features(
     )
     for panel, (variant, run) in zip(panels, runs.items(), strict=True):
         panel.set_title(
-            f"{variant}: accuracy {100 * run.figures['accuracy']:.1f} %",
+            f"{variant}: accuracy {100 * run.metrics['accuracy']:.1f} %",
             fontsize=10,
         )
     panels[0].figure.savefig(path, dpi=150, bbox_inches="tight")

@@ -1,4 +1,4 @@
-"""What a run leaves in words and numbers: results.json and results.md."""
+"""The files with the metrics: results.json and results.md."""
 
 import argparse
 import json
@@ -6,22 +6,23 @@ import pathlib
 
 from birds_lib.output import replace_file
 
-from keras_finegrain.training.tables import cell, markdown
+from keras_finegrain.training.tables import Column, markdown, mean_cells
 from keras_finegrain.training.versions import versions
 from mnist_lib.data import ImageSet
 
-# Figure, heading, factor and decimals of the table's columns.
-COLUMNS = (
-    ("accuracy", "accuracy %", 100, 1),
-    ("recall_at_1", "Recall@1 %", 100, 1),
-    ("intra_inter_distance_ratio", "intra/inter", 1, 3),
-    ("direction_recall_at_1", "Recall@1 %, directions", 100, 1),
-    ("direction_intra_inter_distance_ratio", "intra/inter, directions", 1, 3),
+_COLUMNS = (
+    Column("accuracy", "accuracy %"),
+    Column("recall_at_1", "Recall@1 %"),
+    Column("intra_inter_distance_ratio", "intra/inter", 1, 3),
+    Column("direction_recall_at_1", "Recall@1 %, directions"),
+    Column(
+        "direction_intra_inter_distance_ratio", "intra/inter, directions", 1, 3
+    ),
 )
 
 
 class Results:
-    """Collects the figures and writes them after each run.
+    """Collects the metrics and writes them after each run.
 
     Args:
         folder: Where the files go.
@@ -43,24 +44,22 @@ class Results:
             },
             "versions": versions(),
         }
-        self._figures: dict[str, dict[int, dict[str, float]]] = {}
+        self._metrics: dict[str, dict[int, dict[str, float]]] = {}
 
-    def add(self, variant: str, seed: int, figures: dict[str, float]) -> None:
-        """Takes the figures of a finished run and writes the files anew."""
-        self._figures.setdefault(variant, {})[seed] = figures
+    def add(self, variant: str, seed: int, metrics: dict[str, float]) -> None:
+        """Takes the metrics of a finished run and writes the files anew."""
+        self._metrics.setdefault(variant, {})[seed] = metrics
         replace_file(
             self._folder / "results.json",
-            json.dumps({**self._about, "seeds": self._figures}, indent=2),
+            json.dumps({**self._about, "seeds": self._metrics}, indent=2),
         )
         replace_file(self._folder / "results.md", markdown(self.table()))
 
     def table(self) -> list[list[str]]:
         """The headings and one row a variant, as text."""
-        rows = [["variant", *(heading for _, heading, *_ in COLUMNS), "seeds"]]
-        for variant, seeds in self._figures.items():
-            cells = [
-                cell([factor * run[figure] for run in seeds.values()], places)
-                for figure, _, factor, places in COLUMNS
-            ]
+        headings = (column.heading for column in _COLUMNS)
+        rows = [["variant", *headings, "seeds"]]
+        for variant, seeds in self._metrics.items():
+            cells = mean_cells(_COLUMNS, list(seeds.values()))
             rows.append([variant, *cells, str(len(seeds))])
         return rows

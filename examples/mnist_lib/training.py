@@ -1,4 +1,4 @@
-"""One variant, one seed: from the first weights to the figures."""
+"""One variant, one seed: from the first weights to the metrics."""
 
 import argparse
 import time
@@ -14,22 +14,22 @@ from keras_finegrain.metrics import intra_inter_distance_ratio, recall_at_k
 from mnist_lib.data import ImageSet
 from mnist_lib.networks import FEATURES, build
 
-# More points than this cover each other.
+# More points than this hide each other.
 PICTURED = 2000
 
 
 class Run(NamedTuple):
-    """What one run gave.
+    """The result of one run.
 
     Attributes:
-        figures: Name to number, on the test set after the last epoch.
+        metrics: Name to number, on the test set after the last epoch.
         model: From images in [0, 255] to scores.
         features: Of the pictured test images, before the first epoch and
             after each, float32 `(samples, 2)`.
         centers: Likewise, `(classes, 2)`; empty where there are none.
     """
 
-    figures: dict[str, float]
+    metrics: dict[str, float]
     model: keras.Model
     features: list[np.ndarray]
     centers: list[np.ndarray]
@@ -93,17 +93,17 @@ def train(
     )
     features, scores = both.predict(data.test_images, batch_size=256, verbose=0)
     try:
-        figures = test_figures(features, scores, data.test_labels)
+        metrics = test_metrics(features, scores, data.test_labels)
     except ValueError as error:
         raise RunError(f"{variant}, seed {seed}: {error}") from error
-    figures["seconds"] = seconds
-    return Run(figures, model, recorder.frames, recorder.centers)
+    metrics["seconds"] = seconds
+    return Run(metrics, model, recorder.frames, recorder.centers)
 
 
-def test_figures(
+def test_metrics(
     features: np.ndarray, scores: np.ndarray, labels: np.ndarray
 ) -> dict[str, float]:
-    """The figures of a test set.
+    """The metrics of a test set.
 
     Args:
         features: `(samples, 2)`.
@@ -112,7 +112,7 @@ def test_figures(
 
     Returns:
         Accuracy in [0, 1]; Recall@1 and the distance ratio of the features as
-        they are, which is what a picture shows, and of their directions.
+        they are, which a picture shows, and of their directions.
     """
     return {
         "accuracy": float(np.mean(scores.argmax(axis=1) == labels)),

@@ -1,15 +1,15 @@
-"""From an image in [0, 255] to a feature map."""
+"""Backbones from images in [0, 255] to a feature map."""
 
 import difflib
 import inspect
 import os
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_finegrain.datasets.errors import one_line
 from keras_finegrain.training.errors import TrainingError
 from keras_finegrain.training.settings import Settings
 
@@ -26,33 +26,38 @@ def build_backbone(settings: Settings) -> keras.Model:
     Returns:
         A functional model from images `(batch, image_size, image_size, 3)` in
         [0, 255] to a feature map `(batch, height, width, channels)`, with the
-        backbone's preprocessing inside. Its layers stand directly in the
-        model; a KerasHub backbone is one layer, and `"features"` its output.
+        backbone's preprocessing inside. It is flat: the backbone's layers are
+        its own. Only a KerasHub backbone is one layer, followed by a layer
+        `"features"`.
 
     Raises:
-        TrainingError: If the backbone cannot be built so.
+        TrainingError: If the backbone cannot be built.
     """
-    name, weights = settings.backbone, settings.weights
+    name = settings.backbone
     if name.endswith(".keras"):
         model = _from_file(settings)
+    elif name == BUILT_IN:
+        model = _built_in(settings)
+    elif hasattr(keras.applications, name) and name[0].isupper():
+        model = _from_applications(settings)
     else:
-        model = _from_name(settings)
+        model = _from_keras_hub(settings)
     shapes = [output.shape for output in model.outputs]
     if len(shapes) != 1 or len(shapes[0]) != 4:
         raise TrainingError(
             f"--backbone {name}: must end in a feature map (batch, height, "
             f"width, channels), and ends in {', '.join(map(str, shapes))}"
         )
-    if weights not in ("imagenet", "none"):
-        _load_file(model, name, weights)
+    if settings.weights not in ("imagenet", "none"):
+        _load_weights(model, settings)
     return model
 
 
 def cut_at(backbone: keras.Model, layer_name: str) -> Any:
-    """The output of the last layer that is kept as it is; it is frozen.
+    """Freezes a backbone up to a layer and returns that layer's output.
 
     Args:
-        backbone: A functional model. What comes up to the layer is no longer
+        backbone: A functional model. Its layers up to this one are no longer
             trainable.
         layer_name: The layer.
 
@@ -60,7 +65,7 @@ def cut_at(backbone: keras.Model, layer_name: str) -> Any:
         Its symbolic output.
 
     Raises:
-        TrainingError: If there is no such layer, or a way around it.
+        TrainingError: If there is no such layer, or other layers bypass it.
     """
     names = [layer.name for layer in backbone.layers]
     if layer_name not in names:
@@ -83,27 +88,10 @@ def cut_at(backbone: keras.Model, layer_name: str) -> Any:
     return cut
 
 
-def _from_name(settings: Settings) -> keras.Model:
-    name, weights = settings.backbone, settings.weights
-    size = settings.image_size
-    images = keras.Input((size, size, 3), name="image")
-    if name == BUILT_IN:
-        _refuse(settings.backbone_args, name)
-        if weights == "imagenet":
-            raise TrainingError(
-                f"--weights imagenet: the backbone {BUILT_IN} has none; pass "
-                "none or a file"
-            )
-        return keras.Model(images, _small(images), name=name)
-    if hasattr(keras.applications, name) and name[0].isupper():
-        return _from_applications(name, images, weights, settings.backbone_args)
-    return _from_keras_hub(name, images, weights, settings.backbone_args)
-
-
 def _from_file(settings: Settings) -> keras.Model:
-    """A whole model from images to a feature map, for another size too."""
+    """A stored model from images to a feature map, rebuilt for this size."""
     path, size = settings.backbone, settings.image_size
-    _refuse(settings.backbone_args, path)
+    _refuse_arguments(settings)
     if not os.path.isfile(path):
         raise TrainingError(f"--backbone {path}: there is no such file")
     try:
@@ -118,16 +106,28 @@ def _from_file(settings: Settings) -> keras.Model:
     except Exception as error:
         raise TrainingError(
             f"--backbone {path}: cannot be built for images of {size} x "
-            f"{size} pixels: {_one_line(error)}"
+            f"{size} pixels: {_reason(error)}"
         ) from error
-    # As for a backbone that is built here; the weights stay in float32.
+    # As if it were built here; the weights stay in float32.
     for layer in model.layers:
         layer.dtype_policy = keras.config.dtype_policy()
     return model
 
 
-def _small(images: Any) -> Any:
+def _images(settings: Settings) -> keras.KerasTensor:
+    size = settings.image_size
+    return keras.Input((size, size, 3), name="image")
+
+
+def _built_in(settings: Settings) -> keras.Model:
     """Four stages of convolution, for drawn birds and a CPU."""
+    _refuse_arguments(settings)
+    if settings.weights == "imagenet":
+        raise TrainingError(
+            f"--weights imagenet: the backbone {BUILT_IN} has none; pass none "
+            "or a file"
+        )
+    images = _images(settings)
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="preprocess")(images)
     for stage, filters in enumerate((16, 32, 96, 192), start=1):
         if stage > 1:
@@ -137,29 +137,29 @@ def _small(images: Any) -> Any:
         )(x)
         # Batches of 32 over few epochs: the default 0.99 would average over
         # more steps than an epoch has.
-        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{stage}")(
-            x
-        )
+        norm = keras.layers.BatchNormalization
+        x = norm(momentum=0.9, name=f"norm_{stage}")(x)
         x = keras.layers.ReLU(name=f"relu_{stage}")(x)
-    return x
+    return keras.Model(images, x, name=BUILT_IN)
 
 
-def _from_applications(
-    name: str, images: Any, weights: str, arguments: Mapping[str, Any]
-) -> keras.Model:
+def _from_applications(settings: Settings) -> keras.Model:
+    name, arguments = settings.backbone, settings.backbone_args
+    pretrained = settings.weights == "imagenet"
     build = getattr(keras.applications, name)
-    unknown = set(arguments) - set(inspect.signature(build).parameters)
+    known = list(inspect.signature(build).parameters)
+    unknown = set(arguments) - set(known)
     if unknown:
         raise TrainingError(
             f"--backbone-args: {name} has no argument "
-            f"{', '.join(sorted(unknown))}. "
-            + _near(min(unknown), list(inspect.signature(build).parameters))
+            f"{', '.join(sorted(unknown))}. {_near(min(unknown), known)}"
         )
+    images = _images(settings)
     try:
         return build(
             **{
                 "include_top": False,
-                "weights": "imagenet" if weights == "imagenet" else None,
+                "weights": "imagenet" if pretrained else None,
                 "input_tensor": _preprocessed(name, images),
                 # Without it the smallest size is not checked.
                 "input_shape": tuple(images.shape[1:]),
@@ -167,27 +167,22 @@ def _from_applications(
             }
         )
     except Exception as error:
-        what = (
-            f"--backbone {name} --weights imagenet: cannot be fetched or built"
-            if weights == "imagenet"
-            else f"--backbone {name}: cannot be built"
-        )
-        raise TrainingError(f"{what}: {_one_line(error)}") from error
+        what = f"--backbone {name}: cannot be built"
+        if pretrained:
+            what = (
+                f"--backbone {name} --weights imagenet: cannot be fetched or "
+                "built"
+            )
+        raise TrainingError(f"{what}: {_reason(error)}") from error
 
 
 def _preprocessed(name: str, images: Any) -> Any:
-    """What the module's `preprocess_input` does, as layers that are saved.
+    """The module's `preprocess_input` as layers, which the model saves.
 
-    Each of them scales and shifts the channels, some in reverse order: three
-    images show which.
+    Each `preprocess_input` scales and shifts the channels, some in reverse
+    order. Its results for three images give scale, offset and order.
     """
-    module = next(
-        module
-        for module in vars(keras.applications).values()
-        if inspect.ismodule(module)
-        and hasattr(module, name)
-        and hasattr(module, "preprocess_input")
-    )
+    module: Any = inspect.getmodule(getattr(keras.applications, name))
     black = np.zeros((1, 1, 1, 3), "float32")
     red = black + np.array([255, 0, 0], "float32")
     white = black + 255
@@ -197,7 +192,7 @@ def _preprocessed(name: str, images: Any) -> Any:
     )
     scale = (white - black) / 255
     if np.array_equal(scale, [1, 1, 1]) and not black.any():
-        return images  # The backbone itself does it.
+        return images  # The backbone has its preprocessing inside.
     if red[0] == black[0]:
         images = keras.ops.flip(images, axis=-1)
     return keras.layers.Rescaling(
@@ -205,9 +200,8 @@ def _preprocessed(name: str, images: Any) -> Any:
     )(images)
 
 
-def _from_keras_hub(
-    name: str, images: Any, weights: str, arguments: Mapping[str, Any]
-) -> keras.Model:
+def _from_keras_hub(settings: Settings) -> keras.Model:
+    name = settings.backbone
     known = [
         known
         for known, value in vars(keras.applications).items()
@@ -223,36 +217,38 @@ def _from_keras_hub(
         raise TrainingError(
             f"{unknown} KerasHub presets need: pip install keras-hub"
         ) from error
-    if weights == "imagenet":
-        # A preset's weights are its own; its name says on what they trained.
-        weights = "preset"
     try:
         converter = keras_hub.layers.ImageConverter.from_preset(name)
         backbone = keras_hub.models.Backbone.from_preset(
-            name, load_weights=weights == "preset", **arguments
+            name,
+            # A preset has one set of weights: those named by the preset.
+            load_weights=settings.weights == "imagenet",
+            **settings.backbone_args,
         )
     except Exception as error:
         raise TrainingError(
-            f"{unknown} KerasHub says: {_one_line(error)}"
+            f"{unknown} KerasHub says: {_reason(error)}"
         ) from error
+    images = _images(settings)
     scaled = keras.layers.Rescaling(
         1.0 if converter.scale is None else converter.scale,
         offset=0.0 if converter.offset is None else converter.offset,
         name="preprocess",
     )(images)
-    # A layer to cut after: a model's own output is not this graph's.
+    # A layer to cut after: the backbone's own output is in another graph.
     features = keras.layers.Identity(name="features")(backbone(scaled))
     return keras.Model(images, features, name=backbone.name)
 
 
-def _load_file(model: keras.Model, name: str, path: str) -> None:
+def _load_weights(model: keras.Model, settings: Settings) -> None:
+    path = settings.weights
     if not os.path.isfile(path):
         raise TrainingError(f"--weights {path}: there is no such file")
     for weight in model.weights:
         weight.assign(np.full(weight.shape, np.nan))
     try:
         with warnings.catch_warnings():
-            # Keras warns of what it skips; the NaN that stay tell us.
+            # Keras only warns of weights that it skips: those stay NaN.
             warnings.simplefilter("ignore", UserWarning)
             model.load_weights(path)
         skipped = [
@@ -264,36 +260,29 @@ def _load_file(model: keras.Model, name: str, path: str) -> None:
             raise ValueError(f"it holds no {skipped[0]}")
     except Exception as error:
         raise TrainingError(
-            f"--weights {path}: does not fit --backbone {name}"
-            f" ({_one_line(error)}). Are --backbone-args those that it was "
+            f"--weights {path}: does not fit --backbone {settings.backbone} "
+            f"({_reason(error)}). Are --backbone-args those that it was "
             "trained with?"
         ) from error
 
 
-def _refuse(arguments: Mapping[str, Any], name: str) -> None:
-    if arguments:
+def _refuse_arguments(settings: Settings) -> None:
+    if settings.backbone_args:
         raise TrainingError(
-            f"--backbone-args: {name} takes none, received "
-            f"{', '.join(arguments)}"
+            f"--backbone-args: {settings.backbone} takes none, received "
+            f"{', '.join(settings.backbone_args)}"
         )
 
 
 def _near(name: str, known: list[str]) -> str:
-    """Suggests names, those that differ in case only among them."""
+    """Suggests known names like this one, whatever their case."""
     lower = {other.lower(): other for other in known}
-    near = [
-        lower[match]
-        for match in difflib.get_close_matches(
-            name.lower(), list(lower), n=3, cutoff=0.5
-        )
-    ]
+    near = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
     if near:
-        return f"Did you mean {', '.join(near)}?"
+        return f"Did you mean {', '.join(lower[match] for match in near)}?"
     others = f" and {len(known) - 4} more" if len(known) > 4 else ""
     return f"There are {', '.join(known[:4])}{others}."
 
 
-def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = " ".join(lines) or type(error).__name__
-    return text if len(text) <= 400 else f"{text[:400]}…"
+def _reason(error: Exception) -> str:
+    return one_line(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Samples that lie in memory, in batches."""
+"""Batches of samples in memory."""
 
 import math
 from collections.abc import Callable
@@ -9,68 +9,63 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_finegrain.datasets.balanced_plan import plan_epoch
+from keras_finegrain.training.methods import balanced_batch
+from keras_finegrain.training.settings import Settings
 
-# From sample numbers, their labels and what was drawn for them to a batch.
-Fetch = Callable[..., tuple[Any, Any]]
-# From sample numbers to arrays with one entry for each of them.
-Draw = Callable[[npt.NDArray[np.int64], np.random.Generator], Any]
+Numbers = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int32]
+# Arrays with one entry for each sample.
+Inputs = tuple[npt.NDArray[Any], ...]
+Batch = tuple[Any, npt.NDArray[Any]]
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """Batches in an order of each epoch's own, the same on every backend.
+    """Batches in another order each epoch, the same on every backend.
 
-    An epoch leaves out what does not fill a batch, another part each time:
-    the last batch would otherwise be compiled on its own.
+    Samples that do not fill a batch are left out, others each epoch: a smaller
+    last batch would be compiled separately. For a method on pairs batches are
+    balanced, and an epoch has every sample, some of them twice.
 
     Args:
         samples: Numbers of the samples `(samples,)`.
-        labels: Of each of them, integers.
-        batch_size: Samples in a batch; of fewer samples all are one.
+        labels: Their classes, integers `(samples,)`.
+        settings: Those of the run: the method and the size of its batches;
+            fewer samples make one batch.
         seed: Seed of the order and of what is drawn.
         draw: Called once an epoch with the samples in their order and a
-            generator; returns a tuple of arrays with an entry for each.
-        fetch: Called for each batch with its samples, its labels and its
-            entries of what was drawn; returns `(inputs, labels)`.
-        balanced: None, or the classes of a batch and the samples of each: an
-            epoch then shows every sample, and some twice.
+            generator; returns the inputs of the epoch.
+        finish: Called for each batch with its inputs and its labels; returns
+            both as the model takes them.
     """
 
     def __init__(
         self,
-        samples: npt.NDArray[np.int64],
-        labels: npt.NDArray[np.int32],
-        *,
-        batch_size: int,
+        samples: Numbers,
+        labels: Labels,
+        settings: Settings,
         seed: int,
-        draw: Draw,
-        fetch: Fetch,
-        balanced: tuple[int, int] | None = None,
+        draw: Callable[[Numbers, np.random.Generator], Inputs],
+        finish: Callable[[Inputs, Labels], Batch],
     ) -> None:
         super().__init__()
-        self._samples = samples
-        self._labels = labels
-        self._balanced = balanced
-        if balanced is None:
-            self._batch_size = min(batch_size, len(samples))
+        self._samples, self._labels = samples, labels
+        self._balanced = balanced_batch(settings, len(np.unique(labels)))
+        if self._balanced is None:
+            self._batch_size = min(settings.batch_size, len(samples))
         else:
-            self._batch_size = math.prod(balanced)
+            self._batch_size = math.prod(self._balanced)
         self._generator = np.random.default_rng(seed)
-        self._draw = draw
-        self._fetch = fetch
+        self._draw, self._finish = draw, finish
         self.on_epoch_end()
 
     def __len__(self) -> int:
         return len(self._order) // self._batch_size
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
+    def __getitem__(self, index: int) -> Batch:
         start = index * self._batch_size
         batch = slice(start, start + self._batch_size)
-        chosen = self._order[batch]
-        return self._fetch(
-            self._samples[chosen],
-            self._labels[chosen],
-            *(entries[batch] for entries in self._drawn),
-        )
+        inputs = tuple(entries[batch] for entries in self._inputs)
+        return self._finish(inputs, self._labels[self._order[batch]])
 
     def on_epoch_end(self) -> None:
         """Draws the next epoch."""
@@ -80,7 +75,7 @@ class TrainingBatches(keras.utils.PyDataset):
             self._order = plan_epoch(
                 self._labels, *self._balanced, self._generator
             ).ravel()
-        self._drawn = self._draw(self._samples[self._order], self._generator)
+        self._inputs = self._draw(self._samples[self._order], self._generator)
 
 
 class OrderedBatches(keras.utils.PyDataset):
@@ -88,16 +83,11 @@ class OrderedBatches(keras.utils.PyDataset):
 
     Args:
         inputs: The input of a model `(samples, ...)`, or a tuple of them.
-        labels: Of each sample, integers.
+        labels: Classes, integers `(samples,)`.
         batch_size: Samples in a batch; the last one may have fewer.
     """
 
-    def __init__(
-        self,
-        inputs: Any,
-        labels: npt.NDArray[np.int32],
-        batch_size: int,
-    ) -> None:
+    def __init__(self, inputs: Any, labels: Labels, batch_size: int) -> None:
         super().__init__()
         self._inputs = inputs
         self._labels = labels
@@ -106,7 +96,7 @@ class OrderedBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-len(self._labels) // self._batch_size)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
+    def __getitem__(self, index: int) -> Batch:
         start = index * self._batch_size
         batch = slice(start, start + self._batch_size)
         inputs = keras.tree.map_structure(lambda x: x[batch], self._inputs)

@@ -8,14 +8,12 @@ from keras import ops
 from keras_finegrain._base.typing import Tensor
 
 
-@keras.saving.register_keras_serializable(package="keras_finegrain")
 class CropAndResize(keras.layers.Layer):
     """Cuts a part out of each photo and resizes it to a square.
 
-    Bilinear, and smoothed where it shrinks, as
-    `tf.image.resize(antialias=True)`: each row of the result is a weighted
-    mean of the part's rows, and each column of its columns, so that all
-    photos of a batch are resized by two matrix products.
+    Bilinear with antialiasing, as `tf.image.resize(antialias=True)`: each row
+    of the result is a weighted mean of the part's rows, and each column of its
+    columns, so that two matrix products resize all photos of a batch.
 
     Args:
         size: Side of the result, in pixels.
@@ -24,8 +22,8 @@ class CropAndResize(keras.layers.Layer):
     Call arguments:
         photos: `(batch, height, width, channels)`.
         boxes: `(batch, 4)`: the edges top, left, bottom and right of each
-            part, in pixels. One whose left edge is to the right of its right
-            one is mirrored.
+            part, in pixels. A part whose left edge is greater than its right
+            edge is mirrored.
 
     Output shape:
         `(batch, size, size, channels)` on the scale of the photos.
@@ -39,7 +37,7 @@ class CropAndResize(keras.layers.Layer):
     """
 
     def __init__(self, size: int, **kwargs: Any) -> None:
-        # In half precision 255 and 254.5 are one value.
+        # In half precision 255 and 254.5 are the same value.
         super().__init__(**{"dtype": "float32", **kwargs})
         self.size = size
 
@@ -56,13 +54,12 @@ class CropAndResize(keras.layers.Layer):
         return ops.einsum("bjw,biwc->bijc", columns, photos)
 
     def _weights(self, start: Tensor, end: Tensor, pixels: int) -> Tensor:
-        """The share of each pixel in each one of the result.
+        """The weight of each pixel of the photo in each pixel of the result.
 
         Args:
             start: `(batch,)`, the edge where the result begins.
-            end: `(batch,)`, where it ends; before `start` where it runs
-                backwards.
-            pixels: How many there are along this axis.
+            end: `(batch,)`, where it ends; less than `start` if mirrored.
+            pixels: Number of pixels of the photo along this axis.
 
         Returns:
             Tensor `(batch, size, pixels)`; 0 beyond the edges, and each row
@@ -71,7 +68,7 @@ class CropAndResize(keras.layers.Layer):
         step = (end - start) / self.size
         steps = ops.arange(self.size, dtype=self.compute_dtype) + 0.5
         centers = start[:, None] + step[:, None] * steps
-        # The triangle of bilinear interpolation, widened where it shrinks.
+        # The triangle of bilinear interpolation, widened if the part shrinks.
         radius = ops.maximum(ops.abs(step), 1.0)[:, None, None]
         places = ops.arange(pixels, dtype=self.compute_dtype) + 0.5
         weights = 1.0 - ops.abs(places - centers[..., None]) / radius
@@ -82,19 +79,9 @@ class CropAndResize(keras.layers.Layer):
         weights = ops.where(inside[:, None], ops.maximum(weights, 0.0), 0.0)
         return weights / ops.sum(weights, axis=-1, keepdims=True)
 
-    def compute_output_shape(
-        self, photos_shape: tuple[int | None, ...], boxes_shape: Any
-    ) -> tuple[int | None, ...]:
-        """`(batch, size, size, channels)`."""
-        return (photos_shape[0], self.size, self.size, photos_shape[-1])
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "size": self.size}
-
 
 class Lookup(keras.layers.Layer):
-    """Entries of an array that lies on the device, by their numbers.
+    """Entries of an array in the device's memory, by their numbers.
 
     Args:
         array: `(entries, ...)`, kept in its own dtype.
@@ -127,7 +114,7 @@ class MixPairs(keras.layers.Layer):
     """Mixes each image with the one at the other end of the batch.
 
     Mixup (Zhang et al., ICLR 2018, equation 1): λx_i + (1 − λ)x_j. The labels
-    have to be mixed in the same way.
+    must be mixed in the same way.
 
     Call arguments:
         images: `(batch, height, width, channels)`.

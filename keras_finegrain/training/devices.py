@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple
 
 import keras
 
@@ -12,56 +11,63 @@ from keras_finegrain.training.errors import TrainingError
 Scope = Callable[[], AbstractContextManager]
 
 
-class Devices(NamedTuple):
-    """What a run trains on.
-
-    Attributes:
-        replicas: Number of devices that share a batch.
-        scope: Gives the context in which models are built.
-    """
-
-    replicas: int
-    scope: Scope
-
-
-def prepare_devices(distribute: str, batch_size: int, xla: bool) -> Devices:
-    """Prepares for the devices of this machine.
+def prepare_devices(
+    distribute: str, batch_size: int, xla: bool
+) -> tuple[int, Scope]:
+    """Prepares the devices of this machine for training.
 
     Args:
         distribute: `"none"`, `"mirrored"` or `"auto"`: mirrored where there
             are several accelerators.
-        batch_size: The global batch, which the devices share.
-        xla: Whether the step is to be compiled.
+        batch_size: Images in a batch, over all devices.
+        xla: Whether XLA compiles the step.
 
     Returns:
-        The `Devices`.
+        The number of devices that share a batch, and a function that returns
+        the context in which models are built.
 
     Raises:
-        TrainingError: If the devices cannot share a batch, or XLA cannot be
-            had.
+        TrainingError: If the devices cannot share a batch, or the backend
+            cannot compile the step with XLA.
     """
+    one = 1, contextlib.nullcontext
     backend = keras.backend.backend()
-    if backend == "torch":
-        if xla:
-            raise TrainingError("--xla: PyTorch has none; take another backend")
-        if distribute == "mirrored":
-            raise TrainingError(
-                "--distribute mirrored: Keras has none on PyTorch; take "
-                "KERAS_BACKEND=tensorflow or jax"
-            )
-    one = Devices(1, contextlib.nullcontext)
-    if distribute == "none" or backend == "torch":
-        return one
-    replicas, scope = _tensorflow() if backend == "tensorflow" else _jax()
-    if distribute == "auto" and replicas < 2:
-        return one
-    if batch_size % replicas:
+    if backend == "torch" and xla:
+        raise TrainingError("--xla: PyTorch has none; take another backend")
+    if backend == "torch" and distribute == "mirrored":
         raise TrainingError(
-            f"--batch-size {batch_size}: must divide by the {replicas} devices"
+            "--distribute mirrored: Keras has none on PyTorch; take "
+            "KERAS_BACKEND=tensorflow or jax"
         )
-    if xla and backend == "tensorflow":
+    if backend == "torch" or distribute == "none":
+        return one
+    names = _device_names()
+    if distribute == "auto" and len(names) < 2:
+        return one
+    if batch_size % len(names):
+        raise TrainingError(
+            f"--batch-size {batch_size}: must divide by the {len(names)} "
+            "devices"
+        )
+    if backend == "jax":
+        # Keras keeps it for the whole process.
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+        return len(names), contextlib.nullcontext
+    if xla:
         raise TrainingError("--xla does not go with --distribute on TensorFlow")
-    return Devices(replicas, scope())
+    import tensorflow as tf
+
+    return len(names), tf.distribute.MirroredStrategy(names).scope
+
+
+def _device_names() -> list[str]:
+    if keras.backend.backend() == "jax":
+        return keras.distribution.list_devices()
+    import tensorflow as tf
+
+    # Without an accelerator, logical CPU devices count as well.
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    return [device.name for device in tf.config.list_logical_devices(kind)]
 
 
 def check_last_batches(
@@ -69,7 +75,7 @@ def check_last_batches(
 ) -> None:
     """Raises `TrainingError` if the devices cannot share an epoch's last batch.
 
-    `keras.distribution` shards no batch that does not divide by the devices.
+    On JAX each batch must divide by the devices.
     """
     if keras.backend.backend() != "jax":
         return
@@ -82,22 +88,3 @@ def check_last_batches(
                 f"the {replicas} devices on JAX. Take another batch size, or "
                 "KERAS_BACKEND=tensorflow"
             )
-
-
-def _tensorflow() -> tuple[int, Callable[[], Scope]]:
-    import tensorflow as tf
-
-    # Without an accelerator, logical CPU devices count as well.
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    devices = tf.config.list_logical_devices(kind)
-    names = [device.name for device in devices]
-    return len(names), lambda: tf.distribute.MirroredStrategy(names).scope
-
-
-def _jax() -> tuple[int, Callable[[], Scope]]:
-    def distribute() -> Scope:
-        # Keras holds it for the whole process.
-        keras.distribution.set_distribution(keras.distribution.DataParallel())
-        return contextlib.nullcontext
-
-    return len(keras.distribution.list_devices()), distribute

@@ -1,4 +1,4 @@
-"""What the frozen part of a backbone says of images, computed once."""
+"""The output of the frozen part of a backbone, computed once."""
 
 import dataclasses
 import hashlib
@@ -13,16 +13,23 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_finegrain.training.batches import OrderedBatches, TrainingBatches
-from keras_finegrain.training.errors import TrainingError
+from keras_finegrain.training.batches import (
+    Batch,
+    Inputs,
+    Labels,
+    Numbers,
+    OrderedBatches,
+    TrainingBatches,
+)
 from keras_finegrain.training.settings import Settings
 
-# What the output of the frozen part depends on, beside the images.
+# The settings that the output of the frozen part depends on.
 _SETTINGS = (
     *("backbone", "backbone_args", "weights", "image_size", "freeze"),
     *("views", "augment", "color", "mixed_precision"),
 )
 Arrays = dict[str, npt.NDArray[Any]]
+Features = npt.NDArray[np.float16]
 
 
 def compute_features(
@@ -31,14 +38,14 @@ def compute_features(
     front: keras.Model | None = None,
     *,
     varied: bool = False,
-) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int32]]:
+) -> tuple[Features, Labels]:
     """Runs the frozen part of a backbone over images.
 
     Args:
-        frozen: From images to features; run as in inference.
+        frozen: From images to features; runs in inference mode.
         batches: `(inputs, labels)` in a fixed order.
         front: From the inputs to images; None if they are images.
-        varied: Whether the front varies colours, as in training.
+        varied: Whether the front varies colors, as in training.
 
     Returns:
         The features `(images, ...)` and the labels `(images,)`.
@@ -59,70 +66,52 @@ class FrozenFeatures:
 
     Attributes:
         views: Of images cut at random, `(views, images, ...)`.
-        plain: Of images cut as for testing, `(images, ...)`: of the same ones
-            first, perhaps of others behind them.
-        labels: The classes of those, `(images,)`.
+        plain: Of images cut as for testing, `(images, ...)`; more images may
+            follow those of `views`.
+        labels: The classes of all these images, `(images,)`.
         train_images: Numbers of the images to train on.
         test_images: Numbers of the images to test on.
     """
 
-    views: npt.NDArray[np.float16]
-    plain: npt.NDArray[np.float16]
-    labels: npt.NDArray[np.int32]
-    train_images: npt.NDArray[np.int64]
-    test_images: npt.NDArray[np.int64]
+    views: Features
+    plain: Features
+    labels: Labels
+    train_images: Numbers
+    test_images: Numbers
 
-    def train(
-        self,
-        settings: Settings,
-        seed: int,
-        balanced: tuple[int, int] | None = None,
-    ) -> TrainingBatches:
-        """As `Source.train`: an epoch has one view of each image."""
+    def train(self, settings: Settings, seed: int) -> TrainingBatches:
+        """As `ImageStream.train`: an epoch has one view of each image."""
 
-        def draw(
-            images: npt.NDArray[np.int64], generator: np.random.Generator
-        ) -> tuple[npt.NDArray[Any], ...]:
-            return (generator.integers(len(self.views), size=len(images)),)
+        def draw(images: Numbers, rng: np.random.Generator) -> Inputs:
+            return rng.integers(len(self.views), size=len(images)), images
 
-        def fetch(
-            images: npt.NDArray[np.int64],
-            labels: npt.NDArray[np.int32],
-            view: npt.NDArray[np.int64],
-        ) -> tuple[Any, Any]:
-            return self.views[view, images], labels
+        def finish(view_and_image: Inputs, labels: Labels) -> Batch:
+            return self.views[view_and_image], labels
 
+        images = self.train_images
         return TrainingBatches(
-            self.train_images,
-            self.labels[self.train_images],
-            batch_size=settings.batch_size,
-            seed=seed,
-            draw=draw,
-            fetch=fetch,
-            balanced=balanced,
+            images, self.labels[images], settings, seed, draw, finish
         )
 
     def train_as_tested(self, settings: Settings) -> OrderedBatches:
-        """As `Source.train_as_tested`."""
+        """As `ImageStream.train_as_tested`."""
         return self._ordered(settings, self.train_images)
 
     def test(self, settings: Settings) -> OrderedBatches:
-        """As `Source.test`."""
+        """As `ImageStream.test`."""
         return self._ordered(settings, self.test_images)
 
-    def _ordered(
-        self, settings: Settings, images: npt.NDArray[np.int64]
-    ) -> OrderedBatches:
+    def _ordered(self, settings: Settings, images: Numbers) -> OrderedBatches:
         return OrderedBatches(
             self.plain[images], self.labels[images], settings.batch_size
         )
 
 
 class FeatureCache:
-    """Keeps frozen features for the process or, in a folder, for others too.
+    """Keeps frozen features in memory and, in a folder, for other processes.
 
     Args:
-        folder: Where they are kept; None for the memory of the process.
+        folder: The folder, or None.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
@@ -130,20 +119,17 @@ class FeatureCache:
         self._latest: tuple[str, Arrays] | None = None
 
     def arrays(
-        self,
-        digest: str,
-        settings: Settings,
-        compute: Callable[[], Arrays],
+        self, digest: str, settings: Settings, compute: Callable[[], Arrays]
     ) -> Arrays:
-        """What was computed of the same images with the same settings.
+        """The features of these images with these settings.
 
         Args:
-            digest: Says which images they are.
+            digest: Identifies the images.
             settings: Those of the run.
-            compute: Called if it was not computed yet.
+            compute: Computes the features that are not kept yet.
         """
         key = _key(digest, settings)
-        # One alone: head_bn of 1,244 photos in 8 views are 1.4 GB.
+        # Only the latest: head_bn of 1,244 photos in 8 views takes 1.4 GB.
         if self._latest is None or self._latest[0] != key:
             self._latest = key, self._read_or_compute(key, settings, compute)
         return self._latest[1]
@@ -176,7 +162,7 @@ class FeatureCache:
 
 
 def _key(digest: str, settings: Settings) -> str:
-    """A short text for all that the features depend on."""
+    """A short text of all that the features depend on."""
     what = {name: getattr(settings, name) for name in _SETTINGS}
     for name in ("backbone", "weights"):
         if os.path.isfile(what[name]):
@@ -184,20 +170,3 @@ def _key(digest: str, settings: Settings) -> str:
                 what[name] = hashlib.file_digest(file, "sha256").hexdigest()
     text = json.dumps([digest, what], default=dict, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def check_freeze(settings: Settings) -> None:
-    """Raises `TrainingError` for what does not go with a frozen part."""
-    if settings.freeze is None:
-        return
-    if settings.mixup:
-        raise TrainingError(
-            f"--mixup {settings.mixup:g}: mixes images, and --freeze leaves "
-            "features alone to train on. Leave one of them out"
-        )
-    if settings.weights == "none":
-        # Each seed has others, and the features are kept for all seeds.
-        raise TrainingError(
-            f"--freeze {settings.freeze}: a backbone with --weights none has "
-            "learned nothing to keep; pass weights or leave --freeze out"
-        )

@@ -20,10 +20,16 @@ from keras_finegrain.training.settings import Settings
 # Weights that start at random learn at their own rate.
 HEAD_WEIGHTS = "^(head|embedding)/"
 
+_CrossEntropy = functools.partial(
+    keras.losses.SparseCategoricalCrossentropy, from_logits=True
+)
 # The papers' scale of 64 is made for thousands of classes. Ours.
 _SCALE = 32.0
+# FaceNet's margin and distance, on embeddings of unit length.
+_FACENET: dict[str, Any] = {"margin": 0.2, "distance_metric": "squared-L2"}
+_SOFT_TRIPLE = ("soft_triple", "hard_triple")
 # The loss of each method on the similarities of a cosine head.
-ON_SIMILARITIES: dict[str, Callable[..., keras.losses.Loss]] = {
+_ON_SIMILARITIES: dict[str, Callable[..., keras.losses.Loss]] = {
     "normface": losses.NormFaceLoss,
     "cosface": functools.partial(losses.CosFaceLoss, scale=_SCALE),
     "arcface": functools.partial(losses.ArcFaceLoss, scale=_SCALE),
@@ -37,8 +43,6 @@ ON_SIMILARITIES: dict[str, Callable[..., keras.losses.Loss]] = {
     "proxy_nca_plus_plus": losses.ProxyNCAPlusPlusLoss,
     "proxy_anchor": losses.ProxyAnchorLoss,
 }
-# FaceNet's margin and distance, on embeddings of unit length.
-_FACENET: dict[str, Any] = {"margin": 0.2, "distance_metric": "squared-L2"}
 # The loss of each method on the embeddings of a batch.
 ON_PAIRS: dict[str, Callable[..., keras.losses.Loss]] = {
     "triplet": functools.partial(losses.TripletSemiHardLoss, **_FACENET),
@@ -49,16 +53,14 @@ ON_PAIRS: dict[str, Callable[..., keras.losses.Loss]] = {
     "multi_similarity": losses.MultiSimilarityLoss,
     "n_pairs": losses.NPairsLoss,
 }
-_SOFT_TRIPLE = ("soft_triple", "hard_triple")
-# Cross-entropy on the scores of a linear layer, and what is added to it.
-_CROSS_ENTROPY = ("softmax", "center", "mc")
-METHODS = (
-    *_CROSS_ENTROPY,
-    *_SOFT_TRIPLE,
-    "cosine",
-    *ON_SIMILARITIES,
-    *ON_PAIRS,
-)
+# The loss of each method, by the method's name.
+METHODS: dict[str, Callable[..., keras.losses.Loss]] = {
+    **dict.fromkeys(("softmax", "center", "mc"), _CrossEntropy),
+    **dict.fromkeys(_SOFT_TRIPLE, losses.SoftTripleLoss),
+    "cosine": losses.CosineLoss,
+    **_ON_SIMILARITIES,
+    **ON_PAIRS,
+}
 _POOLINGS = {
     "average": keras.layers.GlobalAveragePooling2D,
     "max": keras.layers.GlobalMaxPooling2D,
@@ -71,11 +73,11 @@ class Head(NamedTuple):
     """The end of a model.
 
     Attributes:
-        embedding: Symbolic tensor `(batch, dim)` that is compared.
+        embedding: Symbolic tensor `(batch, dim)`, which retrieval compares.
         scores: Symbolic tensor `(batch, num_classes)`; the highest one wins.
-        trained: What the loss is given: the scores or, of a method on pairs,
-            the embedding.
-        loss: What it is trained with.
+        trained: Input of the loss: the scores or, for a method on pairs, the
+            embedding.
+        loss: The loss to compile.
     """
 
     embedding: Any
@@ -93,7 +95,7 @@ def build_head(settings: Settings, feature_map: Any, num_classes: int) -> Head:
         num_classes: Number of classes.
 
     Returns:
-        The `Head`. The pooling and the embedding are the same for all methods.
+        The `Head`. Pooling and embedding layer are the same for all methods.
     """
     method = settings.method
     if method == "mc":
@@ -118,7 +120,10 @@ def build_head(settings: Settings, feature_map: Any, num_classes: int) -> Head:
         )(embedding)
     loss = build_loss(settings)
     if method in ON_PAIRS:
-        compared = _compared(method)(embedding)
+        limit = keras.layers.UnitNormalization()
+        if method == "n_pairs":
+            limit = keras.layers.ActivityRegularization(l2=_N_PAIRS_LENGTH)
+        compared = limit(embedding)
         # Scores for the test: the class whose mean embedding is nearest.
         head = CosineSimilarity(num_classes, trainable=False, name="head")
         return Head(compared, head(compared), compared, loss)
@@ -127,34 +132,23 @@ def build_head(settings: Settings, feature_map: Any, num_classes: int) -> Head:
 
 
 def build_loss(settings: Settings) -> keras.losses.Loss:
-    """What a method compiles, with the arguments that the settings give it.
+    """The compiled loss of a method, with the arguments in the settings.
 
     Raises:
-        TrainingError: If `loss_args` names or says what the loss does not
-            take, or the method cannot be trained with `mixup`.
+        TrainingError: If `loss_args` has an argument, or a value, that the
+            loss does not take.
     """
     method = settings.method
-    if settings.mixup and method != "softmax":
-        raise TrainingError(
-            f"--mixup {settings.mixup:g}: gives an image two classes, which "
-            f"--method softmax alone can be trained with, received {method}"
-        )
-    make = (ON_SIMILARITIES | ON_PAIRS).get(method)
+    make = METHODS[method]
     if method in _SOFT_TRIPLE:
         make = functools.partial(
-            losses.SoftTripleLoss,
+            make,
             scale=settings.soft_triple_scale,
             margin=settings.soft_triple_margin,
         )
-    elif method == "cosine":
-        make = losses.CosineLoss
     elif settings.mixup:
         make = functools.partial(
             keras.losses.CategoricalCrossentropy, from_logits=True
-        )
-    elif make is None:
-        make = functools.partial(
-            keras.losses.SparseCategoricalCrossentropy, from_logits=True
         )
     known = [
         name
@@ -185,31 +179,22 @@ def _classifier(settings: Settings, num_classes: int) -> keras.layers.Layer:
             pooling="soft" if method == "soft_triple" else "max",
             name="head",
         )
-    if method in ON_SIMILARITIES:
-        sub_centers = method == "subcenter_arcface"
+    if method in _ON_SIMILARITIES:
+        centers = settings.sub_centers if method == "subcenter_arcface" else 1
         return CosineSimilarity(
-            num_classes,
-            centers_per_class=settings.sub_centers if sub_centers else 1,
-            name="head",
+            num_classes, centers_per_class=centers, name="head"
         )
     # Scores in float32: cross-entropy of half-precision logits loses digits.
     return keras.layers.Dense(num_classes, dtype="float32", name="head")
 
 
-def _compared(method: str) -> keras.layers.Layer:
-    """What makes the embedding that a loss on pairs compares."""
-    if method == "n_pairs":
-        return keras.layers.ActivityRegularization(l2=_N_PAIRS_LENGTH)
-    return keras.layers.UnitNormalization()
-
-
 def balanced_batch(
     settings: Settings, num_classes: int
 ) -> tuple[int, int] | None:
-    """How many classes a batch holds, and images of each; None for any."""
+    """Classes in a batch and images of each; None if the method needs none."""
     if settings.method not in ON_PAIRS:
         return None
-    # An N-pair is an anchor and its positive: more would not be used.
+    # An N-pair is an anchor and its positive: the loss uses two of a class.
     images = 2 if settings.method == "n_pairs" else settings.images_per_class
     return min(settings.batch_size // images, num_classes), images
 
@@ -217,13 +202,13 @@ def balanced_batch(
 def check_method(
     settings: Settings, channels: int, num_classes: int, replicas: int = 1
 ) -> None:
-    """Raises `TrainingError` for what a method cannot be trained with.
+    """Raises `TrainingError` if a method cannot be trained like this.
 
     Args:
         settings: Those of the run.
         channels: Of the backbone's feature map.
         num_classes: Number of classes.
-        replicas: The devices that share a batch.
+        replicas: Number of devices that share a batch.
     """
     method = settings.method
     if method not in METHODS:

@@ -1,9 +1,8 @@
-"""One method, one seed: from the first weights to what it says of the test."""
+"""One method, one seed: from the first weights to outputs on the test set."""
 
 import contextlib
-import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -17,12 +16,11 @@ from keras_finegrain.models import Model
 from keras_finegrain.optimizers import LayerwiseLearningRate
 from keras_finegrain.training.backbones import build_backbone, cut_at
 from keras_finegrain.training.errors import TrainingError
-from keras_finegrain.training.frozen import FeatureCache, check_freeze
+from keras_finegrain.training.frozen import FeatureCache
 from keras_finegrain.training.methods import (
     HEAD_WEIGHTS,
     ON_PAIRS,
     Head,
-    balanced_batch,
     build_head,
     check_method,
 )
@@ -31,10 +29,11 @@ from keras_finegrain.training.sources import Source
 
 # 0.1 is 6 degrees between two centers of unit length.
 _DISTINCT = 0.1
+Floats = npt.NDArray[np.float32]
 
 
 class Run(NamedTuple):
-    """What one run gave.
+    """The result of one run.
 
     Attributes:
         history: Name to one number an epoch.
@@ -42,31 +41,16 @@ class Run(NamedTuple):
         embeddings: Of the test images, `(images, dim)`.
         scores: Of the test images, `(images, num_classes)`.
         labels: Of the test images, `(images,)`.
-        measured: Name to number: the seconds of `fit` and, of a head with
+        measured: Name to number: the seconds of `fit` and, for a head with
             several centers a class, how many of them are distinct.
     """
 
     history: dict[str, list[float]]
     model: keras.Model
-    embeddings: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float32]
+    embeddings: Floats
+    scores: Floats
     labels: npt.NDArray[np.int32]
     measured: dict[str, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Models:
-    """The models of one run; their layers are the same objects.
-
-    Attributes:
-        whole: From images to scores.
-        cut: Symbolic output of the frozen part, or None.
-        head: What is trained, compared and tested.
-    """
-
-    whole: keras.Model
-    cut: Any
-    head: Head
 
 
 def train(
@@ -82,15 +66,14 @@ def train(
     """Trains one method with one seed.
 
     For one seed all methods have the same first weights of the backbone and
-    the same augmentation and, but for those on pairs, the same order of
-    images.
+    the same augmentation and, except those on pairs, the same order of images.
 
     Args:
         settings: What the run is made with.
         seed: Of the first weights, the order and the augmentation.
         source: The images.
         cache: Keeps the output of a frozen part for other runs.
-        scope: Gives the context in which models are built.
+        scope: Returns the context in which models are built.
         validate: Whether to test after every epoch, for the history.
         callbacks: Further callbacks of `fit`.
 
@@ -101,32 +84,25 @@ def train(
         TrainingError: If the settings cannot be trained with, or the training
             diverges.
     """
-    check_freeze(settings)
     on_pairs = settings.method in ON_PAIRS
     with _policy(settings), scope():
-        models = build(settings, seed, source.num_classes)
+        model, cut, head = build(settings, seed, source.num_classes)
         batches: Any = source
-        if models.cut is None:
-            start, front = models.whole.input, source.front(settings)
+        start, front = model.input, None
+        if cut is None:
+            front = source.front(settings)
         else:
-            start, front = models.cut, None
-            frozen = keras.Model(models.whole.input, start)
+            start, frozen = cut, keras.Model(model.input, cut)
             batches = source.frozen(settings, frozen, cache or FeatureCache())
-        head = models.head
         trained = _behind(front, Model(start, head.trained))
-        tested = _behind(
-            front, keras.Model(start, [head.embedding, head.scores])
-        )
-        train_batches = batches.train(
-            settings, seed, balanced_batch(settings, source.num_classes)
-        )
+        tested = _behind(front, Model(start, [head.embedding, head.scores]))
+        train_batches = batches.train(settings, seed)
         test_batches = batches.test(settings)
         _compile(settings, trained, head.loss, len(train_batches))
     started = time.perf_counter()
     history = trained.fit(
         train_batches,
-        # Test batches have no pairs to speak of: a loss on them would be
-        # noise.
+        # Test batches hold few pairs of one class: a loss on them is noise.
         validation_data=test_batches if validate and not on_pairs else None,
         epochs=settings.epochs,
         shuffle=False,  # The batches are shuffled already.
@@ -139,19 +115,26 @@ def train(
             f"{settings.method}, seed {seed}: the loss became NaN or infinite "
             f"in epoch {len(history['loss'])}; lower --lr"
         )
-    last = models.whole.get_layer("head")
+    last = model.get_layer("head")
     if on_pairs:
-        _set_class_means(last, tested, batches.train_as_tested(settings))
+        train_batches = batches.train_as_tested(settings)
+        embeddings, _, labels = _outputs(tested, train_batches)
+        _set_class_means(last, embeddings, labels)
     elif getattr(last, "centers_per_class", 1) > 1:
         distinct = last.distinct_centers(tolerance=_DISTINCT)
         measured["distinct_centers"] = float(np.mean(distinct))
-    embeddings, scores = tested.predict(test_batches, verbose=0)
-    labels = np.concatenate([np.asarray(y) for _, y in test_batches])
-    return Run(history, models.whole, embeddings, scores, labels, measured)
+    return Run(history, model, *_outputs(tested, test_batches), measured)
 
 
-def build(settings: Settings, seed: int, num_classes: int) -> Models:
-    """Builds the models of one run."""
+def build(
+    settings: Settings, seed: int, num_classes: int
+) -> tuple[keras.Model, Any, Head]:
+    """Builds the model of one run.
+
+    Returns:
+        The model from images to scores, the symbolic output of its frozen
+        part or None, and its head.
+    """
     keras.utils.set_random_seed(seed)
     backbone = build_backbone(settings)
     check_method(settings, backbone.output.shape[-1], num_classes)
@@ -160,12 +143,12 @@ def build(settings: Settings, seed: int, num_classes: int) -> Models:
     keras.utils.set_random_seed(seed)
     head = build_head(settings, backbone.output, num_classes)
     cut = cut_at(backbone, settings.freeze) if settings.freeze else None
-    return Models(Model(backbone.input, head.scores), cut, head)
+    return Model(backbone.input, head.scores), cut, head
 
 
 @contextlib.contextmanager
 def _policy(settings: Settings) -> Iterator[None]:
-    """What is built here computes in the precision of the settings."""
+    """Models that are built within compute in the settings' precision."""
     before = keras.config.dtype_policy()
     if settings.mixed_precision != "none":
         keras.config.set_dtype_policy(f"mixed_{settings.mixed_precision}")
@@ -175,12 +158,9 @@ def _policy(settings: Settings) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _behind(front: keras.Model | None, model: keras.Model) -> keras.Model:
+def _behind(front: keras.Model | None, model: Model) -> Model:
     """The model on the images that the front makes."""
-    if front is None:
-        return model
-    kind = Model if isinstance(model, Model) else keras.Model
-    return kind(front.inputs, model(front.output))
+    return model if front is None else Model(front.inputs, model(front.output))
 
 
 def _compile(
@@ -189,55 +169,47 @@ def _compile(
     loss: keras.losses.Loss,
     steps: int,
 ) -> None:
-    """Compiles it for epochs of so many steps."""
+    """Compiles the model for epochs of so many steps."""
     rate = keras.optimizers.schedules.CosineDecay(
         settings.lr, steps * settings.epochs
     )
+    decay = settings.weight_decay
     if settings.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(
-            rate, weight_decay=settings.weight_decay
-        )
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=decay)
     else:
-        optimizer = keras.optimizers.SGD(
-            rate, momentum=0.9, weight_decay=settings.weight_decay
-        )
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay)
     if settings.head_lr_multiplier != 1.0:
         optimizer = LayerwiseLearningRate(
             optimizer, {HEAD_WEIGHTS: settings.head_lr_multiplier}
         )
-    metrics = None
-    if settings.method not in ON_PAIRS:
-        metrics = [
-            keras.metrics.CategoricalAccuracy("accuracy")
-            if settings.mixup
-            else keras.metrics.SparseCategoricalAccuracy("accuracy")
-        ]
     backend = keras.backend.backend()
     model.compile(
         optimizer,
         loss,
-        metrics=metrics,
+        # A loss on pairs gets embeddings, which have no accuracy.
+        metrics=None if settings.method in ON_PAIRS else ["accuracy"],
         # On JAX the alternative to compiling is a step without any jit.
         jit_compile=settings.xla or backend == "jax",
-        # PyTorch has no compiled function to take several.
-        steps_per_execution=1
-        if backend == "torch"
-        else settings.steps_per_execution,
+        # On PyTorch Keras compiles no function that could take several.
+        steps_per_execution=(
+            1 if backend == "torch" else settings.steps_per_execution
+        ),
     )
 
 
+def _outputs(
+    model: keras.Model, batches: Any
+) -> tuple[Floats, Floats, npt.NDArray[np.int32]]:
+    """Embeddings, scores and labels of all images of the batches."""
+    embeddings, scores = model.predict(batches, verbose=0)
+    labels = np.concatenate([np.asarray(y) for _, y in batches])
+    return embeddings, scores, labels
+
+
 def _set_class_means(
-    head: CosineSimilarity, tested: keras.Model, batches: Iterable[Any]
+    head: CosineSimilarity, embeddings: Floats, labels: npt.NDArray[Any]
 ) -> None:
-    """Classifies by the nearest mean of the training embeddings."""
-    found, found_labels = [], []
-    for inputs, batch_labels in batches:
-        # JAX takes no tensor of TensorFlow here.
-        inputs = keras.tree.map_structure(np.asarray, inputs)
-        found.append(tested.predict_on_batch(inputs)[0])
-        found_labels.append(np.asarray(batch_labels))
-    embeddings = np.concatenate(found)
-    labels = np.concatenate(found_labels)
+    """Makes the head classify by the nearest mean of these embeddings."""
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     directions = embeddings / np.maximum(length, 1e-12)
     means = [
@@ -247,12 +219,12 @@ def _set_class_means(
     head.centers.assign(np.stack(means))
 
 
-def test_figures(
-    embeddings: npt.NDArray[np.float32],
-    scores: npt.NDArray[np.float32],
+def test_metrics(
+    embeddings: Floats,
+    scores: Floats,
     labels: npt.NDArray[np.integer],
 ) -> dict[str, float]:
-    """What is measured on a test set whose classes were trained on.
+    """The metrics of a test set whose classes were trained on.
 
     Args:
         embeddings: `(images, dim)`.
@@ -274,13 +246,13 @@ def test_figures(
 
 
 def true_class_ranks(
-    scores: npt.NDArray[np.float32], labels: npt.NDArray[np.integer]
+    scores: Floats, labels: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.int64]:
-    """The place of each image's class among all, 1 for the highest score.
+    """The rank of each image's class by its score, 1 for the highest score.
 
     Args:
-        scores: `(images, num_classes)`. Classes with the same score count as
-            better, and so do those with NaN.
+        scores: `(images, num_classes)`. Classes with the same score, or with
+            NaN, count as better.
         labels: `(images,)`.
 
     Returns:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+from keras_finegrain._base import checks
 from keras_finegrain.datasets.batching import Augmentation
 from keras_finegrain.training.errors import TrainingError
 
@@ -16,11 +17,33 @@ _CHOICES = {
     "optimizer": get_args(Optimizer),
     "mixed_precision": get_args(Precision),
 }
+_INTEGERS = (
+    *("image_size", "views", "epochs", "batch_size", "steps_per_execution"),
+    *("images_per_class", "sub_centers", "soft_triple_centers"),
+)
+# The ranges of the other numbers, as `checks.number` takes them.
+_RANGES: dict[str, dict[str, Any]] = {
+    "color": {"at_least": 0, "below": 1},
+    "mixup": {"at_least": 0},
+    "lr": {"above": 0},
+    "head_lr_multiplier": {"above": 0},
+    "weight_decay": {"at_least": 0},
+    # A pair of one class needs two.
+    "images_per_class": {"at_least": 2},
+    "center_weight": {"at_least": 0},
+    "center_alpha": {"at_least": 0, "at_most": 1},
+    "mc_weight": {"at_least": 0},
+    "mc_diversity_weight": {"at_least": 0},
+    "soft_triple_gamma": {"above": 0},
+    "soft_triple_tau": {"at_least": 0},
+    "soft_triple_scale": {"above": 0},
+    "soft_triple_margin": {"at_least": 0},
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a run is made with, but for its data and its seed.
+    """All that a run is made with, except its data and its seed.
 
     Attributes:
         method: A name of `methods.METHODS`.
@@ -31,42 +54,45 @@ class Settings:
         weights: First weights of the backbone: `"imagenet"` (those that it is
             published or stored with), `"none"` or a weights file.
         image_size: Side of the input, in pixels.
-        freeze: The last layer of the backbone that is kept as it is, or None.
-        views: How many random views of each photo the frozen part sees.
+        freeze: The last layer of the backbone that is not trained, or None.
+            Needs `weights`.
+        views: Number of random views of each photo that the frozen part sees.
         augment: How training images vary, as in `datasets.batches`.
         color: How far brightness, contrast and saturation of a training image
             may vary, in [0, 1). For photos in memory.
         mixup: α of mixup (Zhang et al., ICLR 2018): two images are mixed by a
-            share that is Beta(α, α). 0 mixes none. For photos in memory and
-            `method="softmax"`.
+            share that is drawn from Beta(α, α). At least 0; 0 mixes none. For
+            photos in memory, `method="softmax"` and no `freeze`.
         pooling: `"average"` or `"max"` over the feature map.
         embedding_size: Size of a linear layer after the pooling, or None.
         epochs: Passes over the training images.
         batch_size: Images in a batch, over all devices.
         optimizer: `"adamw"`, or `"sgd"` with a momentum of 0.9.
-        lr: First learning rate; it falls to 0 as a cosine.
-        head_lr_multiplier: The head and its centers learn this much faster.
-        weight_decay: Of the optimizer, apart from the gradient (Loshchilov and
-            Hutter, ICLR 2019).
+        lr: First learning rate, above 0; it falls to 0 as a cosine.
+        head_lr_multiplier: Factor of the learning rate of the head and its
+            centers, above 0.
+        weight_decay: Of the optimizer, decoupled from the gradient (Loshchilov
+            and Hutter, ICLR 2019); at least 0.
         mixed_precision: `"none"`, `"float16"` or `"bfloat16"`.
         xla: Whether TensorFlow compiles the step. JAX always does.
-        steps_per_execution: Steps in one call of the compiled function; 1 on
-            PyTorch, whatever is given.
+        steps_per_execution: Steps in one call of the compiled function.
+            PyTorch always takes 1.
         loss_args: Arguments of the compiled loss.
-        images_per_class: Images of each class in a batch of pairs.
+        images_per_class: Images of each class in a batch of pairs, at least 2.
         sub_centers: Centers of each class of `"subcenter_arcface"`.
-        center_weight: λ of the center loss.
-        center_alpha: α, the step of its centers.
-        mc_weight: μ of the mutual-channel loss.
-        mc_diversity_weight: λ of its diversity.
+        center_weight: λ of the center loss, at least 0.
+        center_alpha: α, the step of its centers, in [0, 1].
+        mc_weight: μ of the mutual-channel loss, at least 0.
+        mc_diversity_weight: λ of its diversity, at least 0.
         soft_triple_centers: K, centers of each class.
-        soft_triple_gamma: γ, the softness of the choice of a center.
-        soft_triple_tau: τ, the weight of the regularizer.
-        soft_triple_scale: λ, the scale of the similarities.
-        soft_triple_margin: δ.
+        soft_triple_gamma: γ, the softness of the choice of a center, above 0.
+        soft_triple_tau: τ, the weight of the regularizer, at least 0.
+        soft_triple_scale: λ, the scale of the similarities, above 0.
+        soft_triple_margin: δ, at least 0.
 
     Raises:
-        TrainingError: If a setting that has names for values is none of them.
+        TrainingError: If a setting is not in its range (an integer without one
+            is at least 1), or two of them exclude each other.
     """
 
     method: str = "softmax"
@@ -104,10 +130,34 @@ class Settings:
     soft_triple_margin: float = 0.01
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                option = name.replace("_", "-")
-                raise TrainingError(
-                    f"--{option}: must be one of {', '.join(choices)}, "
-                    f"received {getattr(self, name)!r}"
-                )
+        try:
+            for name, choices in _CHOICES.items():
+                checks.one_of(*self._named(name), choices)
+            for name in _INTEGERS:
+                checks.positive_integer(*self._named(name))
+            for name, limits in _RANGES.items():
+                checks.number(*self._named(name), **limits)
+            if self.embedding_size is not None:
+                checks.positive_integer(*self._named("embedding_size"))
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
+        if self.mixup and self.method != "softmax":
+            raise TrainingError(
+                f"--mixup {self.mixup:g}: gives an image two classes, which "
+                f"only --method softmax can learn, received {self.method}"
+            )
+        if self.mixup and self.freeze is not None:
+            raise TrainingError(
+                f"--mixup {self.mixup:g}: mixes images, and with --freeze the "
+                "batches hold features. Leave one of them out"
+            )
+        if self.freeze is not None and self.weights == "none":
+            # Each seed has other weights; the features are shared by all.
+            raise TrainingError(
+                f"--freeze {self.freeze}: a backbone with --weights none has "
+                "learned nothing to keep; pass weights or leave --freeze out"
+            )
+
+    def _named(self, name: str) -> tuple[str, str, Any]:
+        """The option of the command lines, the setting and its value."""
+        return f"--{name.replace('_', '-')}", name, getattr(self, name)

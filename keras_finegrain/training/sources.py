@@ -1,9 +1,9 @@
 """Where the images of a run come from, and in which batches."""
 
+import dataclasses
 import functools
 import uuid
-from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +16,14 @@ from keras_finegrain.datasets.crops import (
     mirrored,
     training_boxes,
 )
-from keras_finegrain.training.batches import OrderedBatches, TrainingBatches
+from keras_finegrain.training.batches import (
+    Batch,
+    Inputs,
+    Labels,
+    Numbers,
+    OrderedBatches,
+    TrainingBatches,
+)
 from keras_finegrain.training.crops import CropAndResize, Lookup, MixPairs
 from keras_finegrain.training.errors import TrainingError
 from keras_finegrain.training.frozen import (
@@ -25,49 +32,14 @@ from keras_finegrain.training.frozen import (
     FrozenFeatures,
     compute_features,
 )
+from keras_finegrain.training.methods import balanced_batch
 from keras_finegrain.training.settings import Settings
 
-
-class Source(Protocol):
-    """Images to train on and to test on.
-
-    Attributes:
-        num_classes: Number of classes.
-    """
-
-    num_classes: int
-
-    def front(self, settings: Settings) -> keras.Model | None:
-        """From what the batches hold to images; None if they hold images."""
-
-    def train(
-        self,
-        settings: Settings,
-        seed: int,
-        balanced: tuple[int, int] | None = None,
-    ) -> Any:
-        """Batches for `fit`, another order and other crops each epoch."""
-
-    def train_as_tested(self, settings: Settings) -> Iterable[Any]:
-        """The same images in a fixed order, cut as for testing."""
-
-    def test(self, settings: Settings) -> Any:
-        """Batches for `predict`, in a fixed order."""
-
-    def frozen(
-        self, settings: Settings, frozen: keras.Model, cache: FeatureCache
-    ) -> FrozenFeatures:
-        """What a frozen part of the backbone says of them, computed once.
-
-        Args:
-            settings: Those of the run.
-            frozen: From images to features.
-            cache: Keeps them for other runs.
-        """
+Boxes = npt.NDArray[np.float32]
 
 
 class ImageStream:
-    """Images of any number, read and cut by `tf.data` as they are needed.
+    """Images of any number, read and cut by `tf.data` when they are needed.
 
     Args:
         data: The data set.
@@ -77,7 +49,7 @@ class ImageStream:
         self.num_classes = data.num_classes
         self._data = data
         self._test: Any = None
-        # What a folder or a TFDS data set holds may be another tomorrow.
+        # A folder or a TFDS data set may hold other images tomorrow.
         self._digest = uuid.uuid4().hex
 
     def front(self, settings: Settings) -> None:
@@ -87,61 +59,65 @@ class ImageStream:
             TrainingError: If the settings ask for what only photos in memory
                 have.
         """
-        _refuse_what_needs_memory(settings)
+        for name in ("color", "mixup"):
+            if value := getattr(settings, name):
+                raise TrainingError(
+                    f"--{name} {value:g}: needs photos in memory"
+                )
 
-    def train(
-        self,
-        settings: Settings,
-        seed: int,
-        balanced: tuple[int, int] | None = None,
-    ) -> Any:
-        """As `Source.train`."""
+    def train(self, settings: Settings, seed: int) -> Any:
+        """Batches for `fit`, in another order and with other crops each epoch.
+
+        Args:
+            settings: Those of the run.
+            seed: Seed of the order and the crops.
+        """
+        balanced = balanced_batch(settings, self.num_classes)
+        shared: dict[str, Any] = {
+            "image_size": settings.image_size,
+            "augment": settings.augment,
+            "seed": seed,
+        }
         if balanced is None:
             return datasets.batches(
                 self._data.train,
-                image_size=settings.image_size,
                 batch_size=settings.batch_size,
                 training=True,
-                augment=settings.augment,
-                seed=seed,
                 cache=True,
+                **shared,
             )
         return datasets.balanced_batches(
             self._data.train,
-            image_size=settings.image_size,
             classes_per_batch=balanced[0],
             images_per_class=balanced[1],
-            augment=settings.augment,
-            seed=seed,
+            **shared,
         )
 
     def train_as_tested(self, settings: Settings) -> Any:
-        """As `Source.train_as_tested`."""
-        return datasets.batches(
-            self._data.train,
-            image_size=settings.image_size,
-            batch_size=settings.batch_size,
-            training=False,
-        )
+        """The training images in a fixed order, cut as for testing."""
+        return _as_tested(self._data.train, settings)
 
     def test(self, settings: Settings) -> Any:
-        """As `Source.test`; the crops are kept in memory."""
+        """Batches for `predict`, in a fixed order; the crops are cached."""
         if self._test is None:
-            self._test = datasets.batches(
-                self._data.test,
-                image_size=settings.image_size,
-                batch_size=settings.batch_size,
-                training=False,
-                cache=True,
-            )
+            self._test = _as_tested(self._data.test, settings, cache=True)
         return self._test
 
     def frozen(
         self, settings: Settings, frozen: keras.Model, cache: FeatureCache
     ) -> FrozenFeatures:
-        """As `Source.frozen`."""
+        """The output of the frozen part of a backbone, computed once.
+
+        Args:
+            settings: Those of the run.
+            frozen: From images to features.
+            cache: Keeps them for other runs.
+
+        Raises:
+            TrainingError: As `front`.
+        """
         data = self._data
-        _refuse_what_needs_memory(settings)
+        self.front(settings)
 
         def compute() -> Arrays:
             views = []
@@ -159,43 +135,51 @@ class ImageStream:
                 "labels": np.concatenate([train[1], test[1]]),
             }
 
-        arrays = cache.arrays(self._digest, settings, compute)
         images = np.arange(data.train_size + data.test_size)
         return FrozenFeatures(
-            **arrays,
+            **cache.arrays(self._digest, settings, compute),
             train_images=images[: data.train_size],
             test_images=images[data.train_size :],
         )
 
 
+def _as_tested(images: Any, settings: Settings, cache: bool = False) -> Any:
+    """Batches in a fixed order, cut as for testing."""
+    return datasets.batches(
+        images,
+        image_size=settings.image_size,
+        batch_size=settings.batch_size,
+        training=False,
+        cache=cache,
+    )
+
+
+@dataclasses.dataclass(eq=False)
 class PhotosOnDevice:
-    """Decoded photos that lie on the device, and are cut and varied there.
+    """Decoded photos in the device's memory.
 
-    They are decoded when they are first needed, and stand in one array as
-    high and as wide as the largest of them, each at its upper left.
+    They are decoded when they are first needed, into one array as high and as
+    wide as the largest of them, each at its upper left.
 
-    Args:
+    Attributes:
         photos: The photos.
         crop_to_boxes: Whether each is cut to its bounding box.
     """
 
-    def __init__(
-        self, photos: datasets.Photos, *, crop_to_boxes: bool = False
-    ) -> None:
-        self._photos = photos
-        self._crop_to_boxes = crop_to_boxes
+    photos: datasets.Photos
+    crop_to_boxes: bool = False
 
     def __len__(self) -> int:
-        return len(self._photos.labels)
+        return len(self.photos.labels)
 
     @property
     def digest(self) -> str:
-        """Says which photos they are, and how they are cut."""
-        return f"{self._photos.digest}{' boxes' * self._crop_to_boxes}"
+        """Identifies the photos and how they are cut."""
+        return f"{self.photos.digest}{' boxes' * self.crop_to_boxes}"
 
     @functools.cached_property
     def _decoded(self) -> list[npt.NDArray[np.uint8]]:
-        return self._photos.decode(crop_to_boxes=self._crop_to_boxes)
+        return self.photos.decode(crop_to_boxes=self.crop_to_boxes)
 
     @functools.cached_property
     def sizes(self) -> npt.NDArray[np.int64]:
@@ -203,24 +187,42 @@ class PhotosOnDevice:
         return np.array([photo.shape[:2] for photo in self._decoded])
 
     @functools.cached_property
-    def _lookup(self) -> Lookup:
+    def lookup(self) -> Lookup:
+        """From numbers of photos to the array's entries."""
         height, width = self.sizes.max(axis=0)
         pixels = np.zeros((len(self), height, width, 3), np.uint8)
         for row, photo in zip(pixels, self._decoded, strict=True):
             row[: photo.shape[0], : photo.shape[1]] = photo
-        del self._decoded  # The array has them now.
+        del self._decoded  # The array holds them now.
         return Lookup(pixels, name="photos")
 
-    def front(self, settings: Settings) -> keras.Model:
-        """From numbers of photos, their boxes and shares to images.
 
-        With `mixup` the batches hold the shares too.
-        """
+@dataclasses.dataclass(frozen=True)
+class PhotoSplit:
+    """Some photos to train on and others to test on.
+
+    Attributes:
+        photos: The photos.
+        labels: The class of each photo; in [0, num_classes) for those to train
+            on.
+        train_photos: Numbers of the photos to train on.
+        test_photos: Numbers of the photos to test on.
+        num_classes: Number of classes.
+    """
+
+    photos: PhotosOnDevice
+    labels: Labels
+    train_photos: Numbers
+    test_photos: Numbers
+    num_classes: int
+
+    def front(self, settings: Settings) -> keras.Model:
+        """From numbers of photos, their boxes and, with `mixup`, shares."""
         numbers = keras.Input((), dtype="int32", name="photo")
         boxes = keras.Input((4,), name="box")
         inputs = [numbers, boxes]
         images = CropAndResize(settings.image_size)(
-            self._lookup(numbers), boxes
+            self.photos.lookup(numbers), boxes
         )
         if settings.color:
             images = _varied_colors(images, settings.color)
@@ -229,97 +231,49 @@ class PhotosOnDevice:
             images = MixPairs(dtype="float32")(images, inputs[-1])
         return keras.Model(inputs, images, name="front")
 
+    def train(self, settings: Settings, seed: int) -> TrainingBatches:
+        """As `ImageStream.train`."""
+        one_hot = np.eye(self.num_classes, dtype="float32")
 
-class PhotoSplit:
-    """Some photos to train on and others to test on.
-
-    Args:
-        photos: Where they are.
-        labels: The class of each photo, in [0, num_classes) where it is
-            trained on.
-        train: Numbers of the photos to train on.
-        test: Numbers of the photos to test on.
-        num_classes: Number of classes.
-    """
-
-    def __init__(
-        self,
-        photos: PhotosOnDevice,
-        labels: npt.NDArray[np.int32],
-        train: npt.NDArray[np.int64],
-        test: npt.NDArray[np.int64],
-        num_classes: int,
-    ) -> None:
-        self.num_classes = num_classes
-        self._photos = photos
-        self._labels = labels
-        self._train = train
-        self._test = test
-
-    def front(self, settings: Settings) -> keras.Model:
-        """As `PhotosOnDevice.front`."""
-        return self._photos.front(settings)
-
-    def train(
-        self,
-        settings: Settings,
-        seed: int,
-        balanced: tuple[int, int] | None = None,
-    ) -> TrainingBatches:
-        """As `Source.train`."""
-        classes = np.eye(self.num_classes, dtype="float32")
-
-        def draw(
-            samples: npt.NDArray[np.int64], generator: np.random.Generator
-        ) -> tuple[Any, ...]:
-            boxes = self._boxes(settings, samples, generator)
+        def draw(photos: Numbers, rng: np.random.Generator) -> Inputs:
+            boxes = self._boxes(settings, photos, rng)
+            inputs = (photos.astype("int32"), boxes)
             if not settings.mixup:
-                return (boxes,)
-            alpha = settings.mixup
-            shares = generator.beta(alpha, alpha, size=len(samples))
-            return boxes, shares.astype("float32")
+                return inputs
+            shares = rng.beta(settings.mixup, settings.mixup, len(photos))
+            return *inputs, shares.astype("float32")
 
-        def fetch(
-            samples: npt.NDArray[np.int64],
-            labels: npt.NDArray[np.int32],
-            *drawn: npt.NDArray[np.float32],
-        ) -> tuple[Any, Any]:
-            if settings.mixup:
-                own = drawn[1][:, None]
-                labels = classes[labels]
-                labels = own * labels + (1 - own) * labels[::-1]
-            return (samples.astype("int32"), *drawn), labels
+        def finish(inputs: Inputs, labels: Labels) -> Batch:
+            if not settings.mixup:
+                return inputs, labels
+            share, classes = inputs[-1][:, None], one_hot[labels]
+            return inputs, share * classes + (1 - share) * classes[::-1]
 
+        photos = self.train_photos
         return TrainingBatches(
-            self._train,
-            self._labels[self._train],
-            batch_size=settings.batch_size,
-            seed=seed,
-            draw=draw,
-            fetch=fetch,
-            balanced=balanced,
+            photos, self.labels[photos], settings, seed, draw, finish
         )
 
     def train_as_tested(self, settings: Settings) -> OrderedBatches:
-        """As `Source.train_as_tested`."""
-        return self._ordered(settings, self._train)
+        """As `ImageStream.train_as_tested`."""
+        return self._ordered(settings, self.train_photos)
 
     def test(self, settings: Settings) -> OrderedBatches:
-        """As `Source.test`."""
-        return self._ordered(settings, self._test)
+        """As `ImageStream.test`."""
+        return self._ordered(settings, self.test_photos)
 
     def frozen(
         self, settings: Settings, frozen: keras.Model, cache: FeatureCache
     ) -> FrozenFeatures:
-        """As `Source.frozen`; of all photos, for every split of them."""
-        photos = np.arange(len(self._photos))
+        """As `ImageStream.frozen`; of all photos, for every split of them."""
+        photos = np.arange(len(self.photos))
 
         def compute() -> Arrays:
             front = self.front(settings)
             views = []
             for number in range(settings.views):
-                generator = np.random.default_rng(number)
-                boxes = self._boxes(settings, photos, generator)
+                rng = np.random.default_rng(number)
+                boxes = self._boxes(settings, photos, rng)
                 view = self._ordered(settings, photos, boxes)
                 features = compute_features(frozen, view, front, varied=True)
                 views.append(features[0])
@@ -330,46 +284,36 @@ class PhotoSplit:
             }
 
         return FrozenFeatures(
-            **cache.arrays(self._photos.digest, settings, compute),
-            labels=self._labels,
-            train_images=self._train,
-            test_images=self._test,
+            **cache.arrays(self.photos.digest, settings, compute),
+            labels=self.labels,
+            train_images=self.train_photos,
+            test_images=self.test_photos,
         )
 
     def _boxes(
-        self,
-        settings: Settings,
-        samples: npt.NDArray[np.int64],
-        generator: np.random.Generator,
-    ) -> npt.NDArray[np.float32]:
-        """What is cut out of the photos to train on them."""
-        sizes = self._photos.sizes[samples]
+        self, settings: Settings, photos: Numbers, rng: np.random.Generator
+    ) -> Boxes:
+        """The parts that are cut out of photos to train on."""
+        sizes = self.photos.sizes[photos]
         if settings.augment == "flip_crop":
-            boxes = training_boxes(sizes, generator)
+            boxes = training_boxes(sizes, rng)
         else:
             boxes = evaluation_boxes(sizes)
-        if settings.augment == "none":
-            return boxes
-        return mirrored(boxes, generator)
+        return boxes if settings.augment == "none" else mirrored(boxes, rng)
 
     def _ordered(
-        self,
-        settings: Settings,
-        samples: npt.NDArray[np.int64],
-        boxes: npt.NDArray[np.float32] | None = None,
+        self, settings: Settings, photos: Numbers, boxes: Boxes | None = None
     ) -> OrderedBatches:
         if boxes is None:
-            boxes = evaluation_boxes(self._photos.sizes[samples])
-        inputs: tuple[npt.NDArray[Any], ...] = (samples.astype("int32"), boxes)
+            boxes = evaluation_boxes(self.photos.sizes[photos])
+        inputs: Inputs = (photos.astype("int32"), boxes)
         if settings.mixup:
-            inputs += (np.ones(len(samples), "float32"),)
-        return OrderedBatches(
-            inputs, self._labels[samples], settings.batch_size
-        )
+            inputs += (np.ones(len(photos), "float32"),)
+        return OrderedBatches(inputs, self.labels[photos], settings.batch_size)
 
 
 def _varied_colors(images: Any, factor: float) -> Any:
-    """Varies images in [0, 255] in training, and leaves others alone."""
+    """Varies the colors of images in [0, 255], in training alone."""
     # In [0, 1]: Keras clips the saturation at the highest pixel.
     images = keras.layers.Rescaling(1 / 255, dtype="float32")(images)
     images = keras.layers.RandomColorJitter(
@@ -383,9 +327,4 @@ def _varied_colors(images: Any, factor: float) -> Any:
     return keras.layers.Rescaling(255, dtype="float32")(images)
 
 
-def _refuse_what_needs_memory(settings: Settings) -> None:
-    for name in ("color", "mixup"):
-        if getattr(settings, name):
-            raise TrainingError(
-                f"--{name} {getattr(settings, name):g}: needs photos in memory"
-            )
+Source = ImageStream | PhotoSplit

@@ -1,4 +1,4 @@
-"""What a run depends on, to stand beside its numbers."""
+"""Versions and device of a run, for its results."""
 
 import os
 import platform
@@ -8,18 +8,13 @@ from typing import Any
 import keras
 
 _PACKAGES = (
-    "keras-finegrain",
-    "keras",
-    "tensorflow",
-    "tensorflow-datasets",
-    "jax",
-    "torch",
-    "numpy",
+    *("keras-finegrain", "keras", "tensorflow", "tensorflow-datasets"),
+    *("jax", "torch", "numpy"),
 )
 
 
 def versions() -> dict[str, Any]:
-    """The versions of what a run depends on, and its backend."""
+    """The versions of Python and packages, the backend and the CPU count."""
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "backend": keras.backend.backend(),
@@ -34,7 +29,7 @@ def versions() -> dict[str, Any]:
 
 
 def device_name() -> str:
-    """What the backend computes on: "CPU", or the name of the first GPU."""
+    """The device of the backend: "CPU", or the name of the first GPU."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax

@@ -145,7 +145,7 @@ def test_arms_whose_settings_have_changed_are_not_mixed(command, capsys):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "figure", "counts"),
+    ("protocol", "metric", "counts"),
     [
         ("boxes", "top_1", (40, 8)),
         ("cv", "top_1", (32, 8)),
@@ -156,13 +156,13 @@ def test_arms_whose_settings_have_changed_are_not_mixed(command, capsys):
     ],
 )
 def test_each_protocol_ends_with_a_line_and_a_table(
-    command, protocol, figure, counts, capsys
+    command, protocol, metric, counts, capsys
 ):
     if protocol == "open_set":
         pytest.importorskip("sklearn")
     (line,) = command("--protocol", protocol, "--only", "tail/softmax")
     assert line["protocol"] == protocol
-    assert 0 <= line["figures"][figure] <= 1
+    assert 0 <= line["figures"][metric] <= 1
     assert (line["data"]["train"], line["data"]["test"]) == counts
     assert len(line["predictions"]) == counts[1]
     assert f"### tail, {protocol}, colors" in capsys.readouterr().out

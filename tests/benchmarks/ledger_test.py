@@ -158,7 +158,7 @@ def test_lists_of_unequal_length_would_pair_the_wrong_photos(ledger):
         ledger.append(a_line(predictions=[112]))
 
 
-def test_figures_have_six_digits_and_nan_is_refused(ledger):
+def test_metrics_have_six_digits_and_nan_is_refused(ledger):
     ledger.append(a_line(figures={"top_1": 2 / 3, "large": 1234567.0}))
 
     assert ledger.lines[0]["figures"] == {"top_1": 0.666667, "large": 1234570.0}

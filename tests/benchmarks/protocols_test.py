@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from protocols import PROTOCOLS, figures, predictions, split
+from protocols import PROTOCOLS, metrics, predictions, split
 from sklearn.metrics import roc_auc_score
 
 from keras_finegrain.metrics import recall_at_k
@@ -141,7 +141,7 @@ def test_classification_counts_ranks_as_a_sorted_list_does(protocol):
     order = of_seed.classes[np.argsort(-scores, axis=1)]
     tested = labels[of_seed.tested]
 
-    found = figures(protocol, of_seed, labels, embeddings, scores)
+    found = metrics(protocol, of_seed, labels, embeddings, scores)
     taken_for = predictions(protocol, of_seed, labels, embeddings, scores)
 
     assert found["top_1"] == np.mean(order[:, 0] == tested)
@@ -157,7 +157,7 @@ def test_classification_counts_ranks_as_a_sorted_list_does(protocol):
 def test_scores_that_say_nothing_are_no_right_answers(value):
     of_seed, labels, embeddings, scores = outputs("closed")
 
-    found = figures(
+    found = metrics(
         "closed", of_seed, labels, embeddings, np.full_like(scores, value)
     )
 
@@ -172,7 +172,7 @@ def test_zero_shot_takes_a_photo_for_its_nearest_other_one():
     np.fill_diagonal(similarity, -np.inf)
     nearest = tested[similarity.argmax(axis=1)]
 
-    found = figures("zero_shot", of_seed, labels, embeddings, scores)
+    found = metrics("zero_shot", of_seed, labels, embeddings, scores)
 
     assert (
         predictions("zero_shot", of_seed, labels, embeddings, scores)
@@ -189,7 +189,7 @@ def test_open_set_tells_known_from_unknown_by_the_highest_score():
     known, unknown = len(of_seed.test), len(of_seed.unknown)
     highest = scores.max(axis=1)
 
-    found = figures("open_set", of_seed, labels, embeddings, scores)
+    found = metrics("open_set", of_seed, labels, embeddings, scores)
     taken_for = predictions("open_set", of_seed, labels, embeddings, scores)
 
     right = np.array(taken_for[:known]) == labels[of_seed.test]
@@ -211,7 +211,7 @@ def test_a_perfect_open_set_score_accepts_no_unknown_and_the_reverse_all():
 
     for sign, auroc, fpr in ((1, 1, 0), (-1, 0, 1)):
         apart = scores + sign * 100 * is_known[:, None]
-        found = figures("open_set", of_seed, labels, embeddings, apart)
+        found = metrics("open_set", of_seed, labels, embeddings, apart)
         assert (found["auroc"], found["fpr_at_95"]) == (auroc, fpr)
 
 
@@ -221,7 +221,7 @@ def test_95_percent_of_known_photos_are_accepted_not_94():
     highest = [*range(1, 91), *([5] * 10), *([4.5] * 20)]
     scores = np.repeat(np.reshape(highest, (120, 1)), 6, axis=1)
 
-    found = figures("open_set", of_seed, labels, embeddings, scores)
+    found = metrics("open_set", of_seed, labels, embeddings, scores)
 
     assert found["fpr_at_95"] == pytest.approx(1 / 3)
 
@@ -229,7 +229,7 @@ def test_95_percent_of_known_photos_are_accepted_not_94():
 def test_outputs_of_other_photos_or_classes_are_refused():
     of_seed, labels, embeddings, scores = outputs("open_set")
 
-    for function in (figures, predictions):
+    for function in (metrics, predictions):
         with pytest.raises(ValueError, match="embeddings must have 120 rows"):
             function("open_set", of_seed, labels, embeddings[1:], scores)
         with pytest.raises(ValueError, match=r"scores .*\(120, 6\)"):

@@ -76,7 +76,7 @@ def run(tmp_path_factory):
     return output, result.stdout
 
 
-def test_the_table_has_every_variant_and_figure_with_its_interval(run):
+def test_the_table_has_every_variant_and_metric_with_its_interval(run):
     output, printed = run
 
     rows = [
@@ -93,8 +93,8 @@ def test_the_table_has_every_variant_and_figure_with_its_interval(run):
         "seeds",
     ]
     assert [row[0] for row in rows[2:]] == ["softmax", "center"]
-    figures = json.loads((output / "results.json").read_text())["seeds"]
-    accuracies = [100 * run["accuracy"] for run in figures["center"].values()]
+    metrics = json.loads((output / "results.json").read_text())["seeds"]
+    accuracies = [100 * run["accuracy"] for run in metrics["center"].values()]
     mean, half = np.mean(accuracies), 12.7062 * np.ptp(accuracies) / 2
     assert rows[3][1] == f"{mean:.1f} ± {half:.1f}"
     assert "Recall@1 %" in printed
@@ -109,8 +109,8 @@ def test_results_hold_arguments_versions_and_every_seed(run):
     assert results["data"]["test_size"] == 360
     for variant in ("softmax", "center"):
         assert list(results["seeds"][variant]) == ["0", "1"]
-        for figures in results["seeds"][variant].values():
-            assert 0 <= figures["accuracy"] <= 1
+        for metrics in results["seeds"][variant].values():
+            assert 0 <= metrics["accuracy"] <= 1
 
 
 def test_animations_show_the_untrained_network_and_each_epoch(run):
@@ -138,12 +138,12 @@ def test_the_saved_models_are_those_that_were_measured(run):
     from mnist_lib.data import load
 
     data = load("digits")
-    figures = json.loads((run[0] / "results.json").read_text())["seeds"]
+    metrics = json.loads((run[0] / "results.json").read_text())["seeds"]
     for variant in ("softmax", "center"):
         model = keras.models.load_model(run[0] / f"{variant}.keras")
         scores = model.predict(data.test_images, verbose=0)
         accuracy = np.mean(scores.argmax(axis=1) == data.test_labels)
-        assert accuracy == pytest.approx(figures[variant]["0"]["accuracy"])
+        assert accuracy == pytest.approx(metrics[variant]["0"]["accuracy"])
 
 
 def test_results_of_an_earlier_run_are_not_replaced_unasked(
@@ -426,10 +426,13 @@ def test_a_damaged_folder_is_found_before_training(folder, kind, message):
     [
         (["--epochs", "0"], "--epochs: must be an integer of at least 1"),
         (["--batch-size", "many"], "--batch-size: must be an integer"),
-        (["--lr", "0"], "--lr: must be above 0, received '0'"),
+        (["--lr", "0"], "--lr: must be a number above 0, received '0'"),
         (["--center-weight", "-1"], "--center-weight: .* at least 0"),
-        (["--center-weight", "nan"], "--center-weight: must be a number"),
-        (["--alpha", "2"], "--alpha: must be at most 1, received '2'"),
+        (
+            ["--center-weight", "nan"],
+            "--center-weight: must be a number of .* 'nan'",
+        ),
+        (["--alpha", "2"], r"--alpha: must be a number in \[0, 1\], .* '2'"),
         (["--seeds", "0"], "--seeds: must be an integer"),
         (["--variants", "centre"], "--variants: invalid choice: 'centre'"),
         (["--epoch", "3"], "unrecognized arguments: --epoch"),

@@ -35,7 +35,7 @@ def run(*arguments):
     )
 
 
-def figures(printed):
+def numbers(printed):
     """The numbers of every epoch's line."""
     lines = [line for line in printed.splitlines() if "val_loss" in line]
     return [
@@ -56,7 +56,7 @@ def test_two_workers_print_what_one_prints(folder, tmp_path):
             *("--epochs", 2, "--batch-size", 6, "--output", tmp_path / "out"),
         )
         assert result.returncode == 0, result.stderr[-4000:]
-        results[count] = figures(result.stdout)
+        results[count] = numbers(result.stdout)
         # Without labels, on one machine.
         model = keras.models.load_model(tmp_path / "out" / "model.keras")
         assert model.predict(np.zeros((2, 64, 64, 3)), verbose=0).shape == (

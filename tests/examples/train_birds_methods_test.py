@@ -39,9 +39,9 @@ def run(folder, command, tmp_path_factory):
 def test_a_method_on_pairs_stands_in_the_table_beside_a_classifier(run):
     seeds = json.loads((run / "results.json").read_text())["seeds"]
     assert list(seeds) == ["triplet_all", "arcface"]
-    for figures in seeds.values():
-        assert 0 <= figures["0"]["top_1"] <= 1
-        assert 0 <= figures["0"]["recall_at_1"] <= 1
+    for metrics in seeds.values():
+        assert 0 <= metrics["0"]["top_1"] <= 1
+        assert 0 <= metrics["0"]["recall_at_1"] <= 1
     with open(run / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == ["triplet_all"] * 2 + (

@@ -54,7 +54,7 @@ def test_each_method_has_its_page_with_its_accuracy(comparison):
         assert "Worst confusions" in page
 
 
-def test_the_table_names_every_method_and_figure(comparison):
+def test_the_table_names_every_method_and_metric(comparison):
     output, printed = comparison
 
     table = (output / "results.md").read_text().splitlines()
@@ -274,11 +274,14 @@ def test_two_devices_share_a_run(folder, tmp_path):
     [
         (["--epochs", "0"], "--epochs: must be an integer of at least 1"),
         (["--batch-size", "1"], "--batch-size: must be .* at least 2"),
-        (["--lr", "nan"], "--lr: must be a number"),
-        (["--lr", "-1"], "--lr: must be above 0"),
+        (["--lr", "nan"], "--lr: must be a number above 0, received 'nan'"),
+        (["--lr", "-1"], "--lr: must be a number above 0"),
         (["--seeds", "two"], "--seeds: must be an integer"),
-        (["--center-alpha", "2"], "--center-alpha: must be at most 1"),
-        (["--mc-weight", "-1"], "--mc-weight: must be at least 0"),
+        (
+            ["--center-alpha", "2"],
+            r"--center-alpha: must be a number in \[0, 1\]",
+        ),
+        (["--mc-weight", "-1"], "--mc-weight: must be a number of at least 0"),
         (["--method", "tripel"], "--method: invalid choice: 'tripel'"),
         (
             ["--method", "arcface", "--loss-args", "gamma=2"],

@@ -147,6 +147,7 @@ def test_preprocessing_layers_do_what_keras_applications_does():
         ("ResNet50", keras.applications.resnet),
         ("DenseNet121", keras.applications.densenet),
         ("EfficientNetB0", keras.applications.efficientnet),
+        ("MobileNetV3Small", keras.applications.mobilenet_v3),
     ):
         symbolic = keras.Input((4, 4, 3))
         layers = keras.Model(symbolic, _preprocessed(name, symbolic))

@@ -1,23 +1,34 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from keras_finegrain.training.batches import OrderedBatches, TrainingBatches
+from tests.colored_photos import SMALL
 
 LABELS = np.array([0] * 7 + [1] * 5 + [2] * 4)
 # So that a sample is not its place.
 SAMPLES = 100 + np.arange(16)
 
 
-def training_batches(labels=LABELS, batch_size=5, seed=0, balanced=None):
+def pairs(classes, images):
+    """Settings of a method whose batches hold so many classes and images."""
+    return {
+        "method": "triplet",
+        "batch_size": classes * images,
+        "images_per_class": images,
+    }
+
+
+def training_batches(labels=LABELS, seed=0, **settings):
     """Batches of samples and of what was drawn for them: ten times each."""
     return TrainingBatches(
         SAMPLES[: len(labels)],
         labels,
-        batch_size=batch_size,
-        seed=seed,
-        draw=lambda samples, generator: (10 * samples,),
-        fetch=lambda samples, labels, drawn: ((samples, drawn), labels),
-        balanced=balanced,
+        dataclasses.replace(SMALL, **{"batch_size": 5, **settings}),
+        seed,
+        draw=lambda samples, generator: (samples, 10 * samples),
+        finish=lambda inputs, labels: (inputs, labels),
     )
 
 
@@ -60,7 +71,7 @@ def test_fewer_samples_than_a_batch_are_one_batch():
 
 
 def test_balanced_batches_hold_every_sample_and_the_classes_asked_for():
-    batches = training_batches(balanced=(2, 2))
+    batches = training_batches(**pairs(2, 2))
     epochs = []
     for _ in range(2):
         samples, labels = epoch_of(batches)
@@ -74,19 +85,11 @@ def test_balanced_batches_hold_every_sample_and_the_classes_asked_for():
 
 @pytest.mark.parametrize("labels", [LABELS[[0, 1, 7, 8]], LABELS[5:9]])
 def test_a_balanced_batch_of_few_samples_repeats_them(labels):
-    batches = TrainingBatches(
-        np.arange(len(labels)),
-        labels,
-        batch_size=64,
-        seed=0,
-        draw=lambda samples, generator: (),
-        fetch=lambda samples, labels: (samples, labels),
-        balanced=(2, 4),
-    )
+    batches = training_batches(labels, **pairs(2, 4))
     assert len(batches) == 1
-    samples, found = batches[0]
+    (samples, _), found = batches[0]
     assert np.unique(found, return_counts=True)[1].tolist() == [4, 4]
-    assert set(samples) == set(range(len(labels)))
+    assert set(samples - 100) == set(range(len(labels)))
 
 
 def test_ordered_batches_hold_every_sample_once_in_order():

@@ -73,18 +73,6 @@ def test_pixels_keep_their_digits_in_half_precision(photo, mixed):
     assert keras.backend.standardize_dtype(crops.dtype) == "float32"
 
 
-def test_a_saved_layer_is_the_same_layer(photo):
-    layer = CropAndResize(5, name="crop")
-    copy = CropAndResize.from_config(layer.get_config())
-    boxes = np.array([PARTS[1]])
-    np.testing.assert_array_equal(
-        keras.ops.convert_to_numpy(copy(photo[None], boxes)),
-        keras.ops.convert_to_numpy(layer(photo[None], boxes)),
-    )
-    shape = layer.compute_output_shape((None, 19, 23, 3), (None, 4))
-    assert shape == (None, 5, 5, 3)
-
-
 @pytest.mark.parametrize("mixed", ["mixed_float16"], indirect=True)
 def test_photos_lie_on_the_device_as_bytes(mixed):
     photos = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)

@@ -9,7 +9,6 @@ from keras_finegrain.training import (
     FeatureCache,
     ImageStream,
     TrainingError,
-    train,
 )
 from keras_finegrain.training.backbones import build_backbone, cut_at
 from keras_finegrain.training.frozen import FrozenFeatures
@@ -127,7 +126,10 @@ def test_an_epoch_has_one_view_of_each_image_and_all_views_in_turn(settings):
         batches.on_epoch_end()
     assert seen == {0, 1, 2}
 
-    balanced = features.train(settings, seed=0, balanced=(2, 2))
+    settings = dataclasses.replace(
+        settings, method="triplet", batch_size=4, images_per_class=2
+    )
+    balanced = features.train(settings, seed=0)
     for index in range(len(balanced)):
         inputs, found = balanced[index]
         np.testing.assert_array_equal(labels[inputs.astype(int) % 100], found)
@@ -256,7 +258,6 @@ def test_a_file_that_a_killed_process_left_is_not_read(
     assert calls == [4.0]
 
 
-def test_a_backbone_that_has_learned_nothing_is_not_frozen(split, settings):
-    settings = dataclasses.replace(settings, weights="none")
+def test_a_backbone_that_has_learned_nothing_is_not_frozen(settings):
     with pytest.raises(TrainingError, match=r"--freeze relu_2: .* --weights"):
-        train(settings, 0, split)
+        dataclasses.replace(settings, weights="none")

@@ -149,12 +149,3 @@ def test_a_method_of_no_such_name_is_no_softmax():
     settings = with_settings(method="tripel")
     with pytest.raises(TrainingError, match=r"--method: .* received 'tripel'"):
         check_method(settings, channels=192, num_classes=3)
-
-
-@pytest.mark.parametrize(
-    "name", ["augment", "pooling", "optimizer", "mixed_precision"]
-)
-def test_a_choice_of_no_such_name_is_not_another_one(name):
-    option = name.replace("_", "-")
-    with pytest.raises(TrainingError, match=f"--{option}: .* received 'no'"):
-        with_settings(**{name: "no"})

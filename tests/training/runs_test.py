@@ -238,7 +238,7 @@ def test_methods_of_one_seed_start_from_the_same_backbone():
 
     def first_weights(method, seed):
         settings = with_settings(method=method)
-        return weights_of(runs.build(settings, seed, 3).whole)
+        return weights_of(runs.build(settings, seed, 3)[0])
 
     softmax = first_weights("softmax", 3)
     for method in ("soft_triple", "mc", "center", "triplet"):
@@ -282,9 +282,9 @@ def test_a_run_that_diverges_says_in_which_epoch_and_what_to_do(train_frozen):
 
 def test_classes_with_the_same_score_count_as_better():
     scores = np.array([[0.5, 0.5, 0.1], [0.9, 0.2, 0.2], [0.0, 0.0, 0.0]])
-    figures = runs.test_figures(np.eye(3), scores, np.array([0, 0, 2]))
-    assert figures["top_1"] == pytest.approx(1 / 3)
-    assert figures["top_5"] == 1
+    metrics = runs.test_metrics(np.eye(3), scores, np.array([0, 0, 2]))
+    assert metrics["top_1"] == pytest.approx(1 / 3)
+    assert metrics["top_5"] == 1
 
 
 def test_scores_of_nan_are_never_right():

@@ -162,14 +162,13 @@ def test_mixup_leaves_the_images_that_are_tested_alone(split):
         ({"freeze": "relu_2"}, r"--mixup 0\.4: .*--freeze .* Leave one"),
         (
             {"method": "center"},
-            r"--mixup 0\.4: .*--method softmax alone .* received center",
+            r"--mixup 0\.4: .*only --method softmax .* received center",
         ),
     ],
 )
-def test_mixup_is_refused_where_it_cannot_be(split, settings, message):
-    settings = with_settings(mixup=0.4, **settings)
+def test_mixup_is_refused_where_it_cannot_be(settings, message):
     with pytest.raises(TrainingError, match=message):
-        train(settings, 0, split)
+        with_settings(mixup=0.4, **settings)
 
 
 def test_colors_vary_in_training_and_not_in_the_test(split):
@@ -211,8 +210,11 @@ def test_varied_colors_have_less_contrast_as_often_as_more():
 def test_a_stream_refuses_what_needs_photos_in_memory(
     stream, name, freeze, small_weights
 ):
-    settings = with_settings(
-        weights=str(small_weights), freeze=freeze, **{name: 0.25}
-    )
     with pytest.raises(TrainingError, match=rf"--{name} 0\.25"):
-        train(settings, 0, stream)
+        train(
+            with_settings(
+                weights=str(small_weights), freeze=freeze, **{name: 0.25}
+            ),
+            0,
+            stream,
+        )

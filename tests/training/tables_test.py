@@ -26,7 +26,7 @@ def test_one_seed_has_no_interval():
     assert cell([0.25], 1) == "0.2"
 
 
-def test_a_gain_has_its_sign_and_a_figure_only_a_minus():
+def test_a_gain_has_its_sign_and_a_mean_only_a_minus():
     pytest.importorskip("scipy")
     assert cell([0.4, 0.6], 2, sign="+") == "+0.50 ± 1.27"
     assert cell([0.4, 0.6], 2) == "0.50 ± 1.27"
