@@ -4,6 +4,7 @@ import pathlib
 import tempfile
 
 from birds_lib.errors import RunError
+from keras_finegrain._base.files import replacing
 
 
 def writable_folder(
@@ -38,6 +39,5 @@ def writable_folder(
 
 def replace_file(path: pathlib.Path, text: str) -> None:
     """Writes a file in one step: a run that stops here keeps the old one."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.replace(path)
+    with replacing(path) as file:
+        file.write(text.encode())

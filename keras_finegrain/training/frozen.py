@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_finegrain._base.files import replacing
 from keras_finegrain.training.batches import (
     Batch,
     Inputs,
@@ -149,10 +150,8 @@ class FeatureCache:
         started = time.perf_counter()
         arrays = compute()
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{key}.{os.getpid()}.partial.npz")
-            np.savez(temporary, **arrays)  # type: ignore[arg-type]
-            temporary.replace(path)
+            with replacing(path) as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
         megabytes = sum(array.nbytes for array in arrays.values()) / 1e6
         print(
             f"… {megabytes:.0f} MB in {time.perf_counter() - started:.0f} s",
