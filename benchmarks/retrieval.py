@@ -122,7 +122,7 @@ def ours(function, distance, has_gallery, **size):
         elif function == "map_at_r":
             found = {"map@r": metrics.map_at_r(vectors, labels, **arguments)}
         else:
-            figures = metrics.embedding_figures(
+            figures = metrics.embedding_metrics(
                 vectors, labels, ("recall@1", "map@r"), **arguments
             )
             found = {name: figure.value for name, figure in figures.items()}
@@ -148,7 +148,7 @@ def cases(size, distance, has_gallery):
             turns.Case(
                 f"ours, {name}", ours, {**options, "function": name}, "jax"
             )
-            for name in ("recall_at_k", "map_at_r", "embedding_figures")
+            for name in ("recall_at_k", "map_at_r", "embedding_metrics")
         ),
     ]
 

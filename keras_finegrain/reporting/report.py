@@ -30,7 +30,7 @@ def report(
     """Writes one HTML page on what a model tells apart and what it confuses.
 
     The page holds its pictures and needs no network and no server: it can be
-    sent by mail. In it stand the figures of `metrics.embedding_figures` with
+    sent by mail. In it stand the figures of `metrics.embedding_metrics` with
     their intervals (and top-1 and top-5 accuracy, where the model gives
     scores), the embedding in two dimensions, the worst confusions with the
     photos behind them, the confusion matrix among look-alikes, nearest

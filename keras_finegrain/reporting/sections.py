@@ -11,10 +11,14 @@ from keras_finegrain._base.private_keras import calls_of
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.layers import CenterLoss, MCLoss
 from keras_finegrain.layers.centers import layers_with_centers
-from keras_finegrain.metrics import FIGURES, Figure, embedding_figures
+from keras_finegrain.metrics import (
+    EMBEDDING_METRICS,
+    Estimate,
+    embedding_metrics,
+)
 from keras_finegrain.metrics.confusions import ConfusedPair
+from keras_finegrain.metrics.embedding_metrics import share
 from keras_finegrain.metrics.embedding_set import unit_rows
-from keras_finegrain.metrics.figures import share
 from keras_finegrain.reporting import page
 from keras_finegrain.reporting.evidence import Evidence
 from keras_finegrain.visualization.center_distances import center_distances
@@ -68,7 +72,7 @@ class SamplePhotos(Sequence[Any]):
 
 def figures(evidence: Evidence, seed: int) -> str:
     """All figures with their intervals."""
-    found = embedding_figures(
+    found = embedding_metrics(
         evidence.embeddings, evidence.labels, _possible(evidence), seed=seed
     )
     rows = [
@@ -92,12 +96,12 @@ def _possible(evidence: Evidence) -> list[str]:
     """The figures that a set of this size has."""
     return [
         name
-        for name in FIGURES
+        for name in EMBEDDING_METRICS
         if name != "knn_accuracy@5" or len(evidence.labels) > 5
     ]
 
 
-def _accuracies(evidence: Evidence) -> Iterator[tuple[str, Figure]]:
+def _accuracies(evidence: Evidence) -> Iterator[tuple[str, Estimate]]:
     """Top-1 and top-5, where there are scores."""
     if evidence.scores is None:
         return
@@ -109,7 +113,7 @@ def _accuracies(evidence: Evidence) -> Iterator[tuple[str, Figure]]:
             yield f"top-{k} accuracy", share(ranks <= k)
 
 
-def _written(name: str, figure: Figure) -> list[str]:
+def _written(name: str, figure: Estimate) -> list[str]:
     if name.startswith(_SHARES):
         value, low, high = (100 * number for number in figure)
         return [f"{value:.1f} %", f"{low:.1f} – {high:.1f} %"]

@@ -10,7 +10,7 @@ import pytest
 
 import keras_finegrain
 from keras_finegrain import metrics
-from keras_finegrain.callbacks import EmbeddingFigures
+from keras_finegrain.callbacks import EmbeddingMetrics
 from keras_finegrain.embedding import embed, embedding_model
 from tests import workers
 
@@ -69,7 +69,7 @@ def test_each_epoch_has_its_own_figures(gallery):
             epochs=3,
             verbose=0,
             callbacks=[
-                EmbeddingFigures(data(), gallery=gallery),
+                EmbeddingMetrics(data(), gallery=gallery),
                 recompute,
             ],
         )
@@ -88,7 +88,7 @@ def test_other_callbacks_can_watch_them(tmp_path):
         epochs=4,
         verbose=0,
         callbacks=[
-            EmbeddingFigures(data(), ("silhouette",), prefix=""),
+            EmbeddingMetrics(data(), ("silhouette",), prefix=""),
             keras.callbacks.ModelCheckpoint(
                 tmp_path / "{silhouette:.4f}.weights.h5",
                 monitor="silhouette",
@@ -120,7 +120,7 @@ def test_a_model_of_keras_alone_and_batches_do_as_well():
         x,
         y,
         verbose=0,
-        callbacks=[EmbeddingFigures(batches, ("recall@1",), distance="cosine")],
+        callbacks=[EmbeddingMetrics(batches, ("recall@1",), distance="cosine")],
     ).history
 
     expected = embed(embedding_model(model), data())
@@ -134,7 +134,7 @@ def test_frequency_leaves_epochs_out():
             *data(),
             epochs=5,
             verbose=0,
-            callbacks=[EmbeddingFigures(data(), frequency=2)],
+            callbacks=[EmbeddingMetrics(data(), frequency=2)],
         )
         .history
     )
@@ -144,7 +144,7 @@ def test_frequency_leaves_epochs_out():
 
 def test_training_goes_the_same_way_with_it():
     losses = []
-    for callbacks in ([], [EmbeddingFigures(data())]):
+    for callbacks in ([], [EmbeddingMetrics(data())]):
         keras.utils.set_random_seed(3)
         history = classifier().fit(
             *data(), epochs=3, verbose=0, callbacks=callbacks
@@ -157,15 +157,15 @@ def test_training_goes_the_same_way_with_it():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"figures": ("recall",)}, "EmbeddingFigures: figures .* 'recall'"),
-        ({"distance": "dot"}, "EmbeddingFigures: distance .* 'dot'"),
-        ({"frequency": 0}, "EmbeddingFigures: frequency .* 0"),
-        ({"batch_size": 0}, "EmbeddingFigures: batch_size .* 0"),
+        ({"figures": ("recall",)}, "EmbeddingMetrics: figures .* 'recall'"),
+        ({"distance": "dot"}, "EmbeddingMetrics: distance .* 'dot'"),
+        ({"frequency": 0}, "EmbeddingMetrics: frequency .* 0"),
+        ({"batch_size": 0}, "EmbeddingMetrics: batch_size .* 0"),
     ],
 )
 def test_bad_arguments_are_named_before_training(arguments, message):
     with pytest.raises(ValueError, match=message):
-        EmbeddingFigures(data(), **arguments)
+        EmbeddingMetrics(data(), **arguments)
 
 
 def logs_of(path):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from keras_finegrain import metrics
-from keras_finegrain.metrics import FIGURES, embedding_figures
+from keras_finegrain.metrics import EMBEDDING_METRICS, embedding_metrics
 from keras_finegrain.metrics.geometry import distance_sums
 
 
@@ -19,8 +19,8 @@ def noisy(samples=120, seed=0):
 def test_every_figure_equals_the_function_of_its_name(distance):
     data = noisy()
 
-    figures = embedding_figures(
-        *data, (*FIGURES, "precision@3"), distance=distance
+    figures = embedding_metrics(
+        *data, (*EMBEDDING_METRICS, "precision@3"), distance=distance
     )
 
     alone = {"distance": distance}
@@ -52,7 +52,7 @@ def test_a_gallery_is_searched():
         "gallery_labels": gallery_labels,
     }
 
-    figures = embedding_figures(
+    figures = embedding_metrics(
         queries, labels, ("map@r", "silhouette"), **arguments
     )
 
@@ -63,7 +63,7 @@ def test_a_gallery_is_searched():
 
 
 def test_shares_have_wilsons_interval():
-    figure = embedding_figures(*noisy(), ("recall@1",))["recall@1"]
+    figure = embedding_metrics(*noisy(), ("recall@1",))["recall@1"]
 
     expected = stats.binomtest(round(120 * figure.value), 120).proportion_ci(
         method="wilson"
@@ -74,14 +74,14 @@ def test_shares_have_wilsons_interval():
 def test_all_right_is_no_certainty():
     labels = np.repeat(np.arange(4), 5)
 
-    figure = embedding_figures(np.eye(4)[labels], labels, ("recall@1",))
+    figure = embedding_metrics(np.eye(4)[labels], labels, ("recall@1",))
 
     assert figure["recall@1"].low < 0.9
     assert figure["recall@1"].high == 1.0
 
 
 def test_means_have_the_normal_interval():
-    figure = embedding_figures(*noisy(), ("silhouette",))["silhouette"]
+    figure = embedding_metrics(*noisy(), ("silhouette",))["silhouette"]
     values = metrics.clustering.silhouettes("test", *noisy(), "cosine")
 
     expected = stats.norm.interval(0.95, values.mean(), stats.sem(values))
@@ -106,9 +106,9 @@ def test_the_ratios_interval_is_that_of_a_jackknife_done_by_hand():
 
 def test_nine_of_ten_draws_lie_within_the_ratios_interval():
     name = "intra_inter_distance_ratio"
-    truth = embedding_figures(*noisy(3000), (name,))[name].value
+    truth = embedding_metrics(*noisy(3000), (name,))[name].value
     intervals = [
-        embedding_figures(*noisy(seed=seed), (name,), confidence=0.9)[name]
+        embedding_metrics(*noisy(seed=seed), (name,), confidence=0.9)[name]
         for seed in range(1, 201)
     ]
 
@@ -119,9 +119,9 @@ def test_nine_of_ten_draws_lie_within_the_ratios_interval():
 
 
 def test_more_confidence_is_a_wider_interval():
-    for name in FIGURES:
-        narrow = embedding_figures(*noisy(), (name,), confidence=0.5)[name]
-        wide = embedding_figures(*noisy(), (name,), confidence=0.99)[name]
+    for name in EMBEDDING_METRICS:
+        narrow = embedding_metrics(*noisy(), (name,), confidence=0.5)[name]
+        wide = embedding_metrics(*noisy(), (name,), confidence=0.99)[name]
         assert wide.low < narrow.low < narrow.high < wide.high
 
 
@@ -138,4 +138,4 @@ def test_more_confidence_is_a_wider_interval():
 )
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        embedding_figures(*noisy(), **arguments)
+        embedding_metrics(*noisy(), **arguments)
