@@ -212,7 +212,7 @@ def _of_neighbours(
             metrics.append(_OF_WHOLE_CLASS[kind])
     depth = max(k for _, k in parsed.values())
     whole_class = any(name in _OF_WHOLE_CLASS for name in parsed)
-    table = of_each_query(found, metrics, depth, whole_class, chunk_size)
+    table = of_each_query(metrics, found, depth, whole_class, chunk_size)
     return {
         name: (share if _is_share(*parsed[name]) else _normal_mean)(
             values, quantile

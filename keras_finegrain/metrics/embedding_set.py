@@ -136,14 +136,12 @@ def retrieval_set(
     # do not overflow.
     largest = max(np.abs(queries).max(), np.abs(gallery).max())
     exponent = -int(np.frexp(largest)[1])
-
-    def in_space(vectors: np.ndarray) -> np.ndarray:
-        vectors = np.ldexp(vectors, exponent)
+    queries = np.ldexp(queries, exponent)
+    gallery = queries if own else np.ldexp(gallery, exponent)
+    if distance == "cosine":
         # |a - b|² = 2 - 2 cos(a, b) on unit vectors: the same order.
-        return unit_rows(vectors) if distance == "cosine" else vectors
-
-    queries = in_space(queries)
-    gallery = queries if own else in_space(gallery)
+        queries = unit_rows(queries)
+        gallery = queries if own else unit_rows(gallery)
     found = RetrievalSet(
         queries,
         numbers[: len(queries)],
@@ -174,7 +172,7 @@ def _checked_embeddings(who: str, name: str, values: Any) -> np.ndarray:
             f"least one sample, received {embeddings.shape}. Pool a feature "
             "map and flatten a batch axis first."
         )
-    embeddings = embeddings.astype(np.float64)
+    embeddings = embeddings.astype(np.float64, order="C")
     finite = np.isfinite(embeddings).all(axis=1)
     if not finite.all():
         raise ValueError(

@@ -1,11 +1,15 @@
 """The nearest neighbours of every query, in their exact order."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from keras_finegrain.metrics.embedding_set import RetrievalSet
+
+# Up to so many neighbours, few are so close that float32 cannot order them.
+FLOAT32_DEPTH = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,28 +74,21 @@ class Neighbours:
         return np.cumsum(is_match & (places < self.matches[:, None]), axis=1)
 
 
-# A metric of each of some queries.
+# A metric of each of some queries, `(queries,)`.
 QueryMetric = Callable[[Neighbours], np.ndarray]
 
 
 def of_each_query(
+    metrics: list[QueryMetric],
     found: RetrievalSet,
-    metrics: Iterable[QueryMetric],
     k: int,
     whole_class: bool,
     chunk_size: int,
 ) -> np.ndarray:
-    """Computes metrics of the queries in `neighbours`, from one search.
-
-    Returns:
-        Floats `(metrics, queries with a match)`, in the order of the queries.
-    """
-    metrics = list(metrics)
-    values = np.empty((len(metrics), len(found.query_labels)))
-    for chunk in neighbours(found, k, whole_class, chunk_size):
-        for row, metric in zip(values, metrics, strict=True):
-            row[chunk.queries] = metric(chunk)
-    return values[:, found.matches > 0]
+    """Metrics of the queries in `neighbours`, `(metrics, queries)`."""
+    chunks = neighbours(found, k, whole_class, chunk_size)
+    values = [[metric(chunk) for metric in metrics] for chunk in chunks]
+    return np.concatenate(values, axis=1)
 
 
 def neighbours(
@@ -108,19 +105,21 @@ def neighbours(
         chunk_size: Queries that are compared with the gallery at a time.
             Memory is O(chunk_size · gallery).
     """
-    search = Search(found)
     matches = found.matches
+    k = min(k, found.neighbours)
+    depths = np.maximum(matches * whole_class, k)
+    is_shallow = depths.mean() <= FLOAT32_DEPTH
+    search = Search(found, np.float32 if is_shallow else np.float64)
     # Sorted by R, no chunk is searched deeper than its queries need.
     order = np.argsort(matches, kind="stable")
     order = order[matches[order] > 0]
     for start in range(0, len(order), chunk_size):
         queries = order[start : start + chunk_size]
-        depth = max(k, int(matches[queries].max())) if whole_class else k
         yield Neighbours(
             queries,
             found.query_labels[queries],
             matches[queries],
-            search.nearest_classes(queries, min(depth, found.neighbours)),
+            search.nearest_classes(queries, int(depths[queries].max())),
         )
 
 
@@ -130,42 +129,38 @@ class Search:
     The product of [-2q, |q|², 1] and [g, 1, |g|²] is the squared distance, but
     rounds differently from the sum over (q_d - g_d)². Either is off by less
     than 2 (D + 4) ε (|q|² + |g|²), with D numbers in a vector and the precision
-    ε of float64 (Higham, Accuracy and Stability of Numerical Algorithms, 2002,
-    section 3.1). With κ = 4 (D + 4) ε and (1 - κ) |x|² in place of |x|² the
-    product is a lower bound of the sum, which is larger by at most the slack,
-    2κ |q|² + 2κ |g|². The mean of the gallery is taken as the origin, for short
-    vectors and little slack.
+    ε of the product's dtype (Higham, Accuracy and Stability of Numerical
+    Algorithms, 2002, section 3.1). With κ = 4 (D + 4) ε and (1 - κ) |x|² in
+    place of |x|² the product is a lower bound of the sum, which is larger by at
+    most the slack, 2κ |q|² + 2κ |g|². The mean of the gallery is taken as the
+    origin, for short vectors and little slack.
     """
 
-    def __init__(self, found: RetrievalSet) -> None:
-        order = np.argsort(found.gallery_labels, kind="stable")
+    def __init__(self, found: RetrievalSet, dtype: type[np.floating]) -> None:
+        self._dtype = dtype
         self._found = found
-        self._gallery = found.gallery[order]
-        self._labels = found.gallery_labels[order]
-        self._column = np.argsort(order)
-        self._origin = self._gallery.mean(axis=0)
-        self._right, self.slack = self._operand(self._gallery)
+        self._order = np.argsort(found.gallery_labels, kind="stable")
+        self._column = np.argsort(self._order)
+        self._labels = found.gallery_labels[self._order]
+        self._origin = found.gallery.mean(axis=0)
+        self._right, self.slack = self._operand(found.gallery[self._order])
         # The first of equal vectors: a collapsed model gives many.
-        columns: dict[bytes, int] = {}
-        self._first_equal = np.array(
-            [
-                columns.setdefault(vector.tobytes(), column)
-                for column, vector in enumerate(self._gallery)
-            ]
-        )
+        first: dict[bytes, int] = {}
+        digests = [hashlib.blake2b(row).digest() for row in found.gallery]
+        equal = [first.setdefault(key, i) for i, key in enumerate(digests)]
+        self._equal = np.array(equal)[self._order]
 
     def nearest_classes(self, queries: np.ndarray, depth: int) -> np.ndarray:
         """Classes of the nearest neighbours, `(queries, depth)`."""
-        lower, slack = self.lower_bounds(queries)
+        lower, slack = self.bounds(queries)
         nearest = np.argpartition(lower, depth - 1, axis=1)[:, :depth]
-        bounds = np.take_along_axis(lower, nearest, axis=1)
-        order = np.argsort(bounds, axis=1)
+        order = np.argsort(np.take_along_axis(lower, nearest, axis=1), axis=1)
         nearest = np.take_along_axis(nearest, order, axis=1)
-        bounds = np.take_along_axis(bounds, order, axis=1)
+        bounds = np.take_along_axis(lower, nearest, axis=1)
         classes = self._labels[nearest]
         # Where the slack leaves the order open, it is found exactly.
         slack = (slack + self.slack[nearest].max(axis=1))[:, None]
-        is_near = lower <= bounds[:, -1:] + slack
+        is_near = lower <= (bounds[:, -1:] + slack).astype(self._dtype)
         is_open = np.any(np.diff(bounds, axis=1) <= slack, axis=1)
         is_open |= is_near.sum(axis=1) > depth
         for row in np.flatnonzero(is_open):
@@ -173,10 +168,8 @@ class Search:
             classes[row] = self._labels[columns[:depth]]
         return classes
 
-    def lower_bounds(
-        self, queries: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Bounds `(queries, gallery)`, and the queries' part of the slack."""
+    def bounds(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lower bounds `(queries, gallery)`, and the queries' slack."""
         left, slack = self._operand(self._found.queries[queries])
         left[:, :-2] *= -2
         left[:, [-2, -1]] = left[:, [-1, -2]]
@@ -190,17 +183,17 @@ class Search:
         own = self._labels[columns] == self._found.query_labels[query]
         # The last sort is stable and keeps this order of equally near ones.
         columns = np.concatenate([columns[~own], columns[own]])
-        points, again = np.unique(
-            self._first_equal[columns], return_inverse=True
-        )
-        difference = self._gallery[points] - self._found.queries[query]
+        points, again = np.unique(self._equal[columns], return_inverse=True)
+        difference = self._found.gallery[points] - self._found.queries[query]
         distances = np.square(difference).sum(axis=1)[again]
         return columns[np.argsort(distances, kind="stable")]
 
     def _operand(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """[x, 1, (1 - κ) |x|²] of each vector, and its part of the slack."""
         vectors = vectors - self._origin
-        squares = np.einsum("nd,nd->n", vectors, vectors)
-        error = 4 * (vectors.shape[1] + 4) * np.finfo(np.float64).eps * squares
-        ones = np.ones(len(vectors))
-        return np.column_stack([vectors, ones, squares - error]), 2 * error
+        squares = np.einsum("nd,nd->n", vectors, vectors)[:, None]
+        # (The smallest number of the dtype is for what underflows to 0.)
+        info, terms = np.finfo(self._dtype), vectors.shape[1] + 4
+        error = 4 * terms * (info.eps * squares + 2 * info.tiny)
+        parts = [vectors, np.ones_like(squares), squares - error]
+        return np.hstack(parts, dtype=self._dtype), 2 * error[:, 0]

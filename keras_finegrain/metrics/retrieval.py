@@ -323,5 +323,5 @@ def _mean(
     chunk_size: int,
 ) -> float:
     positive_integer(who, "chunk_size", chunk_size)
-    values = of_each_query(found, [metric], k, whole_class, chunk_size)
+    values = of_each_query([metric], found, k, whole_class, chunk_size)
     return float(np.mean(values))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from keras_finegrain.metrics import nearest_class_confusions, recall_at_k
+from keras_finegrain.metrics import neighbours as module
 from keras_finegrain.metrics.embedding_set import retrieval_set
 from keras_finegrain.metrics.neighbours import Search, neighbours
 
@@ -197,25 +198,38 @@ def test_equals_every_pair_over_a_gallery(name, distance):
         assert_found_as_by_every_pair(found, distances, *depth)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 @pytest.mark.parametrize("name", DATA)
-def test_products_stay_within_their_bound(name, distance):
+def test_products_stay_within_their_bound(name, distance, dtype):
     vectors, labels = DATA[name]()
     found = retrieval_set(
         "test", vectors, labels, vectors[50:], labels[50:], distance
     )
     order = np.argsort(found.gallery_labels, kind="stable")
     exact = every_pair(found)[:, order]
-    search = Search(found)
+    search = Search(found, dtype)
 
-    lower, slack = search.lower_bounds(np.arange(len(found.queries)))
+    lower, slack = search.bounds(np.arange(len(found.queries)))
 
     slack = slack[:, None] + search.slack
     assert np.all(lower <= exact)
     assert np.all(exact <= lower + slack)
     # They are bounds, and no more than that.
     dim = vectors.shape[1]
-    assert np.all(slack <= 70 * dim * (dim + 4) * np.finfo(float).eps)
+    assert np.all(slack <= 70 * dim * (dim + 4) * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("limit", [0, 10**9])
+@pytest.mark.parametrize("name", DATA)
+def test_the_precision_of_the_product_changes_nothing(name, limit, monkeypatch):
+    monkeypatch.setattr(module, "FLOAT32_DEPTH", limit)
+    vectors, labels = DATA[name]()
+    vectors, labels = vectors[:150], labels[:150]
+    found = retrieval_set("test", vectors, labels, None, None, "euclidean")
+    distances = every_pair(found)
+    for depth in DEPTHS[1:-1]:
+        assert_found_as_by_every_pair(found, distances, *depth, 40)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 30, 100_000])
