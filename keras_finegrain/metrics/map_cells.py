@@ -29,7 +29,7 @@ def cell_cover(
     height, width = maps.shape[1:3]
     if images != len(maps):
         raise ValueError(
-            f"{who}: {argument} must have {len(maps)} images as the maps have, "
+            f"{who}: {argument} must have {len(maps)} images, as the maps, "
             f"received {images}."
         )
     if rows % height or columns % width:
