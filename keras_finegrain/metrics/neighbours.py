@@ -184,8 +184,9 @@ class Search:
         # The last sort is stable and keeps this order of equally near ones.
         columns = np.concatenate([columns[~own], columns[own]])
         points, again = np.unique(self._equal[columns], return_inverse=True)
-        difference = self._found.gallery[points] - self._found.queries[query]
-        distances = np.square(difference).sum(axis=1)[again]
+        difference = self._found.gallery[points]
+        difference -= self._found.queries[query]
+        distances = np.square(difference, out=difference).sum(axis=1)[again]
         return columns[np.argsort(distances, kind="stable")]
 
     def _operand(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
