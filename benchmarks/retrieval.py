@@ -3,24 +3,27 @@
     pip install faiss-cpu
     python benchmarks/retrieval.py
     python benchmarks/retrieval.py --samples 5794 --classes 100 --rounds 7
+    python benchmarks/retrieval.py --other ../another/version
 
 FAISS's flat index compares every query with every sample by a float32 matrix
-product, which is what its time is. It returns the R + 1 nearest of each query
-(the query is one of them), from which the figures are then computed without a
-loop. Ours compute the figures from the embeddings.
+product, which takes nearly all of its time. It returns the R + 1 nearest of
+each query (the query is one of them), from which NumPy computes the metrics
+without a loop. Ours compute the metrics from the embeddings.
 
-- `apart` and `mixed` are classes that are told apart and classes that are not:
-  how many samples of other classes come close decides how many must be sorted.
+- `apart` and `mixed` are classes that are separated and classes that overlap.
 - `Euclidean` has FAISS search with IndexFlatL2.
 - `gallery` has a tenth of the samples as queries and the rest as their
-  gallery. Here nothing is symmetric, and both are bound by the same product.
+  gallery.
+- `--other` names a folder with another version of the package, which is timed
+  beside this one.
 
-The last column has the figures, and which share of FAISS's time is its search.
-Its figures differ from ours where float32 cannot tell which of two samples is
-nearer; by how much stands below the table.
+The last column has the metrics, and the share of its search in FAISS's time.
+Its metrics differ from ours where float32 cannot order two samples. The
+difference is printed below the table.
 """
 
 import importlib.util
+import sys
 import time
 
 import numpy as np
@@ -52,8 +55,8 @@ def queries_and_gallery(samples, dim, classes, spread, has_gallery):
     return vectors[first], labels[first], vectors[rest], labels[rest]
 
 
-def faiss_lists(figures, distance, has_gallery, **size):
-    """FAISS's search, and the figures from the lists that it returns."""
+def faiss_lists(names, distance, has_gallery, **size):
+    """FAISS's search, and the metrics from the lists that it returns."""
     import faiss
 
     queries, labels, gallery, gallery_labels = queries_and_gallery(
@@ -61,7 +64,7 @@ def faiss_lists(figures, distance, has_gallery, **size):
     )
     matches = np.bincount(gallery_labels, minlength=size["classes"])[labels]
     matches -= not has_gallery
-    depth = max(matches) if "map@r" in figures else 1
+    depth = max(matches) if "map@r" in names else 1
 
     def step():
         started = time.perf_counter()
@@ -81,7 +84,7 @@ def faiss_lists(figures, distance, has_gallery, **size):
             nearest = without_the_query(nearest)
         hits = gallery_labels[nearest] == labels[:, None]
         values = {"recall@1": float(hits[:, 0].mean())}
-        if "map@r" in figures:
+        if "map@r" in names:
             values["map@r"] = mean_average_precision(hits, matches)
         values["search"] = search / (time.perf_counter() - started)
         step.note = values
@@ -103,7 +106,9 @@ def mean_average_precision(hits, matches):
     return float(np.mean(np.sum(precision * counts, axis=1) / matches))
 
 
-def ours(function, distance, has_gallery, **size):
+def ours(function, distance, has_gallery, package=None, **size):
+    if package is not None:
+        sys.path.insert(0, package)
     from keras_finegrain import metrics
 
     vectors, labels, gallery, gallery_labels = queries_and_gallery(
@@ -122,33 +127,43 @@ def ours(function, distance, has_gallery, **size):
         elif function == "map_at_r":
             found = {"map@r": metrics.map_at_r(vectors, labels, **arguments)}
         else:
-            figures = metrics.embedding_figures(
+            estimates = metrics.embedding_metrics(
                 vectors, labels, ("recall@1", "map@r"), **arguments
             )
-            found = {name: figure.value for name, figure in figures.items()}
+            found = {name: each.value for name, each in estimates.items()}
         step.note = found
 
     return step
 
 
-def cases(size, distance, has_gallery):
+def cases(size, distance, has_gallery, other):
     options = {**size, "distance": distance, "has_gallery": has_gallery}
     both = ["recall@1", "map@r"]
     return [
         turns.Case(
-            "FAISS, both", faiss_lists, {**options, "figures": both}, "jax"
+            "FAISS, both", faiss_lists, {**options, "names": both}, "jax"
         ),
         turns.Case(
             "FAISS, Recall@1",
             faiss_lists,
-            {**options, "figures": both[:1]},
+            {**options, "names": both[:1]},
             "jax",
+        ),
+        *(
+            turns.Case(
+                f"other, {name}",
+                ours,
+                {**options, "function": name, "package": other},
+                "jax",
+            )
+            for name in ("recall_at_k", "map_at_r")
+            if other is not None
         ),
         *(
             turns.Case(
                 f"ours, {name}", ours, {**options, "function": name}, "jax"
             )
-            for name in ("recall_at_k", "map_at_r", "embedding_figures")
+            for name in ("recall_at_k", "map_at_r", "embedding_metrics")
         ),
     ]
 
@@ -159,6 +174,7 @@ def main():
     parser.add_argument("--samples", type=int, default=60_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--other", metavar="FOLDER")
     parser.add_argument(
         "--tables", nargs="+", default=list(TABLES), choices=list(TABLES)
     )
@@ -175,7 +191,7 @@ def main():
             "classes": options.classes,
             "spread": SPREADS[spread],
         }
-        table = cases(size, distance, has_gallery)
+        table = cases(size, distance, has_gallery, options.other)
         timings = turns.in_turns(table, options.rounds, options.tiny)
         notes = [timing.note or {} for timing in timings]
         turns.print_table(
@@ -186,9 +202,9 @@ def main():
             notes=["", *map(described, notes)],
         )
         theirs, mine = notes[0], notes[-1]
-        for figure in sorted(theirs.keys() & mine.keys()):
-            difference = abs(theirs[figure] - mine[figure])
-            print(f"\n{figure} differs by {difference:.1e}.", flush=True)
+        for metric in sorted(theirs.keys() & mine.keys()):
+            difference = abs(theirs[metric] - mine[metric])
+            print(f"\n{metric} differs by {difference:.1e}.", flush=True)
 
 
 def described(note):

@@ -92,7 +92,7 @@ def train(
         shuffle=False,
         verbose=2,
         callbacks=[
-            callbacks.EmbeddingFigures(test),
+            callbacks.EmbeddingMetrics(test),
             callbacks.CenterStatistics(),
             callbacks.EmbeddingProjector(
                 log_dir, test, class_names=birds.class_names, frequency=epochs

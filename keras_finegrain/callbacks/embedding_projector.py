@@ -28,8 +28,8 @@ class EmbeddingProjector(EmbeddingCallback):
 
     Args:
         log_dir: Folder for TensorBoard; it is made.
-        data: As in `EmbeddingFigures`, in the same order each time.
-        layer: As in `EmbeddingFigures`.
+        data: As in `EmbeddingMetrics`, in the same order each time.
+        layer: As in `EmbeddingMetrics`.
         class_names: Name of each class. Defaults to numbers alone.
         thumbnails: Whether samples are shown as pictures: an input must be
             images `(batch, height, width, 1 or 3)`, in [0, 1] if the first

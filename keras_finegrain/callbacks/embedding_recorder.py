@@ -16,8 +16,8 @@ class EmbeddingRecorder(EmbeddingCallback):
     numbers in memory: a few hundred samples show what happens.
 
     Args:
-        data: As in `EmbeddingFigures`.
-        layer: As in `EmbeddingFigures`.
+        data: As in `EmbeddingMetrics`.
+        layer: As in `EmbeddingMetrics`.
         frequency: Records after every so many epochs. Defaults to 1.
         batch_size: Samples in a batch, for arrays. Defaults to 32.
 

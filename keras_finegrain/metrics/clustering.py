@@ -1,4 +1,4 @@
-"""Whether the classes are clusters."""
+"""Whether the classes form clusters."""
 
 from typing import Any
 
@@ -6,13 +6,9 @@ import numpy as np
 
 from keras_finegrain._base.checks import positive_integer
 from keras_finegrain._base.optional import import_optional
-from keras_finegrain.metrics.embedding_set import (
-    check_distance,
-    embedding_set,
-    unit_rows,
-)
+from keras_finegrain.metrics.embedding_set import embedding_set
 
-# k-means depends on where it starts. Five starts show by how much.
+# The result of k-means depends on its start. Five starts show by how much.
 RESTARTS = 5
 
 
@@ -24,13 +20,13 @@ def nmi(
     seed: int = 0,
     restarts: int = RESTARTS,
 ) -> float:
-    """Normalised mutual information of the classes and of k-means clusters.
+    """Normalised mutual information of the classes and the k-means clusters.
 
     ```
     NMI = I(y; z) / ((H(y) + H(z)) / 2)
     ```
 
-    with z the cluster of each sample among as many clusters as there are
+    with y the class and z the cluster of each sample, and as many clusters as
     classes. It rises with the number of classes even for a random embedding:
     `ami` is corrected for chance.
 
@@ -39,9 +35,10 @@ def nmi(
         labels: Integers `(samples,)`.
         distance: `"cosine"` scales embeddings to length 1 first,
             `"euclidean"` does not. Defaults to `"cosine"`.
-        seed: Seed of the first k-means; the others follow it. Defaults to 0.
-        restarts: Number of k-means runs, over which the mean is taken.
-            Defaults to 5.
+        seed: Seed of the first k-means run; each next run adds 1. Defaults
+            to 0.
+        restarts: Number of k-means runs, over which the mean is taken, at
+            least 1. Defaults to 5.
 
     Returns:
         The mean NMI, in [0, 1].
@@ -63,13 +60,10 @@ def nmi(
       2008](https://nlp.stanford.edu/IR-book/html/htmledition/evaluation-of-clustering-1.html);
       [Vinh et al., JMLR 2010](https://jmlr.org/papers/v11/vinh10a.html).
     """
-    return float(
-        np.mean(
-            cluster_figures(
-                "nmi", embeddings, labels, distance, seed, restarts
-            )[0]
-        )
+    scores = clustering_scores(
+        "nmi", embeddings, labels, distance, seed, restarts
     )
+    return float(np.mean(scores[0]))
 
 
 def ami(
@@ -80,14 +74,14 @@ def ami(
     seed: int = 0,
     restarts: int = RESTARTS,
 ) -> float:
-    """Adjusted mutual information of the classes and of k-means clusters.
+    """Adjusted mutual information of the classes and the k-means clusters.
 
     ```
     AMI = (I(y; z) − E[I]) / ((H(y) + H(z)) / 2 − E[I])
     ```
 
     with E[I] the mutual information that clusters of these sizes have by
-    chance: a random embedding scores 0, whatever the number of classes.
+    chance: a random embedding scores 0 for any number of classes.
 
     Args:
         embeddings: As in `nmi`.
@@ -114,36 +108,33 @@ def ami(
     - [Vinh et al., Information Theoretic Measures for Clusterings Comparison,
       JMLR 2010](https://jmlr.org/papers/v11/vinh10a.html).
     """
-    return float(
-        np.mean(
-            cluster_figures(
-                "ami", embeddings, labels, distance, seed, restarts
-            )[1]
-        )
+    scores = clustering_scores(
+        "ami", embeddings, labels, distance, seed, restarts
     )
+    return float(np.mean(scores[1]))
 
 
 def silhouette(
     embeddings: Any, labels: Any, *, distance: str = "cosine"
 ) -> float:
-    """Mean silhouette: how much nearer its own class is than the next one.
+    """Mean silhouette: how much nearer the own class is than the next one.
 
     ```
     s_i = (b_i − a_i) / max(a_i, b_i)
     ```
 
-    with a_i the mean distance of i to the others of its class and b_i that to
-    the samples of the nearest other class: 1 for classes that are points, 0
-    where they overlap, negative where another class is nearer. 0 for a sample
-    that is alone in its class.
+    with a_i the mean distance of i to the others of its class and b_i the mean
+    distance to the samples of the nearest other class. It is 1 for classes
+    that are points, 0 where classes overlap, negative where another class is
+    nearer, and 0 for a sample that is alone in its class.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
-        labels: Integers `(samples,)`, of at least two classes, and fewer than
-            samples.
-        distance: `"cosine"` is the Euclidean distance of embeddings that are
-            scaled to length 1, `"euclidean"` that of the raw ones. Defaults to
-            `"cosine"`.
+        labels: Integers `(samples,)`, of at least two classes and of fewer
+            classes than samples.
+        distance: `"cosine"` takes the Euclidean distance of embeddings that
+            are scaled to length 1, `"euclidean"` that of the raw ones.
+            Defaults to `"cosine"`.
 
     Returns:
         The mean of s_i, in [-1, 1].
@@ -151,8 +142,8 @@ def silhouette(
     Raises:
         ImportError: If scikit-learn is missing.
         ValueError: If an argument is out of its range, the shapes disagree,
-            an embedding is not finite, or there is one class alone or no
-            class of two samples.
+            an embedding is not finite, there is one class only, or no class
+            has two samples.
 
     Example:
     >>> import numpy as np
@@ -175,7 +166,7 @@ def silhouettes(
     who: str, embeddings: Any, labels: Any, distance: str
 ) -> np.ndarray:
     """The silhouette of each sample, `(samples,)`."""
-    vectors, numbers = _in_space(who, embeddings, labels, distance)
+    vectors, numbers = embedding_set(who, embeddings, labels, distance)
     classes = numbers.max() + 1
     if not 2 <= classes < len(numbers):
         raise ValueError(
@@ -187,7 +178,7 @@ def silhouettes(
     return np.asarray(metrics.silhouette_samples(vectors, numbers))
 
 
-def cluster_figures(
+def clustering_scores(
     who: str,
     embeddings: Any,
     labels: Any,
@@ -197,18 +188,19 @@ def cluster_figures(
 ) -> np.ndarray:
     """NMI and AMI of each run of k-means, `(2, restarts)`."""
     positive_integer(who, "restarts", restarts)
-    vectors, numbers = _in_space(who, embeddings, labels, distance)
+    vectors, numbers = embedding_set(who, embeddings, labels, distance)
     metrics = import_optional("sklearn.metrics", who)
-    figures = []
-    for run in range(restarts):
-        clusters = k_means(vectors, int(numbers.max()) + 1, seed + run)
-        figures.append(
-            (
-                metrics.normalized_mutual_info_score(numbers, clusters),
-                metrics.adjusted_mutual_info_score(numbers, clusters),
+    count = int(numbers.max()) + 1
+    runs = [k_means(vectors, count, seed + run) for run in range(restarts)]
+    return np.array(
+        [
+            [score(numbers, clusters) for clusters in runs]
+            for score in (
+                metrics.normalized_mutual_info_score,
+                metrics.adjusted_mutual_info_score,
             )
-        )
-    return np.transpose(figures)
+        ]
+    )
 
 
 def k_means(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
@@ -216,26 +208,15 @@ def k_means(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
 
     Args:
         vectors: Floats `(samples, dim)`.
-        clusters: How many clusters.
+        clusters: Number of clusters.
         seed: Seed of the starting points (k-means++).
 
     Raises:
         ImportError: If scikit-learn is missing.
     """
     cluster = import_optional("sklearn.cluster", "k_means")
-    # Collapsed embeddings have fewer places than there are classes, which
-    # scikit-learn warns of and the figures show.
-    places = len(np.unique(vectors, axis=0))
-    return np.asarray(
-        cluster.KMeans(min(clusters, places), n_init=1, random_state=seed)
-        .fit(vectors)
-        .labels_
-    )
-
-
-def _in_space(
-    who: str, embeddings: Any, labels: Any, distance: str
-) -> tuple[np.ndarray, np.ndarray]:
-    check_distance(who, distance)
-    vectors, numbers = embedding_set(who, embeddings, labels)
-    return (unit_rows(vectors) if distance == "cosine" else vectors), numbers
+    # Collapsed embeddings have fewer points than classes. scikit-learn would
+    # warn about it, and the scores show it.
+    points = len(np.unique(vectors, axis=0))
+    means = cluster.KMeans(min(clusters, points), n_init=1, random_state=seed)
+    return np.asarray(means.fit(vectors).labels_)

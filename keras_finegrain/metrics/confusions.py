@@ -1,29 +1,28 @@
-"""Which classes an embedding takes for one another."""
+"""Which classes are confused with one another in an embedding."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
 
+from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.metrics.embedding_set import (
     CHUNK_SIZE,
     RetrievalSet,
-    check_chunk_size,
     retrieval_set,
 )
-from keras_finegrain.metrics.neighbourhood import neighbourhoods
-from keras_finegrain.metrics.search import Reach
+from keras_finegrain.metrics.neighbours import neighbours
 
 
 @dataclasses.dataclass(frozen=True)
 class ConfusedPair:
-    """A class and one that it is taken for.
+    """A class and another one that its samples are taken for.
 
     Attributes:
         label: The true class.
-        taken_for: The other one.
-        count: How many of its samples are.
-        share: The same as a share of its samples.
+        taken_for: The other class.
+        count: Number of samples of the true class that are taken for it.
+        share: `count` over the number of samples of the true class.
     """
 
     label: int
@@ -34,10 +33,10 @@ class ConfusedPair:
 
 @dataclasses.dataclass(frozen=True)
 class Confusions:
-    """Counts of true classes against those found.
+    """Number of samples of each true class and each class found.
 
     Attributes:
-        classes: The labels, rising, `(classes,)`.
+        classes: The labels in rising order, `(classes,)`.
         counts: Samples of the class of a row that were taken for the class of
             a column, `(classes, classes)`.
     """
@@ -49,7 +48,7 @@ class Confusions:
         """The pairs of classes with the most errors, worst first.
 
         Args:
-            most: How many pairs at most. Defaults to 10.
+            most: Number of pairs at most. Defaults to 10.
 
         Example:
         >>> counts = np.array([[4, 1], [0, 5]])
@@ -82,7 +81,7 @@ def nearest_class_confusions(
     distance: str = "cosine",
     chunk_size: int = CHUNK_SIZE,
 ) -> Confusions:
-    """Counts of which class the nearest neighbour of a sample belongs to.
+    """Counts the class of the nearest neighbour of each sample.
 
     The diagonal counts the hits of `recall_at_k(k=1)`. Which samples count,
     and how ties do, is as there.
@@ -111,7 +110,7 @@ def nearest_class_confusions(
     [[2, 1], [1, 1]]
     """
     who = "nearest_class_confusions"
-    check_chunk_size(who, chunk_size)
+    positive_integer(who, "chunk_size", chunk_size)
     found = retrieval_set(
         who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
@@ -132,9 +131,6 @@ def nearest_classes(found: RetrievalSet, chunk_size: int) -> np.ndarray:
         Integers `(queries,)`, -1 where the query can find no match.
     """
     classes = np.full(len(found.query_labels), -1)
-    for around in neighbourhoods(found, Reach(1, voters=1), chunk_size):
-        own = found.query_labels[around.queries]
-        missed = np.flatnonzero(~around.hit(1))
-        own[missed] = around.other_labels(missed, 1)[:, 0]
-        classes[around.queries] = own
+    for chunk in neighbours(found, 1, False, chunk_size):
+        classes[chunk.queries] = chunk.classes[:, 0]
     return classes

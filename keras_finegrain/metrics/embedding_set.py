@@ -1,4 +1,4 @@
-"""What every figure over a set of embeddings asks of its input."""
+"""Checks of a set of embeddings, and the distances within it."""
 
 import dataclasses
 from typing import Any
@@ -6,22 +6,24 @@ from typing import Any
 import numpy as np
 
 from keras_finegrain._base.arrays import to_numpy
+from keras_finegrain._base.checks import one_of
 from keras_finegrain.labels.forms import integer_labels
 
-# Rows compared with the whole set at a time. 256 rows against 100,000
-# samples are 200 MB of float64 distances.
+# Rows that are compared with the whole set at a time. 256 rows and 100,000
+# samples have 200 MB of float64 distances.
 CHUNK_SIZE = 256
 DISTANCES = ("cosine", "euclidean")
 
 
 @dataclasses.dataclass(frozen=True)
 class RetrievalSet:
-    """Queries, and the gallery in which their neighbours are looked up.
+    """Queries, and the gallery in which their neighbours are searched.
 
     Attributes:
-        queries: Floats `(queries, dim)`.
+        queries: Floats `(queries, dim)`, scaled to the range [-1, 1].
         query_labels: Integers `(queries,)`.
-        gallery: Floats `(gallery, dim)`; the queries where there is no other.
+        gallery: Floats `(gallery, dim)` on the same scale; the queries where
+            there is no other.
         gallery_labels: Integers `(gallery,)`, numbered as `query_labels`.
         classes: The caller's label of each number.
         own: Whether the gallery is the queries, so that none is its own
@@ -37,18 +39,18 @@ class RetrievalSet:
 
     @property
     def matches(self) -> np.ndarray:
-        """How many samples of a query's class it can find, `(queries,)`."""
+        """Samples of its class that each query can find, `(queries,)`."""
         counts = np.bincount(self.gallery_labels, minlength=len(self.classes))
         return counts[self.query_labels] - int(self.own)
 
     @property
     def neighbours(self) -> int:
-        """How many neighbours a query has."""
+        """Number of neighbours of a query."""
         return len(self.gallery) - int(self.own)
 
 
 def embedding_set(
-    who: str, embeddings: Any, labels: Any
+    who: str, embeddings: Any, labels: Any, distance: str = "euclidean"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Checks embeddings and labels and returns them as NumPy arrays.
 
@@ -57,16 +59,21 @@ def embedding_set(
         embeddings: Array or tensor of any backend, `(samples, dim)`.
         labels: Integers `(samples,)` or `(samples, 1)`, which need not be
             consecutive, or one-hot rows `(samples, num_classes)`.
+        distance: `"cosine"` scales the embeddings to length 1, `"euclidean"`
+            leaves them as they are.
 
     Returns:
         The embeddings as float64 `(samples, dim)` and the labels as
         consecutive integers from 0, `(samples,)`.
 
     Raises:
-        ValueError: If the shapes disagree, a label is not an integer, or an
-            embedding is NaN or infinite.
+        ValueError: If the distance is unknown, the shapes disagree, a label is
+            not an integer, or an embedding is NaN or infinite.
     """
+    check_distance(who, distance)
     vectors = _checked_embeddings(who, "embeddings", embeddings)
+    if distance == "cosine":
+        vectors = unit_rows(vectors)
     numbers = integer_labels(who, labels, len(vectors))
     return vectors, np.unique(numbers, return_inverse=True)[1]
 
@@ -88,11 +95,10 @@ def retrieval_set(
         gallery_embeddings: Likewise `(gallery, dim)`, or `None` to look the
             queries up among themselves.
         gallery_labels: Likewise `(gallery,)`, or `None`.
-        distance: `"cosine"`, for which all vectors are scaled to length 1, or
-            `"euclidean"`.
+        distance: As in `embedding_set`.
 
     Raises:
-        ValueError: If anything is wrong with an argument, or no query has a
+        ValueError: If an argument is out of its range, or no query has a
             sample of its class in the gallery.
     """
     check_distance(who, distance)
@@ -126,6 +132,12 @@ def retrieval_set(
             ]
         )
     classes, numbers = np.unique(all_labels, return_inverse=True)
+    # Scaled by a power of two, neighbours keep their exact order and squares
+    # do not overflow.
+    largest = max(np.abs(queries).max(), np.abs(gallery).max())
+    exponent = -int(np.frexp(largest)[1])
+    queries = np.ldexp(queries, exponent)
+    gallery = queries if own else np.ldexp(gallery, exponent)
     if distance == "cosine":
         # |a - b|² = 2 - 2 cos(a, b) on unit vectors: the same order.
         queries = unit_rows(queries)
@@ -160,7 +172,7 @@ def _checked_embeddings(who: str, name: str, values: Any) -> np.ndarray:
             f"least one sample, received {embeddings.shape}. Pool a feature "
             "map and flatten a batch axis first."
         )
-    embeddings = embeddings.astype(np.float64)
+    embeddings = embeddings.astype(np.float64, order="C")
     finite = np.isfinite(embeddings).all(axis=1)
     if not finite.all():
         raise ValueError(
@@ -173,19 +185,7 @@ def _checked_embeddings(who: str, name: str, values: Any) -> np.ndarray:
 
 def check_distance(who: str, distance: str) -> None:
     """Raises for a distance that is neither cosine nor Euclidean."""
-    if distance not in DISTANCES:
-        raise ValueError(
-            f"{who}: distance must be 'cosine' or 'euclidean', received "
-            f"{distance!r}."
-        )
-
-
-def check_chunk_size(who: str, chunk_size: int) -> None:
-    """Raises for a chunk of no rows."""
-    if chunk_size < 1:
-        raise ValueError(
-            f"{who}: chunk_size must be at least 1, received {chunk_size}."
-        )
+    one_of(who, "distance", distance, DISTANCES)
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
@@ -198,7 +198,7 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 
 def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances `(len(left), len(right))`, never negative."""
-    # In place: there is one array of this size, not three.
+    # In place, memory holds one array of this size instead of three.
     squared = left @ right.T
     squared *= -2.0
     squared += np.einsum("id,id->i", left, left)[:, None]

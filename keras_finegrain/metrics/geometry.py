@@ -1,16 +1,14 @@
-"""How compact the classes are in relation to what separates them."""
+"""Distances within the classes over distances between them."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.metrics.embedding_set import (
     CHUNK_SIZE,
-    check_chunk_size,
-    check_distance,
     embedding_set,
     squared_distances,
-    unit_rows,
 )
 
 
@@ -29,20 +27,19 @@ def intra_inter_distance_ratio(
             mean_{i<j, y_i != y_j} |x_i - x_j|
     ```
 
-    0 means that each class is one point, 1 that the classes cannot be told
-    apart. Pairs of samples are compared, not class means: with means, a class
-    of few samples would look more compact than it is.
+    0 means that each class is one point, 1 that the classes are mixed. Pairs
+    of samples are compared, not class means: with means, a class of few
+    samples would look more compact than it is.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
         labels: Integers `(samples,)`. A sample that is alone in its class
             counts in the distances between classes only.
-        distance: `"cosine"` scales embeddings to length 1 first, so that the
-            figure describes the same directions as `recall_at_k`;
-            `"euclidean"` describes the raw space, and still has no unit.
-            Defaults to `"cosine"`.
-        chunk_size: Samples compared with all the others at a time; memory is
-            O(chunk_size · samples). Defaults to 256.
+        distance: `"cosine"` scales embeddings to length 1 first and so
+            compares directions, as `recall_at_k` does; `"euclidean"` compares
+            the raw embeddings. Defaults to `"cosine"`.
+        chunk_size: Samples that are compared with all the others at a time, at
+            least 1; memory is O(chunk_size · samples). Defaults to 256.
 
     Returns:
         The ratio, not negative.
@@ -64,7 +61,7 @@ def intra_inter_distance_ratio(
 
     - [Wen et al., A discriminative feature learning approach for deep face
       recognition, ECCV 2016](https://doi.org/10.1007/978-3-319-46478-7_31),
-      which names the two distances that a discriminative embedding trades.
+      which describes the two distances of a discriminative embedding.
     """
     return distance_sums(
         "intra_inter_distance_ratio", embeddings, labels, distance, chunk_size
@@ -72,13 +69,13 @@ def intra_inter_distance_ratio(
 
 
 class DistanceSums(NamedTuple):
-    """What each sample adds to the two means.
+    """Sums over the distances of each sample.
 
     Attributes:
         intra: Sum of its distances within its class, `(samples,)`.
         inter: Sum of its distances to other classes, `(samples,)`.
-        intra_pairs: How many distances the first sum has, `(samples,)`.
-        inter_pairs: How many the second has, `(samples,)`.
+        intra_pairs: Number of distances in `intra`, `(samples,)`.
+        inter_pairs: Number of distances in `inter`, `(samples,)`.
     """
 
     intra: np.ndarray
@@ -88,7 +85,7 @@ class DistanceSums(NamedTuple):
 
     def ratio(self) -> float:
         """The ratio over all pairs."""
-        # Ordered pairs: each unordered one counts twice everywhere.
+        # Each pair counts twice in all sums.
         intra = self.intra.sum() / self.intra_pairs.sum()
         return float(intra / (self.inter.sum() / self.inter_pairs.sum()))
 
@@ -96,21 +93,21 @@ class DistanceSums(NamedTuple):
         """The standard error of the ratio over the draw of the samples.
 
         By the jackknife (Efron and Stein 1981): the ratio without each sample
-        and its pairs. (The pairs of a sample hang together, so that their
-        spread over the square root of their number would be far too small.)
+        and its pairs. The pairs of one sample depend on one another, so that
+        their standard deviation over the square root of their number would be
+        far too small.
         """
-        # Both (i, j) and (j, i) go with sample i.
+        # Without sample i, both (i, j) and (j, i) are missing.
         intra, inter, intra_pairs, inter_pairs = (
             values.sum() - 2 * values for values in self
         )
         with np.errstate(invalid="ignore", divide="ignore"):
             without = (intra / intra_pairs) / (inter / inter_pairs)
-        # Without it there would be no pair of one class, or of two.
+        # Not finite where the others have no pair within or between classes.
         without = without[np.isfinite(without)]
         if not len(without):
             return float("inf")
-        count = len(without)
-        return float(np.sqrt((count - 1) * np.var(without)))
+        return float(np.sqrt((len(without) - 1) * np.var(without)))
 
 
 def distance_sums(
@@ -120,21 +117,18 @@ def distance_sums(
     distance: str,
     chunk_size: int,
 ) -> DistanceSums:
-    """Sums the distances of each sample, with errors that name the caller."""
-    check_distance(who, distance)
-    check_chunk_size(who, chunk_size)
-    embeddings, labels = embedding_set(who, embeddings, labels)
+    """Sums the distances of each sample."""
+    positive_integer(who, "chunk_size", chunk_size)
+    embeddings, labels = embedding_set(who, embeddings, labels, distance)
     counts = np.bincount(labels)
     if len(counts) < 2 or counts.max() < 2:
         raise ValueError(
-            f"{who}: there must be two classes and a class with two "
+            f"{who}: labels must have two classes and a class with two "
             f"samples, received {len(counts)} classes of at most "
             f"{counts.max()} samples."
         )
-    if distance == "cosine":
-        embeddings = unit_rows(embeddings)
-    else:
-        # Distances do not change, and |a|² + |b|² - 2ab cancels less.
+    if distance == "euclidean":
+        # Distances stay the same, and |a|² + |b|² - 2ab cancels less.
         embeddings = embeddings - embeddings.mean(axis=0)
     intra, inter = np.zeros(len(labels)), np.zeros(len(labels))
     for start in range(0, len(embeddings), chunk_size):

@@ -1,4 +1,4 @@
-"""Maps over the cells of an image, and masks over its pixels."""
+"""Checks of maps and of masks, and the cells of a map under a mask."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from keras_finegrain._base.arrays import to_numpy
 def cell_cover(
     who: str, argument: str, masks: np.ndarray, maps: np.ndarray
 ) -> np.ndarray:
-    """The share of each cell of a map that each mask fills.
+    """Share of each cell of a map that lies under each mask.
 
     Args:
         who: Name of the public function, with which errors begin.
-        argument: Name of its argument.
+        argument: Name of the argument that holds the masks.
         masks: Booleans `(images, parts, H, W)`.
         maps: `(images, height, width, ...)`.
 
@@ -22,14 +22,14 @@ def cell_cover(
         Floats `(images, parts, height, width)`.
 
     Raises:
-        ValueError: If there are not as many images, or H and W are no
-            multiples of the map's.
+        ValueError: If masks and maps are not of as many images, or H and W are
+            not multiples of the maps' height and width.
     """
     images, parts, rows, columns = masks.shape
     height, width = maps.shape[1:3]
     if images != len(maps):
         raise ValueError(
-            f"{who}: {argument} must be of {len(maps)} images as the maps are, "
+            f"{who}: {argument} must have {len(maps)} images, as the maps, "
             f"received {images}."
         )
     if rows % height or columns % width:
@@ -45,7 +45,7 @@ def cell_cover(
 
 
 def boolean_masks(who: str, argument: str, masks: Any, axes: int) -> np.ndarray:
-    """Booleans with so many axes, or an error that names the argument."""
+    """Returns booleans with this number of axes, or raises."""
     masks = to_numpy(masks)
     if masks.dtype != bool or masks.ndim != axes:
         raise ValueError(
@@ -58,11 +58,11 @@ def boolean_masks(who: str, argument: str, masks: Any, axes: int) -> np.ndarray:
 def finite_values(
     who: str, argument: str, values: Any, axes: int
 ) -> np.ndarray:
-    """Finite float64 with so many axes, or an error."""
+    """Returns finite float64 with this number of axes, or raises."""
     values = to_numpy(values).astype(np.float64)
     if values.ndim != axes or not values.size:
         raise ValueError(
-            f"{who}: {argument} must have {axes} axes and no empty one, "
+            f"{who}: {argument} must have {axes} axes, each of at least 1, "
             f"received the shape {values.shape}."
         )
     if not np.isfinite(values).all():
@@ -71,3 +71,14 @@ def finite_values(
             f"{np.sum(~np.isfinite(values))} of {values.size} values."
         )
     return values
+
+
+def check_indices(
+    who: str, argument: str, indices: np.ndarray, count: int
+) -> None:
+    """Raises for integers outside [0, count)."""
+    if indices.min() < 0 or indices.max() >= count:
+        raise ValueError(
+            f"{who}: {argument} must lie in [0, {count}), received {argument} "
+            f"from {indices.min()} to {indices.max()}."
+        )

@@ -1,25 +1,24 @@
-"""What the deletion of a part does to a network's score."""
+"""How the score of a network changes when a part is deleted."""
 
 from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.arrays import to_numpy
-from keras_finegrain.metrics.map_cells import finite_values
+from keras_finegrain.labels.forms import integer_labels
+from keras_finegrain.metrics.map_cells import check_indices, finite_values
 
 
 def part_deletion_drops(
     probabilities: Any, probabilities_without: Any, labels: Any
 ) -> np.ndarray:
-    """How much of the true class's probability goes with each part.
+    """How much the probability of the true class drops without each part.
 
     ```
     drop_ip = P(y_i | image i) − P(y_i | image i without part p)
     ```
 
-    Its mean over the images, `drops.mean(axis=0)`, is the table of how much
-    each part counts. It is negative where the class is found more easily
-    without the part.
+    Its mean over the images, `drops.mean(axis=0)`, shows how much each part
+    counts. It is negative where the class is more probable without the part.
 
     Args:
         probabilities: Array or tensor of any backend, `(images, classes)`, of
@@ -32,8 +31,8 @@ def part_deletion_drops(
         Floats `(images, parts)` in [−1, 1].
 
     Raises:
-        ValueError: If the shapes do not fit, a label does not exist, or a
-            value lies outside [0, 1], as logits do.
+        ValueError: If the shapes do not fit, a label is not in [0, classes),
+            or a value lies outside [0, 1], as logits do.
 
     Example:
     >>> import numpy as np
@@ -64,30 +63,21 @@ def part_deletion_drops(
         ("probabilities", whole),
         ("probabilities_without", without),
     ):
-        # A softmax in float32 may be a rounding above 1.
+        # Rounding can put a float32 softmax above 1.
         if values.min() < 0.0 or values.max() > 1.0 + 1e-5:
             raise ValueError(
                 f"{who}: {argument} must lie in [0, 1], received values from "
                 f"{values.min():.3g} to {values.max():.3g}. Take the softmax "
                 "of logits first."
             )
-    labels = to_numpy(labels)
-    if labels.shape != (len(whole),) or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{who}: labels must be integers ({len(whole)},), received the "
-            f"shape {labels.shape} and {labels.dtype}."
-        )
-    if labels.min() < 0 or labels.max() >= whole.shape[1]:
-        raise ValueError(
-            f"{who}: labels must lie in [0, {whole.shape[1]}), received "
-            f"labels from {labels.min()} to {labels.max()}."
-        )
+    labels = integer_labels(who, labels, len(whole))
+    check_indices(who, "labels", labels, whole.shape[1])
     images = np.arange(len(whole))
     return whole[images, labels][:, None] - without[images, :, labels]
 
 
 def single_deletion_correlation(part_shares: Any, drops: Any) -> float:
-    """Whether a map's mass is on the parts whose deletion matters.
+    """Whether a map's mass lies on the parts whose deletion matters.
 
     ```
     ρ = mean_i Spearman_p(s_ip, drop_ip)
@@ -103,12 +93,12 @@ def single_deletion_correlation(part_shares: Any, drops: Any) -> float:
         drops: `(images, parts)`, of `part_deletion_drops`.
 
     Returns:
-        ρ in [−1, 1]. Images of which all parts have one share, or one drop,
-        have no order and are left out, as in FunnyBirds.
+        ρ in [−1, 1]. Images whose parts all have the same share, or the same
+        drop, have no rank correlation and are left out, as in FunnyBirds.
 
     Raises:
-        ValueError: If the shapes do not agree, a value is not finite, or no
-            image has an order.
+        ValueError: If the shapes disagree, a value is not finite, or no image
+            has a rank correlation.
 
     Example:
     >>> import numpy as np
@@ -125,7 +115,7 @@ def single_deletion_correlation(part_shares: Any, drops: Any) -> float:
     drops = finite_values(who, "drops", drops, 2)
     if shares.shape != drops.shape:
         raise ValueError(
-            f"{who}: part_shares and drops must have one shape (images, "
+            f"{who}: part_shares and drops must have the same shape (images, "
             f"parts), received {shares.shape} and {drops.shape}."
         )
     x, y = _centred_ranks(shares), _centred_ranks(drops)
@@ -133,14 +123,14 @@ def single_deletion_correlation(part_shares: Any, drops: Any) -> float:
     ordered = scale > 0.0
     if not ordered.any():
         raise ValueError(
-            f"{who}: one image at least must have parts of different shares "
+            f"{who}: at least one image must have parts of different shares "
             f"and different drops, received {len(shares)} images without."
         )
     return float(((x * y).sum(axis=1)[ordered] / scale[ordered]).mean())
 
 
 def _centred_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks in each row, ties sharing their mean rank, less the row's mean."""
+    """Ranks in each row, with mean ranks of ties, minus the row's mean."""
     below = (values[:, None, :] < values[:, :, None]).sum(axis=2)
     above = (values[:, None, :] > values[:, :, None]).sum(axis=2)
     ranks: np.ndarray = 0.5 * (below - above)

@@ -1,11 +1,10 @@
-"""Part scores: on which parts of an object a network's maps lie.
+"""Part scores: on which parts of an object the maps of a network lie.
 
-After FunnyBirds (Hesse et al., ICCV 2023), for images whose parts are known
-to the pixel, as those of `keras_finegrain.datasets.synthetic_birds` are.
+After FunnyBirds (Hesse et al., ICCV 2023), for images with a mask of each
+part, such as those of `keras_finegrain.datasets.synthetic_birds`.
 
-A map is coarser than its image. Each of its cells is taken as a square of
-pixels of one value, so the height and width of the masks must be multiples of
-the map's.
+A map is coarser than its image. Each of its cells stands for a rectangle of
+pixels, so the height and width of the masks must be multiples of the map's.
 """
 
 from typing import Any, NamedTuple
@@ -16,19 +15,20 @@ from keras_finegrain._base.arrays import to_numpy
 from keras_finegrain.metrics.map_cells import (
     boolean_masks,
     cell_cover,
+    check_indices,
     finite_values,
 )
 
 
 class PartDiversity(NamedTuple):
-    """What `channel_part_diversity` returns.
+    """Result of `channel_part_diversity`.
 
-    Args:
-        distinct: mean number of different parts over ξ, in [0, 1].
-        chance: `distinct` of channels that peak anywhere in the image.
+    Attributes:
+        distinct: Mean number of different parts over ξ, in [0, 1].
+        chance: `distinct` of channels that peak at random in the image.
         chance_on_parts: `distinct` of channels that peak on a part as often as
-            these, but anywhere on the parts.
-        on_parts: share of the channels that peak on a part, in [0, 1].
+            these, but at random on the parts.
+        on_parts: Share of the channels that peak on a part, in [0, 1].
         parts: Integers `(images, ξ)`: the part of each channel, −1 for none.
     """
 
@@ -40,13 +40,13 @@ class PartDiversity(NamedTuple):
 
 
 class PartCoverage(NamedTuple):
-    """What `deciding_part_coverage` returns.
+    """Result of `deciding_part_coverage`.
 
-    Args:
-        share: mean share of the map's mass on the mask, in [0, 1].
-        area: mean share of the image under the mask: `share` of a flat map.
-        hits: share of the maps that peak on the mask, in [0, 1].
-        hit_chance: `hits` of maps that peak anywhere in the image.
+    Attributes:
+        share: Mean share of the map's mass on the mask, in [0, 1].
+        area: Mean share of the image under the mask: `share` of a flat map.
+        hits: Share of the maps that peak on the mask, in [0, 1].
+        hit_chance: `hits` of maps that peak at random in the image.
     """
 
     share: float
@@ -63,7 +63,7 @@ class PartCoverage(NamedTuple):
 def channel_part_diversity(
     feature_maps: Any, part_masks: Any, channels: Any
 ) -> PartDiversity:
-    """On how many different parts a class's channels sit.
+    """On how many different parts the channels of a class lie.
 
     ```
     part_ik  = argmax_p |M_ip ∩ cell(argmax_u F_ik(u))|
@@ -71,17 +71,15 @@ def channel_part_diversity(
     chance   = mean_i Σ_p [1 − (1 − q_ip)^ξ] / ξ
     ```
 
-    A channel k sits on the part that fills most of the cell where it peaks,
-    and on none where no part touches that cell or the channel is flat; no part
-    is not counted among the different ones. With 1 every channel sits on a
-    part of its own, with 1/ξ all sit on one.
+    A channel k lies on the part that fills most of the cell where it peaks. It
+    lies on no part if none touches that cell or the channel is flat. At 1 each
+    channel lies on a part of its own; at 1/ξ all lie on the same part.
 
-    q_ip is the share of cells whose part is p: what a channel that peaks
-    anywhere would hit. Most of an image is no part, so `chance` is low;
-    `chance_on_parts` takes r · q_ip / Σ_p q_ip in its place, with the share r
-    of channels on parts that was found. A `distinct` above it comes from
-    channels that avoid each other's parts, and not from channels that find the
-    object.
+    q_ip is the share of cells whose part is p: the probability that a random
+    peak hits p. Most of an image is no part, so `chance` is low;
+    `chance_on_parts` takes r · q_ip / Σ_p q_ip in its place, with r the
+    measured `on_parts`. A `distinct` above it comes from channels that avoid
+    each other's parts, and not from channels that find the object.
 
     Args:
         feature_maps: Array or tensor of any backend, `(images, height, width,
@@ -96,8 +94,8 @@ def channel_part_diversity(
         `distinct`, `chance`, `chance_on_parts`, `on_parts` and `parts`.
 
     Raises:
-        ValueError: If the shapes do not fit, a channel does not exist, or a
-            value is not finite.
+        ValueError: If the shapes do not fit, a channel is not in the maps, or
+            a value is not finite.
 
     Example:
     >>> import numpy as np
@@ -147,7 +145,7 @@ def channel_part_diversity(
 
 
 def deciding_part_coverage(heat_maps: Any, masks: Any) -> PartCoverage:
-    """How much of a map lies on the parts that decide.
+    """How much of a map lies on the parts that decide the class.
 
     ```
     share = mean_i Σ_{u ∈ D_i} h_i(u) / Σ_u h_i(u)
@@ -155,9 +153,9 @@ def deciding_part_coverage(heat_maps: Any, masks: Any) -> PartCoverage:
     hits  = mean_i [cell(argmax_u h_i(u)) ∩ D_i ≠ ∅]
     ```
 
-    `hits` is the pointing game; a cell that the mask touches is a hit, and
-    `hit_chance` the share of such cells. Images whose mask is empty, as where
-    a leaf hides the parts, are left out. A map of zeros covers nothing.
+    `hits` is the pointing game: a peak in a cell that the mask touches is a
+    hit, and `hit_chance` is the share of such cells. Images with an empty
+    mask, whose parts are hidden, are left out. A map of zeros covers nothing.
 
     Args:
         heat_maps: Array or tensor of any backend, `(images, height, width)`,
@@ -193,7 +191,7 @@ def deciding_part_coverage(heat_maps: Any, masks: Any) -> PartCoverage:
     seen = masks.any(axis=(1, 2))
     if not seen.any():
         raise ValueError(
-            f"{who}: masks must mark a pixel in one image at least, received "
+            f"{who}: masks must mark a pixel in at least one image, received "
             f"{len(masks)} empty ones."
         )
     maps, cover = maps[seen], cover[seen]
@@ -210,7 +208,7 @@ def deciding_part_coverage(heat_maps: Any, masks: Any) -> PartCoverage:
 
 
 def part_shares(heat_maps: Any, part_masks: Any) -> np.ndarray:
-    """The share of each map's mass on each part.
+    """Share of each map's mass on each part.
 
     ```
     s_ip = Σ_{u ∈ M_ip} h_i(u) / Σ_u h_i(u)
@@ -222,8 +220,8 @@ def part_shares(heat_maps: Any, part_masks: Any) -> np.ndarray:
         part_masks: M: booleans `(images, parts, H, W)`.
 
     Returns:
-        Floats `(images, parts)` in [0, 1]; zeros for a map of zeros. What is
-        missing to 1 lies on no part.
+        Floats `(images, parts)` in [0, 1]; zeros for a map of zeros. The rest
+        of the mass lies on no part.
 
     Raises:
         ValueError: If the shapes do not fit or a value is negative or not
@@ -246,7 +244,7 @@ def part_shares(heat_maps: Any, part_masks: Any) -> np.ndarray:
 
 
 def _check_channels(who: str, channels: np.ndarray, maps: np.ndarray) -> None:
-    images, count = len(maps), maps.shape[-1]
+    images = len(maps)
     if (
         channels.ndim != 2
         or len(channels) != images
@@ -258,15 +256,11 @@ def _check_channels(who: str, channels: np.ndarray, maps: np.ndarray) -> None:
             f"each image's class, received the shape {channels.shape} and "
             f"{channels.dtype}."
         )
-    if channels.min() < 0 or channels.max() >= count:
-        raise ValueError(
-            f"{who}: channels must lie in [0, {count}), received channels "
-            f"from {channels.min()} to {channels.max()}."
-        )
+    check_indices(who, "channels", channels, maps.shape[-1])
 
 
 def _expected_distinct(probabilities: np.ndarray, group: int) -> float:
-    """`distinct` of a group of channels that fall on the parts at random."""
+    """`distinct` of a group of channels with these probabilities of parts."""
     hit = 1.0 - (1.0 - probabilities) ** group
     return float(hit.sum(axis=1).mean() / group)
 
@@ -282,7 +276,7 @@ def _heat_maps(who: str, heat_maps: Any) -> np.ndarray:
     if maps.min() < 0.0:
         raise ValueError(
             f"{who}: heat_maps must not be negative, received a minimum of "
-            f"{maps.min():.3g}. Keep what speaks for the class with "
+            f"{maps.min():.3g}. Keep the positive evidence with "
             "np.maximum(heat_maps, 0)."
         )
     return maps

@@ -1,4 +1,4 @@
-"""How well the nearest neighbours of an embedding share its class."""
+"""Whether the nearest neighbours of a sample are of its class."""
 
 from typing import Any
 
@@ -8,15 +8,13 @@ from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.metrics.embedding_set import (
     CHUNK_SIZE,
     RetrievalSet,
-    check_chunk_size,
     retrieval_set,
 )
-from keras_finegrain.metrics.neighbourhood import (
-    Neighbourhoods,
-    OfEachQuery,
+from keras_finegrain.metrics.neighbours import (
+    Neighbours,
+    QueryMetric,
     of_each_query,
 )
-from keras_finegrain.metrics.search import Reach
 
 
 def recall_at_k(
@@ -35,29 +33,30 @@ def recall_at_k(
     Recall@k = mean_i [ min_{j != i, y_j = y_i} rank_i(j) <= k ]
     ```
 
-    Every sample is a query against all the others: it is no neighbour of its
+    Every sample is a query among all the others: it is no neighbour of its
     own. A sample that is alone in its class can have no hit and is left out
     of the mean.
 
-    Equally near neighbours of another class count as nearer. The figure
+    Equally near neighbours of another class count as nearer. The recall
     therefore does not depend on the order of the samples, and an embedding
     that maps everything to one point scores 0 rather than at random. Distances
-    are compared as sums over (q_d - g_d)² in float64; faster, rounded products
-    only rule out what cannot matter.
+    are compared as sums over (q_d - g_d)² in float64; a faster matrix product
+    decides only where its rounding cannot change the order.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
         labels: Integers `(samples,)`.
-        k: Number of neighbours that are looked at, at least 1. Defaults to 1,
-            the figure that papers on fine-grained retrieval report first.
-        gallery_embeddings: Where the neighbours are looked up, `(gallery,
-            dim)`. Defaults to the samples themselves.
+        k: Number of neighbours, at least 1. Defaults to 1, which papers on
+            fine-grained retrieval report first.
+        gallery_embeddings: Embeddings among which the neighbours are searched,
+            `(gallery, dim)`. Defaults to the samples themselves.
         gallery_labels: Labels of the gallery, `(gallery,)`.
         distance: `"cosine"` or `"euclidean"`. Defaults to `"cosine"`, which
-            compares directions and so treats a softmax classifier, whose
+            compares directions: it treats a softmax classifier, whose
             embedding lengths mean little, and a normalised one alike.
-        chunk_size: Bounds the memory, which is O(chunk_size · gallery). It
-            changes no figure. Defaults to 256.
+        chunk_size: Queries that are compared with the gallery at a time,
+            at least 1. Bounds the memory, O(chunk_size · gallery), and changes
+            no result. Defaults to 256.
 
     Returns:
         The recall, in [0, 1].
@@ -81,16 +80,12 @@ def recall_at_k(
       the test set as in [Song et al., CVPR
       2016](https://arxiv.org/abs/1511.06452).
     """
-    k = positive_integer("recall_at_k", "k", k)
+    who = "recall_at_k"
+    k = positive_integer(who, "k", k)
     found = retrieval_set(
-        "recall_at_k",
-        embeddings,
-        labels,
-        gallery_embeddings,
-        gallery_labels,
-        distance,
+        who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
-    return _mean("recall_at_k", found, lambda n: n.hit(k), Reach(k), chunk_size)
+    return _mean(who, found, lambda n: n.hit(k), k, False, chunk_size)
 
 
 def precision_at_k(
@@ -110,14 +105,14 @@ def precision_at_k(
     ```
 
     Precision@1 is Recall@1. In a class of fewer than k + 1 samples no query
-    can reach 1: `r_precision` asks for as many neighbours as there are. Which
-    samples count, and how ties do, is as in `recall_at_k`.
+    can reach 1: `r_precision` takes as many neighbours as the class has.
+    Lone samples and ties count as in `recall_at_k`.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
         labels: Integers `(samples,)`.
-        k: Number of neighbours that are looked at, at least 1 and at most as
-            many as there are. Defaults to 1.
+        k: Number of neighbours, at least 1 and at most as many as there are.
+            Defaults to 1.
         gallery_embeddings: As in `recall_at_k`.
         gallery_labels: As in `recall_at_k`.
         distance: As in `recall_at_k`.
@@ -137,18 +132,12 @@ def precision_at_k(
     >>> precision_at_k(embeddings, labels, k=2, distance="euclidean")
     0.8333333333333334
     """
+    who = "precision_at_k"
     found = retrieval_set(
-        "precision_at_k",
-        embeddings,
-        labels,
-        gallery_embeddings,
-        gallery_labels,
-        distance,
+        who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
-    k = number_of_neighbours("precision_at_k", k, found)
-    return _mean(
-        "precision_at_k", found, lambda n: n.precision(k), Reach(k), chunk_size
-    )
+    k = number_of_neighbours(who, k, found)
+    return _mean(who, found, lambda n: n.precision(k), k, False, chunk_size)
 
 
 def r_precision(
@@ -166,9 +155,9 @@ def r_precision(
     R-precision = mean_i |{j : y_j = y_i, rank_i(j) <= R_i}| / R_i
     ```
 
-    with R_i the number of other samples of the class of i: 1 where each sees
-    all of its own before any other. Unlike Recall@1 it looks at the whole
-    class. Which samples count, and how ties do, is as in `recall_at_k`.
+    with R_i the number of other samples of the class of i. It is 1 if all
+    samples of the own class are nearer than any other. Unlike Recall@1 it
+    depends on the whole class. Lone samples and ties count as in `recall_at_k`.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
@@ -196,21 +185,11 @@ def r_precision(
     - [Musgrave et al., A Metric Learning Reality Check, ECCV
       2020](https://arxiv.org/abs/2003.08505), section 3.2.
     """
+    who = "r_precision"
     found = retrieval_set(
-        "r_precision",
-        embeddings,
-        labels,
-        gallery_embeddings,
-        gallery_labels,
-        distance,
+        who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
-    return _mean(
-        "r_precision",
-        found,
-        Neighbourhoods.r_precision,
-        Reach(1, whole_class=True),
-        chunk_size,
-    )
+    return _mean(who, found, Neighbours.r_precision, 1, True, chunk_size)
 
 
 def map_at_r(
@@ -229,9 +208,9 @@ def map_at_r(
     ```
 
     with R_i the number of other samples of the class of i, (r) its r-th
-    nearest neighbour and P_i(r) the precision among the first r. It is
-    R-precision that also asks in which order. Which samples count, and how
-    ties do, is as in `recall_at_k`.
+    nearest neighbour and P_i(r) the precision among the first r. Unlike
+    R-precision it depends on the order of the R neighbours. Lone samples and
+    ties count as in `recall_at_k`.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
@@ -259,21 +238,11 @@ def map_at_r(
     - [Musgrave et al., A Metric Learning Reality Check, ECCV
       2020](https://arxiv.org/abs/2003.08505), section 3.2.
     """
+    who = "map_at_r"
     found = retrieval_set(
-        "map_at_r",
-        embeddings,
-        labels,
-        gallery_embeddings,
-        gallery_labels,
-        distance,
+        who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
-    return _mean(
-        "map_at_r",
-        found,
-        Neighbourhoods.average_precision,
-        Reach(1, whole_class=True),
-        chunk_size,
-    )
+    return _mean(who, found, Neighbours.average_precision, 1, True, chunk_size)
 
 
 def knn_accuracy(
@@ -286,14 +255,14 @@ def knn_accuracy(
     distance: str = "cosine",
     chunk_size: int = CHUNK_SIZE,
 ) -> float:
-    """Share of samples that their k nearest neighbours classify rightly.
+    """Share of samples that their k nearest neighbours classify correctly.
 
     The class with the most votes among the k nearest wins; of several with as
-    many the one with the nearest sample. Which samples count, and how equal
-    distances do, is as in `recall_at_k`.
+    many votes, that of the nearest sample. Lone samples and equal distances
+    count as in `recall_at_k`.
 
-    With the training set as the gallery this is the k-NN accuracy by which
-    embeddings are probed where there is no classifier.
+    With the training set as the gallery this is the k-NN accuracy that
+    evaluates embeddings without a classifier.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
@@ -326,22 +295,12 @@ def knn_accuracy(
       Discrimination, CVPR 2018](https://arxiv.org/abs/1805.01978), section
       3.4, without its weights.
     """
+    who = "knn_accuracy"
     found = retrieval_set(
-        "knn_accuracy",
-        embeddings,
-        labels,
-        gallery_embeddings,
-        gallery_labels,
-        distance,
+        who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
-    k = number_of_neighbours("knn_accuracy", k, found)
-    return _mean(
-        "knn_accuracy",
-        found,
-        lambda n: n.vote(k),
-        Reach(k, voters=k),
-        chunk_size,
-    )
+    k = number_of_neighbours(who, k, found)
+    return _mean(who, found, lambda n: n.vote(k), k, False, chunk_size)
 
 
 def number_of_neighbours(who: str, k: int, found: RetrievalSet) -> int:
@@ -358,9 +317,11 @@ def number_of_neighbours(who: str, k: int, found: RetrievalSet) -> int:
 def _mean(
     who: str,
     found: RetrievalSet,
-    figure: OfEachQuery,
-    reach: Reach,
+    metric: QueryMetric,
+    k: int,
+    whole_class: bool,
     chunk_size: int,
 ) -> float:
-    check_chunk_size(who, chunk_size)
-    return float(np.mean(of_each_query(found, [figure], reach, chunk_size)))
+    positive_integer(who, "chunk_size", chunk_size)
+    values = of_each_query([metric], found, k, whole_class, chunk_size)
+    return float(np.mean(values))

@@ -32,7 +32,7 @@ def report(
     """Writes one HTML page on what a model tells apart and what it confuses.
 
     The page holds its pictures and needs no network and no server: it can be
-    sent by mail. It shows the metrics of `metrics.embedding_figures` with
+    sent by mail. It shows the metrics of `metrics.embedding_metrics` with
     their intervals (and top-1 and top-5 accuracy, if the model gives scores),
     the worst confusions with photos, the confusion matrix among look-alikes,
     the embedding in two dimensions, nearest neighbours, the class centers if

@@ -7,9 +7,13 @@ from keras_finegrain import visualization
 from keras_finegrain._base.private_keras import calls_of
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.layers import CenterLoss, MCLoss
-from keras_finegrain.metrics import FIGURES, Figure, embedding_figures
+from keras_finegrain.metrics import (
+    EMBEDDING_METRICS,
+    Estimate,
+    embedding_metrics,
+)
+from keras_finegrain.metrics.embedding_metrics import share
 from keras_finegrain.metrics.embedding_set import unit_rows
-from keras_finegrain.metrics.figures import share
 from keras_finegrain.reporting import choose, page
 from keras_finegrain.reporting.read import Photos, Results
 from keras_finegrain.visualization.heat_map_overlay import laid_over
@@ -33,10 +37,10 @@ def metrics(results: Results, seed: int) -> str:
     """All metrics with their intervals."""
     possible = [
         name
-        for name in FIGURES
+        for name in EMBEDDING_METRICS
         if name != "knn_accuracy@5" or len(results.labels) > 5
     ]
-    estimates = _accuracies(results) | embedding_figures(
+    estimates = _accuracies(results) | embedding_metrics(
         results.embeddings, results.labels, possible, seed=seed
     )
     rows = [[name, *_written(name, estimates[name])] for name in estimates]
@@ -54,7 +58,7 @@ def metrics(results: Results, seed: int) -> str:
     )
 
 
-def _accuracies(results: Results) -> dict[str, Figure]:
+def _accuracies(results: Results) -> dict[str, Estimate]:
     """Top-1 and top-5 accuracy, if there are scores."""
     scores = results.scores
     if scores is None:
@@ -66,7 +70,7 @@ def _accuracies(results: Results) -> dict[str, Figure]:
     return {f"top-{k} accuracy": share(ranks <= k) for k in possible}
 
 
-def _written(name: str, estimate: Figure) -> list[str]:
+def _written(name: str, estimate: Estimate) -> list[str]:
     """The value and its interval."""
     if name.startswith(_SHARES):
         value, low, high = (100 * number for number in estimate)

@@ -25,23 +25,23 @@ def digits():
 
 
 @pytest.mark.parametrize("data", [noisy, digits])
-def test_equals_the_peers_figures_on_the_same_clusters(data):
+def test_equals_the_peers_scores_on_the_same_clusters(data):
     embeddings, labels = data()
-    figures = {"NMI": [], "AMI": []}
+    scores = {"NMI": [], "AMI": []}
     for seed in range(RESTARTS):
         peer = AccuracyCalculator(
-            include=tuple(figures),
+            include=tuple(scores),
             knn_func=0,
             kmeans_func=lambda x, count, seed=seed: torch.tensor(
                 k_means(unit_rows(embeddings), count, seed)
             ),
         )
         runs = peer.get_accuracy(torch.tensor(embeddings), torch.tensor(labels))
-        for name, values in figures.items():
+        for name, values in scores.items():
             values.append(runs[name])
 
-    assert nmi(embeddings, labels) == pytest.approx(np.mean(figures["NMI"]))
-    assert ami(embeddings, labels) == pytest.approx(np.mean(figures["AMI"]))
+    assert nmi(embeddings, labels) == pytest.approx(np.mean(scores["NMI"]))
+    assert ami(embeddings, labels) == pytest.approx(np.mean(scores["AMI"]))
     assert 0.1 < ami(embeddings, labels) < nmi(embeddings, labels) < 1
 
 
@@ -96,9 +96,9 @@ def test_cosine_ignores_the_length_of_an_embedding():
         0.1, 50.0, size=(len(labels), 1)
     )
 
-    for figure in (nmi, ami, silhouette):
-        assert figure(stretched, labels) == pytest.approx(
-            figure(embeddings, labels)
+    for metric in (nmi, ami, silhouette):
+        assert metric(stretched, labels) == pytest.approx(
+            metric(embeddings, labels)
         )
 
 
@@ -108,11 +108,11 @@ def test_a_silhouette_that_does_not_exist_is_an_error(labels):
         silhouette(np.eye(4), labels)
 
 
-@pytest.mark.parametrize("figure", [nmi, ami, silhouette])
-def test_bad_arguments_are_named(figure):
+@pytest.mark.parametrize("metric", [nmi, ami, silhouette])
+def test_bad_arguments_are_named(metric):
     with pytest.raises(
-        ValueError, match=f"{figure.__name__}: .*received 'manhattan'"
+        ValueError, match=f"{metric.__name__}: .*received 'manhattan'"
     ):
-        figure(np.eye(4), np.arange(4) % 2, distance="manhattan")
-    with pytest.raises(ValueError, match=f"{figure.__name__}: .*finite"):
-        figure(np.full((4, 2), np.nan), np.arange(4) % 2)
+        metric(np.eye(4), np.arange(4) % 2, distance="manhattan")
+    with pytest.raises(ValueError, match=f"{metric.__name__}: .*finite"):
+        metric(np.full((4, 2), np.nan), np.arange(4) % 2)

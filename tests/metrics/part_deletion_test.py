@@ -109,8 +109,8 @@ LABELS = np.array([0, 2])
         ((WHOLE, WITHOUT[..., :2], LABELS), r"received \(2, 7, 2\)"),
         ((9 * WHOLE, WITHOUT, LABELS), r"^part_deletion_drops: probabilities "),
         ((WHOLE, -WITHOUT, LABELS), "without must lie.*Take the softmax"),
-        ((WHOLE, WITHOUT, LABELS[:1]), r"labels must be integers \(2,\)"),
-        ((WHOLE, WITHOUT, LABELS * 1.0), "labels must be integers.*float64"),
+        ((WHOLE, WITHOUT, LABELS[:1]), r"labels must .*received .*\(1,\)"),
+        ((WHOLE, WITHOUT, LABELS * 1.0), "labels must .*received .*float64"),
         ((WHOLE, WITHOUT, LABELS + 1), r"in \[0, 3\).*from 1 to 3"),
     ],
 )

@@ -236,7 +236,7 @@ CHANNELS = np.zeros((2, 3), int)
         ((MAPS[0], MASKS, CHANNELS), "feature_maps must have 4 axes"),
         ((MAPS * np.nan, MASKS, CHANNELS), "feature_maps must be finite"),
         ((MAPS, MASKS * 1.0, CHANNELS), "part_masks must be booleans"),
-        ((MAPS, MASKS[:1], CHANNELS), "of 2 images.*received 1"),
+        ((MAPS, MASKS[:1], CHANNELS), "have 2 images.*received 1"),
         ((MAPS, MASKS[..., :6], CHANNELS), r"of the maps' \(4, 4\).*\(8, 6\)"),
         ((MAPS, MASKS, CHANNELS[0]), r"channels must be integers \(2, ξ\)"),
         ((MAPS, MASKS, CHANNELS - 1), r"in \[0, 3\).*from -1 to -1"),
@@ -257,7 +257,7 @@ def test_impossible_channels_are_named(arguments, message):
         (MAPS[..., 0] - 2.0, MASKS[:, 0], "not be negative.*minimum of -1"),
         (MAPS, MASKS[:, 0], "heat_maps must have 3 axes"),
         (MAPS[..., 0], MASKS, "masks must be booleans with 3 axes"),
-        (MAPS[..., 0], ~MASKS[:, 0], "one image at least.*2 empty ones"),
+        (MAPS[..., 0], ~MASKS[:, 0], "at least one image.*2 empty ones"),
     ],
 )
 def test_impossible_heat_maps_are_named(maps, masks, message):

@@ -1,4 +1,4 @@
-"""The figures of retrieval against their peers and at their corners."""
+"""Retrieval metrics against those of the peer, and in special cases."""
 
 import tracemalloc
 import warnings
@@ -56,7 +56,7 @@ class WholeRanking(CustomKNN):
         super().__init__(LpDistance(normalize_embeddings=False))
 
 
-def peers_figures(queries, labels, gallery=None, gallery_labels=None):
+def peers_metrics(queries, labels, gallery=None, gallery_labels=None):
     peer = AccuracyCalculator(
         include=(
             "precision_at_1",
@@ -75,7 +75,7 @@ def peers_figures(queries, labels, gallery=None, gallery_labels=None):
         return peer.get_accuracy(*map(torch.tensor, arrays))
 
 
-def our_figures(queries, labels, **arguments):
+def our_metrics(queries, labels, **arguments):
     arguments["distance"] = "euclidean"
     return {
         "precision_at_1": recall_at_k(queries, labels, **arguments),
@@ -86,25 +86,25 @@ def our_figures(queries, labels, **arguments):
 
 @pytest.mark.parametrize("classes", [3, 12, 80])
 @pytest.mark.parametrize("chunk_size", [7, 1000])
-def test_equals_the_peers_figures_lone_samples_included(classes, chunk_size):
+def test_equals_the_peers_metrics_lone_samples_included(classes, chunk_size):
     rng = np.random.default_rng(1)
     labels = rng.integers(0, classes, 90)
     embeddings = rng.normal(size=(90, 5)) + 0.5 * labels[:, None]
 
-    ours = our_figures(embeddings, labels, chunk_size=chunk_size)
+    ours = our_metrics(embeddings, labels, chunk_size=chunk_size)
 
-    assert ours == pytest.approx(peers_figures(embeddings, labels), rel=1e-12)
+    assert ours == pytest.approx(peers_metrics(embeddings, labels), rel=1e-12)
     assert 0 < ours["mean_average_precision_at_r"] < ours["r_precision"] < 1
 
 
 @pytest.mark.parametrize("classes", [3, 12, 80])
-def test_equals_the_peers_figures_over_a_gallery(classes):
+def test_equals_the_peers_metrics_over_a_gallery(classes):
     rng = np.random.default_rng(2)
     labels, gallery_labels = np.split(rng.integers(0, classes, 150), [60])
     queries = rng.normal(size=(60, 5)) + 0.5 * labels[:, None]
     gallery = rng.normal(size=(90, 5)) + 0.5 * gallery_labels[:, None]
 
-    ours = our_figures(
+    ours = our_metrics(
         queries,
         # Any integers will do, as long as they mean the same in both.
         10 * labels - 7,
@@ -113,20 +113,20 @@ def test_equals_the_peers_figures_over_a_gallery(classes):
         chunk_size=11,
     )
 
-    expected = peers_figures(queries, labels, gallery, gallery_labels)
+    expected = peers_metrics(queries, labels, gallery, gallery_labels)
     assert ours == pytest.approx(expected, rel=1e-12)
     assert 0 < ours["mean_average_precision_at_r"] < ours["r_precision"] < 1
 
 
-def test_equals_the_peers_figures_on_real_images():
+def test_equals_the_peers_metrics_on_real_images():
     digits = datasets.load_digits()
     # (Whole numbers of pixels tie; the peer breaks ties by chance.)
     turn = np.random.default_rng(0).normal(size=(64, 20))
     embeddings, labels = (digits.data @ turn)[:900], digits.target[:900]
 
-    ours = our_figures(embeddings, labels)
+    ours = our_metrics(embeddings, labels)
 
-    assert ours == pytest.approx(peers_figures(embeddings, labels), rel=1e-12)
+    assert ours == pytest.approx(peers_metrics(embeddings, labels), rel=1e-12)
     assert ours["precision_at_1"] > 0.9
 
 
@@ -202,13 +202,13 @@ def test_memory_grows_with_the_chunk_and_not_with_the_square():
 
 def test_perfect_and_useless_embeddings_score_one_and_zero():
     labels = np.repeat(np.arange(4), 5)
-    for figure in (r_precision, map_at_r):
-        assert figure(np.eye(4)[labels], labels) == 1.0
-        assert figure(np.ones((20, 3)), labels) == 0.0
-        with pytest.raises(ValueError, match=f"{figure.__name__}: .*two samp"):
-            figure(np.ones((4, 2)), np.arange(4))
+    for metric in (r_precision, map_at_r):
+        assert metric(np.eye(4)[labels], labels) == 1.0
+        assert metric(np.ones((20, 3)), labels) == 0.0
+        with pytest.raises(ValueError, match=f"{metric.__name__}: .*two samp"):
+            metric(np.ones((4, 2)), np.arange(4))
         with pytest.raises(ValueError, match="received 'manhattan'"):
-            figure(np.ones((20, 3)), labels, distance="manhattan")
+            metric(np.ones((20, 3)), labels, distance="manhattan")
 
 
 def test_cosine_ignores_the_length_of_an_embedding():
@@ -220,6 +220,15 @@ def test_cosine_ignores_the_length_of_an_embedding():
     assert recall_at_k(stretched, labels) == recall_at_k(embeddings, labels)
     assert recall_at_k(stretched, labels) != recall_at_k(
         stretched, labels, distance="euclidean"
+    )
+
+
+def test_the_memory_layout_of_the_embeddings_changes_nothing():
+    embeddings = np.random.default_rng(0).normal(size=(60, 4))
+    labels = np.arange(60) % 4
+
+    assert map_at_r(np.asfortranarray(embeddings), labels) == map_at_r(
+        embeddings, labels
     )
 
 
@@ -277,10 +286,10 @@ def test_an_unknown_distance_is_named():
         recall_at_k(np.ones((4, 2)), np.zeros(4, int), distance="manhattan")
 
 
-@pytest.mark.parametrize("figure", [precision_at_k, knn_accuracy])
-def test_more_neighbours_than_there_are_is_an_error(figure):
+@pytest.mark.parametrize("metric", [precision_at_k, knn_accuracy])
+def test_more_neighbours_than_there_are_is_an_error(metric):
     with pytest.raises(ValueError, match=r"at most .* 3, received 4"):
-        figure(np.ones((4, 2)), np.zeros(4, int), 4)
+        metric(np.ones((4, 2)), np.zeros(4, int), 4)
 
 
 @pytest.mark.parametrize(

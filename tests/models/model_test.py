@@ -301,7 +301,7 @@ def test_training_moves_centers_of_present_classes_only():
     assert (np.abs(centers).sum(axis=1) > 0).tolist() == [True, True, False]
 
 
-FIGURES = {"center_loss", "discriminality", "diversity", "center_spread"}
+MEASURES = {"center_loss", "discriminality", "diversity", "center_spread"}
 
 
 class TestLogs:
@@ -319,7 +319,7 @@ class TestLogs:
         history = compiled(model).fit(
             images, labels, validation_data=(images, labels), verbose=0
         )
-        expected = {*FIGURES, "loss"}
+        expected = {*MEASURES, "loss"}
         expected |= {f"val_{name}" for name in expected}
         assert set(history.history) == expected
         assert all(np.isfinite(v).all() for v in history.history.values())

@@ -52,7 +52,7 @@ def main():
         shuffle=False,
         verbose=0,
         callbacks=[
-            callbacks.EmbeddingFigures(
+            callbacks.EmbeddingMetrics(
                 (images, labels),
                 ("recall@1", "map@r", "intra_inter_distance_ratio"),
                 batch_size=16,

@@ -13,7 +13,7 @@ import pytest
 import keras_finegrain
 from keras_finegrain import losses
 from keras_finegrain.embedding import embed, embedding_model
-from keras_finegrain.metrics import embedding_figures
+from keras_finegrain.metrics import embedding_metrics
 from keras_finegrain.reporting import choose, read
 
 matplotlib.use("Agg")
@@ -61,7 +61,7 @@ def test_the_metrics_are_those_of_the_model(written):
 
     cells = dict(re.findall(r"<tr><td>(.*?)</td><td>(.*?)<", text))
 
-    found = embedding_figures(embeddings.astype("float64"), labels)
+    found = embedding_metrics(embeddings.astype("float64"), labels)
     assert cells["top-1 accuracy"] == f"{top_1:.1f} %"
     assert cells["recall@1"] == f"{100 * found['recall@1'].value:.1f} %"
     assert cells["silhouette"] == f"{found['silhouette'].value:.3f}"

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from keras_finegrain import metrics
-from keras_finegrain.metrics import FIGURES, embedding_figures
+from keras_finegrain.metrics import EMBEDDING_METRICS, embedding_metrics
 from keras_finegrain.metrics.geometry import distance_sums
 
 
@@ -16,15 +16,15 @@ def noisy(samples=120, seed=0):
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
-def test_every_figure_equals_the_function_of_its_name(distance):
+def test_every_metric_equals_the_function_of_its_name(distance):
     data = noisy()
 
-    figures = embedding_figures(
-        *data, (*FIGURES, "precision@3"), distance=distance
+    estimates = embedding_metrics(
+        *data, (*EMBEDDING_METRICS, "precision@3"), distance=distance
     )
 
     alone = {"distance": distance}
-    assert {name: figure.value for name, figure in figures.items()} == {
+    assert {name: estimate.value for name, estimate in estimates.items()} == {
         "recall@1": metrics.recall_at_k(*data, 1, **alone),
         "recall@2": metrics.recall_at_k(*data, 2, **alone),
         "recall@4": metrics.recall_at_k(*data, 4, **alone),
@@ -41,7 +41,29 @@ def test_every_figure_equals_the_function_of_its_name(distance):
             *data, **alone
         ),
     }
-    assert all(f.low < f.value < f.high for f in figures.values())
+    assert all(f.low < f.value < f.high for f in estimates.values())
+
+
+def test_names_of_the_release_before_still_work_and_warn():
+    with pytest.warns(DeprecationWarning, match="Use .*EMBEDDING_METRICS"):
+        assert metrics.FIGURES is EMBEDDING_METRICS
+    with pytest.warns(DeprecationWarning, match="Use .*Estimate"):
+        assert metrics.Figure is metrics.Estimate
+    with pytest.warns(DeprecationWarning, match="Use .*embedding_metrics"):
+        embedding_figures = metrics.embedding_figures
+
+    found = embedding_figures(*noisy(), figures=("map@r",))
+
+    assert found == embedding_metrics(*noisy(), metrics=("map@r",))
+    with pytest.raises(
+        AttributeError, match="no attribute 'embedding_numbers'"
+    ):
+        _ = metrics.embedding_numbers
+
+
+def test_completion_shows_the_public_names_alone():
+    assert dir(metrics) == sorted(metrics.__all__)
+    assert all(hasattr(metrics, name) for name in metrics.__all__)
 
 
 def test_a_gallery_is_searched():
@@ -52,40 +74,40 @@ def test_a_gallery_is_searched():
         "gallery_labels": gallery_labels,
     }
 
-    figures = embedding_figures(
+    estimates = embedding_metrics(
         queries, labels, ("map@r", "silhouette"), **arguments
     )
 
-    assert figures["map@r"].value == metrics.map_at_r(
+    assert estimates["map@r"].value == metrics.map_at_r(
         queries, labels, **arguments
     )
-    assert figures["silhouette"].value == metrics.silhouette(queries, labels)
+    assert estimates["silhouette"].value == metrics.silhouette(queries, labels)
 
 
 def test_shares_have_wilsons_interval():
-    figure = embedding_figures(*noisy(), ("recall@1",))["recall@1"]
+    estimate = embedding_metrics(*noisy(), ("recall@1",))["recall@1"]
 
-    expected = stats.binomtest(round(120 * figure.value), 120).proportion_ci(
+    expected = stats.binomtest(round(120 * estimate.value), 120).proportion_ci(
         method="wilson"
     )
-    assert figure[1:] == pytest.approx((expected.low, expected.high))
+    assert estimate[1:] == pytest.approx((expected.low, expected.high))
 
 
 def test_all_right_is_no_certainty():
     labels = np.repeat(np.arange(4), 5)
 
-    figure = embedding_figures(np.eye(4)[labels], labels, ("recall@1",))
+    estimates = embedding_metrics(np.eye(4)[labels], labels, ("recall@1",))
 
-    assert figure["recall@1"].low < 0.9
-    assert figure["recall@1"].high == 1.0
+    assert estimates["recall@1"].low < 0.9
+    assert estimates["recall@1"].high == 1.0
 
 
 def test_means_have_the_normal_interval():
-    figure = embedding_figures(*noisy(), ("silhouette",))["silhouette"]
+    estimate = embedding_metrics(*noisy(), ("silhouette",))["silhouette"]
     values = metrics.clustering.silhouettes("test", *noisy(), "cosine")
 
     expected = stats.norm.interval(0.95, values.mean(), stats.sem(values))
-    assert figure[1:] == pytest.approx(expected)
+    assert estimate[1:] == pytest.approx(expected)
 
 
 def test_the_ratios_interval_is_that_of_a_jackknife_done_by_hand():
@@ -106,9 +128,9 @@ def test_the_ratios_interval_is_that_of_a_jackknife_done_by_hand():
 
 def test_nine_of_ten_draws_lie_within_the_ratios_interval():
     name = "intra_inter_distance_ratio"
-    truth = embedding_figures(*noisy(3000), (name,))[name].value
+    truth = embedding_metrics(*noisy(3000), (name,))[name].value
     intervals = [
-        embedding_figures(*noisy(seed=seed), (name,), confidence=0.9)[name]
+        embedding_metrics(*noisy(seed=seed), (name,), confidence=0.9)[name]
         for seed in range(1, 201)
     ]
 
@@ -119,18 +141,18 @@ def test_nine_of_ten_draws_lie_within_the_ratios_interval():
 
 
 def test_more_confidence_is_a_wider_interval():
-    for name in FIGURES:
-        narrow = embedding_figures(*noisy(), (name,), confidence=0.5)[name]
-        wide = embedding_figures(*noisy(), (name,), confidence=0.99)[name]
+    for name in EMBEDDING_METRICS:
+        narrow = embedding_metrics(*noisy(), (name,), confidence=0.5)[name]
+        wide = embedding_metrics(*noisy(), (name,), confidence=0.99)[name]
         assert wide.low < narrow.low < narrow.high < wide.high
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"figures": ("recall@0",)}, "received 'recall@0'"),
-        ({"figures": ("f1",)}, "received 'f1'"),
-        ({"figures": ("precision@200",)}, "precision@200: k must be at most"),
+        ({"metrics": ("recall@0",)}, "received 'recall@0'"),
+        ({"metrics": ("f1",)}, "received 'f1'"),
+        ({"metrics": ("precision@200",)}, "precision@200: k must be at most"),
         ({"confidence": 1.0}, "confidence must be .* received 1.0"),
         ({"distance": "dot"}, "received 'dot'"),
         ({"chunk_size": 0}, "received 0"),
@@ -138,4 +160,4 @@ def test_more_confidence_is_a_wider_interval():
 )
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        embedding_figures(*noisy(), **arguments)
+        embedding_metrics(*noisy(), **arguments)

@@ -1,18 +1,17 @@
 """The search must find what comparing every pair in float64 finds, exactly.
 
-Bounds, blocks and tiles are only there for speed. So everything is compared
-with `==`, on data on which float32 decides most, and on data on which it
-decides nothing: duplicates, grids, collapsed embeddings, outliers.
+The matrix product and its bound are only there for speed. So everything is
+compared with `==`, on data in which the product decides all, and on data in
+which it decides nothing: duplicates, grids, collapsed embeddings, outliers.
 """
 
 import numpy as np
 import pytest
 
-from keras_finegrain.metrics import recall_at_k, search, shortlist
+from keras_finegrain.metrics import nearest_class_confusions, recall_at_k
+from keras_finegrain.metrics import neighbours as module
 from keras_finegrain.metrics.embedding_set import retrieval_set
-from keras_finegrain.metrics.nearness import Nearness
-from keras_finegrain.metrics.neighbourhood import neighbourhoods
-from keras_finegrain.metrics.search import Reach
+from keras_finegrain.metrics.neighbours import Search, neighbours
 
 
 def clusters(seed=0, samples=150, dim=12, classes=9, spread=0.5):
@@ -122,67 +121,55 @@ DATA = {
     "huge": lambda: (1e150 * clusters()[0], clusters()[1]),
     "tiny": lambda: (1e-150 * clusters()[0], clusters()[1]),
 }
-REACHES = [
-    Reach(1),
-    Reach(1, voters=1),
-    Reach(8),
-    Reach(1, whole_class=True),
-    Reach(9, whole_class=True, voters=5),
-    Reach(60, voters=60),
-]
+# k, and whether the whole class is searched.
+DEPTHS = [(1, False), (8, False), (1, True), (9, True), (60, False)]
 
 
 def every_pair(found):
     """Distances that decide, `(queries, gallery)`: one pair at a time."""
     return np.array(
-        [
-            [np.einsum("d,d->", q - g, q - g) for g in found.gallery]
-            for q in found.queries
-        ]
+        [[np.square(q - g).sum() for g in found.gallery] for q in found.queries]
     )
 
 
-def by_comparing_every_pair(found, distances, query, reach):
-    """Ranks of a query's own up to the limit, and the nearest others."""
+def by_comparing_every_pair(found, distances, query):
+    """Ranks of a query's own, and the classes of the others by distance."""
     label = found.query_labels[query]
     is_own = found.gallery_labels == label
     others = np.flatnonzero(~is_own)
     if found.own:
         is_own[query] = False
     own = np.sort(distances[query, is_own])
-    order = np.lexsort(
-        [others, found.gallery_labels[others], distances[query, others]]
-    )
-    others = others[order]
+    labels = found.gallery_labels[others]
     nearer = distances[query, others][None] <= own[:, None]
     ranks = np.arange(1, len(own) + 1) + nearer.sum(axis=1)
-    limit = max(reach.depth, len(own) * reach.whole_class)
-    return ranks[ranks <= limit], limit, others
+    return ranks, labels[np.lexsort([labels, distances[query, others]])]
 
 
-def assert_found_as_by_every_pair(found, distances, reach, chunk_size=256):
+def assert_found_as_by_every_pair(
+    found, distances, k, whole_class, chunk_size=256
+):
     seen = np.zeros(len(found.queries), bool)
-    for around in neighbourhoods(found, reach, chunk_size):
-        assert not seen[around.queries].any()
-        seen[around.queries] = True
-        labels = None
-        if reach.voters:
-            rows = np.arange(len(around.queries))
-            labels = around.other_labels(rows, reach.voters)
-        for row, query in enumerate(around.queries):
-            ranks, limit, others = by_comparing_every_pair(
-                found, distances, query, reach
-            )
-            ours = around.ranks[row]
-            np.testing.assert_array_equal(ours[ours <= limit], ranks)
-            assert around.matches[row] == found.matches[query]
-            if labels is None:
-                continue
-            # Only others among the `voters` nearest of all are voters.
-            own = np.sum(ranks <= reach.voters)
-            expected = found.gallery_labels[others][: reach.voters - own]
+    for chunk in neighbours(found, k, whole_class, chunk_size):
+        assert not seen[chunk.queries].any()
+        seen[chunk.queries] = True
+        np.testing.assert_array_equal(
+            chunk.own, found.query_labels[chunk.queries]
+        )
+        np.testing.assert_array_equal(
+            chunk.matches, found.matches[chunk.queries]
+        )
+        depth = chunk.classes.shape[1]
+        least = max([k, *chunk.matches * whole_class])
+        assert depth == min(least, found.neighbours)
+        for query, classes in zip(chunk.queries, chunk.classes, strict=True):
+            ranks, others = by_comparing_every_pair(found, distances, query)
+            is_own = classes == found.query_labels[query]
             np.testing.assert_array_equal(
-                labels[row, : len(expected)], expected
+                1 + np.flatnonzero(is_own), ranks[ranks <= depth]
+            )
+            np.testing.assert_array_equal(
+                classes[~is_own], others[: depth - is_own.sum()]
             )
     np.testing.assert_array_equal(seen, found.matches > 0)
 
@@ -193,8 +180,8 @@ def test_equals_every_pair_in_float64(name, distance):
     vectors, labels = DATA[name]()
     found = retrieval_set("test", vectors, labels, None, None, distance)
     distances = every_pair(found)
-    for reach in REACHES:
-        assert_found_as_by_every_pair(found, distances, reach)
+    for depth in DEPTHS:
+        assert_found_as_by_every_pair(found, distances, *depth)
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
@@ -207,39 +194,8 @@ def test_equals_every_pair_over_a_gallery(name, distance):
         "test", vectors[:60], labels[:60], vectors[40:], labels[40:], distance
     )
     distances = every_pair(found)
-    for reach in REACHES:
-        assert_found_as_by_every_pair(found, distances, reach)
-
-
-@pytest.mark.parametrize("dtype_limit", [0, 10**9])
-@pytest.mark.parametrize("side", [9, 40])
-@pytest.mark.parametrize("name", DATA)
-def test_tiles_short_lists_and_precision_change_nothing(
-    name, side, dtype_limit, monkeypatch
-):
-    # Lists that are cleared again and again, and settled pair by pair.
-    monkeypatch.setattr(shortlist, "list_size", lambda limit, _: 2 * limit + 2)
-    monkeypatch.setattr(search, "TILE", side)
-    monkeypatch.setattr(search, "LEAST_BYTES", 2**14)
-    monkeypatch.setattr(search, "FLOAT32_LIMIT", dtype_limit)
-    vectors, labels = DATA[name]()
-    vectors, labels = vectors[:150], labels[:150]
-    found = retrieval_set("test", vectors, labels, None, None, "euclidean")
-    distances = every_pair(found)
-    for reach in REACHES[1:-1]:
-        assert_found_as_by_every_pair(found, distances, reach, 1)
-
-
-@pytest.mark.parametrize("chunk_size", [1, 30, 100_000])
-@pytest.mark.parametrize("name", ["clusters", "duplicates", "one large class"])
-def test_the_chunk_size_changes_nothing(name, chunk_size, monkeypatch):
-    monkeypatch.setattr(search, "LEAST_BYTES", 2**15)
-    vectors, labels = DATA[name]()
-    for gallery in ((None, None), (vectors[30:], labels[30:])):
-        found = retrieval_set("test", vectors, labels, *gallery, "cosine")
-        distances = every_pair(found)
-        for reach in REACHES[1::2]:
-            assert_found_as_by_every_pair(found, distances, reach, chunk_size)
+    for depth in DEPTHS:
+        assert_found_as_by_every_pair(found, distances, *depth)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -250,58 +206,73 @@ def test_products_stay_within_their_bound(name, distance, dtype):
     found = retrieval_set(
         "test", vectors, labels, vectors[50:], labels[50:], distance
     )
-    rng = np.random.default_rng(0)
-    query_order = rng.permutation(len(found.queries))
-    order = rng.permutation(len(found.gallery))
-    nearness = Nearness(found, query_order, order, dtype)
-    rows, columns = slice(3, 90), slice(11, 83)
-    pairs = np.mgrid[rows, columns].reshape(2, -1)
+    order = np.argsort(found.gallery_labels, kind="stable")
+    exact = every_pair(found)[:, order]
+    search = Search(found, dtype)
 
-    exact = nearness.exact(*pairs).reshape(87, 72)
-    upper = nearness.upper(
-        nearness.left(rows), columns, np.empty(87 * 72, dtype)
-    ).astype(np.float64)
-    close, error = nearness.close(rows, columns)
+    lower, slack = search.bounds(np.arange(len(found.queries)))
 
-    slack = (
-        nearness.query_slack[rows][:, None] + nearness.gallery_slack[columns]
-    )
-    assert np.all(upper >= exact)
-    assert np.all(upper - slack <= exact)
-    assert np.all(np.abs(close - exact) <= error[:, None])
+    slack = slack[:, None] + search.slack
+    assert np.all(lower <= exact)
+    assert np.all(exact <= lower + slack)
     # They are bounds, and no more than that.
-    unit = np.finfo(dtype).eps / 2
-    assert np.all(slack <= 20 * (vectors.shape[1] + 10) * unit + 1e-30)
-    assert exact.min() >= -2
-    assert upper.max() < 0.1
-    # A pair alone is the same number, whichever of the two is the query.
-    for query, sample in pairs[:, ::97].T:
-        alone = nearness.exact(np.array([query]), np.array([sample]))
-        assert alone[0] == exact[query - 3, sample - 11]
+    dim = vectors.shape[1]
+    assert np.all(slack <= 70 * dim * (dim + 4) * np.finfo(dtype).eps)
 
 
-def test_no_pair_is_multiplied_twice_and_few_after_a_collapse(monkeypatch):
-    vectors, labels = clusters(samples=400, spread=0.01)
-    counts = []
-    upper = Nearness.upper
+@pytest.mark.parametrize("limit", [0, 10**9])
+@pytest.mark.parametrize("name", DATA)
+def test_the_precision_of_the_product_changes_nothing(name, limit, monkeypatch):
+    monkeypatch.setattr(module, "FLOAT32_DEPTH", limit)
+    vectors, labels = DATA[name]()
+    vectors, labels = vectors[:150], labels[:150]
+    found = retrieval_set("test", vectors, labels, None, None, "euclidean")
+    distances = every_pair(found)
+    for depth in DEPTHS[1:-1]:
+        assert_found_as_by_every_pair(found, distances, *depth, 40)
 
-    def counted(self, left, gallery, out):
-        tile = upper(self, left, gallery, out)
-        counts.append(tile.size)
-        return tile
 
-    monkeypatch.setattr(Nearness, "upper", counted)
-    monkeypatch.setattr(search, "TILE", 20)
+@pytest.mark.parametrize("chunk_size", [1, 30, 100_000])
+@pytest.mark.parametrize("name", ["clusters", "duplicates", "one large class"])
+def test_the_chunk_size_changes_nothing(name, chunk_size):
+    vectors, labels = DATA[name]()
+    for gallery in ((None, None), (vectors[30:], labels[30:])):
+        found = retrieval_set("test", vectors, labels, *gallery, "cosine")
+        distances = every_pair(found)
+        for depth in DEPTHS[1::2]:
+            assert_found_as_by_every_pair(found, distances, *depth, chunk_size)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 30])
+@pytest.mark.parametrize("name", DATA)
+def test_the_order_of_the_samples_changes_nothing(name, chunk_size):
+    vectors, labels = DATA[name]()
+    order = np.random.default_rng(0).permutation(len(labels))
+    found, shuffled = (
+        nearest_class_confusions(
+            vectors[rows], labels[rows], chunk_size=chunk_size
+        ).counts
+        for rows in (slice(None), order)
+    )
+    np.testing.assert_array_equal(found, shuffled)
+
+
+@pytest.mark.parametrize("dead", [0.5, 1.0])
+def test_equal_embeddings_are_compared_once(dead, monkeypatch):
+    vectors, labels = clusters(samples=400)
+    vectors[: int(dead * 400)] = 0.0
+    compared = []
+    square = np.square
+
+    def counted(difference, **options):
+        compared.append(len(difference))
+        return square(difference, **options)
+
     found = retrieval_set("test", vectors, labels, None, None, "cosine")
-    list(neighbourhoods(found, Reach(1), 256))
+    monkeypatch.setattr(np, "square", counted)
+    list(neighbours(found, 1, False, 256))
 
-    # A little more than half of all pairs.
-    assert sum(counts) == 400 * 420 / 2
-
-    counts.clear()
-    found = retrieval_set("test", *collapsed(), None, None, "cosine")
-    list(neighbourhoods(found, Reach(1), 256))
-    assert sum(counts) < 150 * 170 / 2
+    assert 0 < sum(compared) < 2 * 400
 
 
 @pytest.mark.parametrize("dim", [2048, 9216])

@@ -1,4 +1,4 @@
-"""The logs must hold the figures of the epoch that they stand in."""
+"""The logs of each epoch must contain the metrics of that epoch."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import keras_finegrain
-from keras_finegrain import metrics
-from keras_finegrain.callbacks import EmbeddingFigures
+from keras_finegrain import callbacks, metrics
+from keras_finegrain.callbacks import EmbeddingMetrics
 from keras_finegrain.embedding import embed, embedding_model
 from tests import workers
 
@@ -43,7 +43,7 @@ class Recompute(keras.callbacks.Callback):
 
     def __init__(self, gallery=None):
         super().__init__()
-        self.gallery, self.figures = gallery, []
+        self.gallery, self.values = gallery, []
 
     def on_epoch_end(self, epoch, logs=None):
         model = embedding_model(self.model)
@@ -55,11 +55,11 @@ class Recompute(keras.callbacks.Callback):
                 "gallery_labels": labels,
             }
         queries = embed(model, data())
-        self.figures.append(metrics.map_at_r(*queries, **arguments))
+        self.values.append(metrics.map_at_r(*queries, **arguments))
 
 
 @pytest.mark.parametrize("gallery", [None, data(30, seed=1)])
-def test_each_epoch_has_its_own_figures(gallery):
+def test_each_epoch_has_its_own_metrics(gallery):
     recompute = Recompute(gallery)
 
     history = (
@@ -69,15 +69,15 @@ def test_each_epoch_has_its_own_figures(gallery):
             epochs=3,
             verbose=0,
             callbacks=[
-                EmbeddingFigures(data(), gallery=gallery),
+                EmbeddingMetrics(data(), gallery=gallery),
                 recompute,
             ],
         )
         .history
     )
 
-    assert history["val_map@r"] == recompute.figures
-    assert len(set(recompute.figures)) == 3
+    assert history["val_map@r"] == recompute.values
+    assert len(set(recompute.values)) == 3
     assert len(history["val_recall@1"]) == 3
 
 
@@ -88,7 +88,7 @@ def test_other_callbacks_can_watch_them(tmp_path):
         epochs=4,
         verbose=0,
         callbacks=[
-            EmbeddingFigures(data(), ("silhouette",), prefix=""),
+            EmbeddingMetrics(data(), ("silhouette",), prefix=""),
             keras.callbacks.ModelCheckpoint(
                 tmp_path / "{silhouette:.4f}.weights.h5",
                 monitor="silhouette",
@@ -120,7 +120,7 @@ def test_a_model_of_keras_alone_and_batches_do_as_well():
         x,
         y,
         verbose=0,
-        callbacks=[EmbeddingFigures(batches, ("recall@1",), distance="cosine")],
+        callbacks=[EmbeddingMetrics(batches, ("recall@1",), distance="cosine")],
     ).history
 
     expected = embed(embedding_model(model), data())
@@ -134,7 +134,7 @@ def test_frequency_leaves_epochs_out():
             *data(),
             epochs=5,
             verbose=0,
-            callbacks=[EmbeddingFigures(data(), frequency=2)],
+            callbacks=[EmbeddingMetrics(data(), frequency=2)],
         )
         .history
     )
@@ -144,28 +144,39 @@ def test_frequency_leaves_epochs_out():
 
 def test_training_goes_the_same_way_with_it():
     losses = []
-    for callbacks in ([], [EmbeddingFigures(data())]):
+    for extra in ([], [EmbeddingMetrics(data())]):
         keras.utils.set_random_seed(3)
         history = classifier().fit(
-            *data(), epochs=3, verbose=0, callbacks=callbacks
+            *data(), epochs=3, verbose=0, callbacks=extra
         )
         losses.append(history.history["loss"])
 
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
 
 
+def test_the_name_of_the_release_before_still_works_and_warns():
+    with pytest.warns(DeprecationWarning, match="Use .*EmbeddingMetrics"):
+        from keras_finegrain.callbacks import EmbeddingFigures
+
+    callback = EmbeddingFigures(data(), figures=("map@r",))
+
+    assert isinstance(callback, EmbeddingMetrics)
+    assert callback.metrics == ("map@r",)
+    assert "EmbeddingFigures" not in dir(callbacks)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"figures": ("recall",)}, "EmbeddingFigures: figures .* 'recall'"),
-        ({"distance": "dot"}, "EmbeddingFigures: distance .* 'dot'"),
-        ({"frequency": 0}, "EmbeddingFigures: frequency .* 0"),
-        ({"batch_size": 0}, "EmbeddingFigures: batch_size .* 0"),
+        ({"metrics": ("recall",)}, "EmbeddingMetrics: metrics .* 'recall'"),
+        ({"distance": "dot"}, "EmbeddingMetrics: distance .* 'dot'"),
+        ({"frequency": 0}, "EmbeddingMetrics: frequency .* 0"),
+        ({"batch_size": 0}, "EmbeddingMetrics: batch_size .* 0"),
     ],
 )
 def test_bad_arguments_are_named_before_training(arguments, message):
     with pytest.raises(ValueError, match=message):
-        EmbeddingFigures(data(), **arguments)
+        EmbeddingMetrics(data(), **arguments)
 
 
 def logs_of(path):
