@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.one_backend
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 

@@ -10,6 +10,8 @@ pytest.importorskip("torch")
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "data"))
 import make_golden
 
+pytestmark = pytest.mark.one_backend
+
 
 @pytest.mark.parametrize("case", make_golden.golden_inputs())
 def test_the_generator_makes_the_committed_values(case):

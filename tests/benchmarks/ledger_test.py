@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from evidence_ledger import FIELDS, Ledger, LedgerError
 
+pytestmark = pytest.mark.one_backend
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SETTINGS = {"lr": 0.01, "stages": (1, 2), "freeze": None}
 

@@ -7,6 +7,8 @@ from sklearn.metrics import roc_auc_score
 
 from keras_finegrain.metrics import recall_at_k
 
+pytestmark = pytest.mark.one_backend
+
 # As of the sparrows: 21 classes of 200, some more common than others.
 LABELS = np.random.default_rng(0).permutation(
     np.repeat(np.arange(112, 133), 58 + np.arange(21) % 3)

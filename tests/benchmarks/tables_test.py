@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from evidence_tables import photo_interval, tables
 
+pytestmark = pytest.mark.one_backend
+
 VERSIONS = {"keras": "3.15.1", "backend": "jax", "jax": "0.10.2"}
 
 

@@ -4,6 +4,8 @@ import pytest
 from keras_finegrain.datasets import transforms
 from keras_finegrain.datasets.decoding import crop_to_box
 
+pytestmark = pytest.mark.one_backend
+
 
 def positions(height, width):
     """Every pixel holds its own row and column."""

@@ -8,6 +8,8 @@ import pytest
 
 from keras_finegrain import datasets
 
+pytestmark = pytest.mark.one_backend
+
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "datasets.md"
 
 

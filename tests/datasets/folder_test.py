@@ -4,6 +4,8 @@ import pytest
 from keras_finegrain import datasets
 from tests.datasets.error_messages import message
 
+pytestmark = pytest.mark.one_backend
+
 
 def mean_color(image):
     return np.asarray(image).reshape(-1, 3).mean(0)

@@ -11,6 +11,8 @@ from keras_finegrain import datasets
 from keras_finegrain.datasets import synthetic_birds
 from tests.datasets.error_messages import message
 
+pytestmark = pytest.mark.one_backend
+
 KITES = ("red_kite", "black_kite", "osprey")
 
 

@@ -12,6 +12,8 @@ from keras_finegrain import datasets
 from keras_finegrain.datasets import Photos
 from tests.datasets.error_messages import message
 
+pytestmark = pytest.mark.one_backend
+
 
 @pytest.fixture(scope="module")
 def data_dir(builders, tmp_path_factory):

@@ -12,6 +12,8 @@ from keras_finegrain import datasets
 from keras_finegrain.datasets import requirements
 from tests.datasets.error_messages import message
 
+pytestmark = pytest.mark.one_backend
+
 KITES_SHA256 = hashlib.sha256(b"kites").hexdigest()
 
 

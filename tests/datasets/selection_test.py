@@ -7,6 +7,8 @@ from keras_finegrain.datasets.selection import (
     stratified_split,
 )
 
+pytestmark = pytest.mark.one_backend
+
 NAMES = ("House_Sparrow", "song_sparrow", "winter wren", "n02085620-wren")
 
 

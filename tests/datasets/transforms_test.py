@@ -3,6 +3,8 @@ import pytest
 
 from keras_finegrain.datasets import transforms
 
+pytestmark = pytest.mark.one_backend
+
 
 def ramp(height, width):
     """Red is the row, green the column, both in [0, 1]."""

@@ -14,6 +14,8 @@ import pytest
 # Registers the layers of the saved models.
 import keras_finegrain  # noqa: F401
 
+pytestmark = pytest.mark.one_backend
+
 SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "mnist_features.py"
 
 for package in ("matplotlib", "sklearn", "tqdm", "PIL"):

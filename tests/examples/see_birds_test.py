@@ -7,6 +7,8 @@ import sys
 import keras
 import pytest
 
+pytestmark = pytest.mark.one_backend
+
 pytest.importorskip("tensorflow_datasets")
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 

@@ -10,6 +10,8 @@ from keras_finegrain.metrics import ami, nmi, silhouette
 from keras_finegrain.metrics.clustering import RESTARTS, k_means
 from keras_finegrain.metrics.embedding_set import unit_rows
 
+pytestmark = pytest.mark.one_backend
+
 
 def noisy(classes=6, samples=120, dim=5):
     rng = np.random.default_rng(0)

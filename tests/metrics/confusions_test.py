@@ -5,6 +5,8 @@ import pytest
 
 from keras_finegrain.metrics import nearest_class_confusions, recall_at_k
 
+pytestmark = pytest.mark.one_backend
+
 
 def noisy(classes=5, samples=70):
     rng = np.random.default_rng(0)

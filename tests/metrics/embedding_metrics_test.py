@@ -8,6 +8,8 @@ from keras_finegrain import metrics
 from keras_finegrain.metrics import EMBEDDING_METRICS, embedding_metrics
 from keras_finegrain.metrics.geometry import distance_sums
 
+pytestmark = pytest.mark.one_backend
+
 
 def noisy(samples=120, seed=0):
     rng = np.random.default_rng(seed)

@@ -8,6 +8,8 @@ import pytest
 
 from keras_finegrain.metrics import intra_inter_distance_ratio
 
+pytestmark = pytest.mark.one_backend
+
 
 def ratio_over_pairs(embeddings, labels):
     distances = {True: [], False: []}

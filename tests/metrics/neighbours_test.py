@@ -13,6 +13,8 @@ from keras_finegrain.metrics import neighbours as module
 from keras_finegrain.metrics.embedding_set import retrieval_set
 from keras_finegrain.metrics.neighbours import Search, neighbours
 
+pytestmark = pytest.mark.one_backend
+
 
 def clusters(seed=0, samples=150, dim=12, classes=9, spread=0.5):
     rng = np.random.default_rng(seed)

@@ -20,6 +20,8 @@ from keras_finegrain.metrics import (
     recall_at_k,
 )
 
+pytestmark = pytest.mark.one_backend
+
 
 def brute_force_recall(embeddings, labels, k):
     hits = []

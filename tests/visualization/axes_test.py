@@ -8,6 +8,8 @@ import pytest
 from keras_finegrain import visualization
 from keras_finegrain.visualization.axes import axis_or_new
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_a_given_axis_is_taken_and_a_new_figure_has_its_size():
     axis = plt.subplots()[1]

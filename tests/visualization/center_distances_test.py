@@ -8,6 +8,8 @@ import keras_finegrain
 from keras_finegrain.visualization.center_distances import center_distances
 from tests.visualization.helpers import shown_classes, tick_texts
 
+pytestmark = pytest.mark.one_backend
+
 
 def drawn(axis):
     (image,) = axis.images

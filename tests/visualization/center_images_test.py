@@ -15,6 +15,8 @@ from keras_finegrain.visualization.center_images import (
 from keras_finegrain.visualization.photo_sheet import PITCH
 from tests.visualization.helpers import plain_photos
 
+pytestmark = pytest.mark.one_backend
+
 
 def two_classes(per_class=6):
     """Class 0 lies around two directions, class 1 around one."""

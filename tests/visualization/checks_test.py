@@ -10,6 +10,8 @@ from keras_finegrain.visualization.checks import (
     class_name,
 )
 
+pytestmark = pytest.mark.one_backend
+
 
 @pytest.mark.parametrize(
     "form",

@@ -9,6 +9,8 @@ from keras_finegrain.visualization.class_grid import class_grid
 from keras_finegrain.visualization.photo_sheet import PITCH, PIXELS
 from tests.visualization.helpers import plain_photos
 
+pytestmark = pytest.mark.one_backend
+
 
 def canvas(axis):
     (image,) = axis.images

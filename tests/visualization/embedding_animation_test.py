@@ -17,6 +17,8 @@ from keras_finegrain.visualization.embedding_animation import (
 )
 from keras_finegrain.visualization.palette import COLORS
 
+pytestmark = pytest.mark.one_backend
+
 Image = pytest.importorskip("PIL.Image")
 
 LABELS = np.repeat([0, 1], 10)

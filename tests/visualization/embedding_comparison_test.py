@@ -9,6 +9,8 @@ from keras_finegrain.visualization.embedding_comparison import (
     embedding_comparison,
 )
 
+pytestmark = pytest.mark.one_backend
+
 LABELS = np.repeat([0, 1, 2], 8)
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from keras_finegrain.visualization import embedding_scatter
 
+pytestmark = pytest.mark.one_backend
+
 
 def two_groups(dim=5, per_class=12):
     rng = np.random.default_rng(0)

@@ -6,6 +6,8 @@ import pytest
 
 from keras_finegrain.visualization import learning_curves
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_seeds_are_their_mean_within_a_band_from_lowest_to_highest():
     axis = learning_curves(

@@ -10,6 +10,8 @@ from keras_finegrain.visualization.look_alike_confusions import (
 )
 from tests.visualization.helpers import shown_classes
 
+pytestmark = pytest.mark.one_backend
+
 
 def written_counts(axis):
     """Counts in the cells, by true and predicted class."""

@@ -1,8 +1,11 @@
 """Classes must not share a look before the looks run out."""
 
 import matplotlib.pyplot as plt
+import pytest
 
 from keras_finegrain.visualization import class_legend, class_styles
+
+pytestmark = pytest.mark.one_backend
 
 
 def test_196_classes_have_looks_of_their_own():

@@ -9,6 +9,8 @@ from keras_finegrain.visualization.palette import COLORS
 from keras_finegrain.visualization.retrieval_gallery import retrieval_gallery
 from tests.visualization.helpers import plain_photos
 
+pytestmark = pytest.mark.one_backend
+
 
 def birds(count=40, classes=5, dim=3, seed=0):
     rng = np.random.default_rng(seed)

@@ -7,6 +7,8 @@ from matplotlib.artist import Artist
 
 from keras_finegrain.visualization.save_figure import save_figure
 
+pytestmark = pytest.mark.one_backend
+
 
 class Interrupting(Artist):
     """What the user's Ctrl-C does while a second file is being written."""

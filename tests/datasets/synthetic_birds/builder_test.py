@@ -14,6 +14,8 @@ from keras_finegrain.datasets.synthetic_birds import (  # noqa: E402
     species_table,
 )
 
+pytestmark = pytest.mark.one_backend
+
 CUB = (
     "bbox",
     "image",

@@ -3,6 +3,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.one_backend
+
 pytest.importorskip("tensorflow_datasets")
 
 PAGE = pathlib.Path(__file__).parents[3] / "docs" / "synthetic_birds.md"

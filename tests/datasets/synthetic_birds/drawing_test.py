@@ -31,6 +31,8 @@ from keras_finegrain.datasets.synthetic_birds.species import (
     species_table,
 )
 
+pytestmark = pytest.mark.one_backend
+
 PLAIN = Species((0,) * 7)
 SPECIES = species_table(40, 1)
 

@@ -11,6 +11,8 @@ from keras_finegrain.datasets.synthetic_birds.raster import (
     spline,
 )
 
+pytestmark = pytest.mark.one_backend
+
 
 def area(points, height=40, width=50):
     return coverage(points, height, width)[1].sum()

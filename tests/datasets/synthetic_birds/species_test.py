@@ -9,6 +9,8 @@ from keras_finegrain.datasets.synthetic_birds.species import (
     species_table,
 )
 
+pytestmark = pytest.mark.one_backend
+
 
 def distances(table):
     words = np.array([species.states for species in table])
