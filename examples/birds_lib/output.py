@@ -4,7 +4,6 @@ import pathlib
 import tempfile
 
 from birds_lib.errors import RunError
-from keras_finegrain._base.files import replacing
 
 
 def writable_folder(
@@ -39,5 +38,6 @@ def writable_folder(
 
 def replace_file(path: pathlib.Path, text: str) -> None:
     """Writes a file in one step: a run that stops here keeps the old one."""
-    with replacing(path) as file:
-        file.write(text.encode())
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text, encoding="utf-8", newline="")
+    temporary.replace(path)

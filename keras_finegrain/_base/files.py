@@ -13,9 +13,8 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
     """Opens a file to write; it replaces `path` when it is whole.
 
     If the block raises, what was at `path` stays. A process that has the old
-    file open goes on with it. A missing folder is made.
+    file open goes on with it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with open(partial, "wb") as file:

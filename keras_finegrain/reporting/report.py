@@ -114,6 +114,7 @@ def report(
         f"{keras.__version__} on {keras.backend.backend()}."
     )
     text = page.page(title, [*body, page.element(versions, "footer")])
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(text.encode())
     return path

@@ -150,6 +150,7 @@ class FeatureCache:
         started = time.perf_counter()
         arrays = compute()
         if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
         megabytes = sum(array.nbytes for array in arrays.values()) / 1e6

@@ -63,6 +63,7 @@ def save_figure(
             f"{', '.join(f'.{known}' for known in sorted(supported))}, "
             f"received {str(path)!r}."
         )
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         figure.savefig(file, format=ending, dpi=dpi, bbox_inches="tight")
     return path
