@@ -15,6 +15,21 @@ from keras import ops
 
 from keras_finegrain._base.typing import Tensor
 
+__all__ = [
+    "class_layout_map",
+    "compiled_mean",
+    "gather",
+    "gather_with_gradient",
+    "global_sum",
+    "num_replicas",
+    "runs_on_several_workers",
+    "scope_of",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def _replica_context() -> Any | None:
     """The context of `tf.distribute`'s replica, where there are several."""
@@ -172,24 +187,6 @@ def compiled_mean(values: Tensor) -> Tensor:
     count = ops.cast(ops.shape(values)[0], values.dtype)
     sums = global_sum(ops.stack([ops.sum(values), count]))
     return sums[0] / ops.stop_gradient(sums[1]) / num_replicas()
-
-
-def first_share(batch: Any) -> Any:
-    """What the first replica of this process got of a distributed batch.
-
-    Args:
-        batch: What a `tf.distribute.DistributedIterator` gave: a structure of
-            values, each one tensor or one for each replica.
-
-    Returns:
-        The same structure, of plain tensors.
-    """
-    import tensorflow as tf
-
-    strategy = tf.distribute.get_strategy()
-    return keras.tree.map_structure(
-        lambda value: strategy.experimental_local_results(value)[0], batch
-    )
 
 
 def runs_on_several_workers(strategy: Any) -> bool:

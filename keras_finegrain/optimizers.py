@@ -15,6 +15,14 @@ from keras_finegrain._base.private_keras import (
     num_optimized_variables,
 )
 
+__all__ = [
+    "LayerwiseLearningRate",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
 class LayerwiseLearningRate(MultipliedRates):

@@ -15,6 +15,15 @@ from keras_finegrain._ops.center_cosines import (
 )
 from keras_finegrain._ops.numerics import unit_distance
 
+__all__ = [
+    "CenterMerging",
+    "center_spread",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def center_spread(centers: Tensor) -> Tensor:
     """The mean distance between the centers of one class.

@@ -18,7 +18,6 @@ from keras.src.backend.common.symbolic_scope import (
 from keras.src.models.functional import Functional as Functional
 
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain.distribution import first_share
 
 
 class Call(NamedTuple):
@@ -134,12 +133,30 @@ class BuiltFromOneShare:
         if strategy is not None and iterator is not None:
             for _, _, batches in iterator:
                 with strategy.scope():
-                    data_batch = first_share(next(batches))
+                    data_batch = _first_share(next(batches))
                 break
             iterator = None
         super()._maybe_symbolic_build(  # type: ignore[misc]
             iterator=iterator, data_batch=data_batch
         )
+
+
+def _first_share(batch: Any) -> Any:
+    """What the first replica of this process got of a distributed batch.
+
+    Args:
+        batch: What a `tf.distribute.DistributedIterator` gave: a structure of
+            values, each one tensor or one for each replica.
+
+    Returns:
+        The same structure, of plain tensors.
+    """
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    return keras.tree.map_structure(
+        lambda value: strategy.experimental_local_results(value)[0], batch
+    )
 
 
 class MultipliedRates(keras.optimizers.Optimizer):

@@ -6,3 +6,14 @@ from keras_finegrain.layers.cosine_similarity import (
 )
 from keras_finegrain.layers.mc_loss import MCLoss as MCLoss
 from keras_finegrain.layers.soft_triple import SoftTriple as SoftTriple
+
+__all__ = [
+    "CenterLoss",
+    "CosineSimilarity",
+    "MCLoss",
+    "SoftTriple",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
