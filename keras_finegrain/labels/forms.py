@@ -97,17 +97,15 @@ def check_labels(
     labels: Tensor,
     num_classes: int | None = None,
     ignore_class: int | None = None,
-    rank: int = 1,
     name: str = "labels",
 ) -> None:
     """Raises for labels that name no class, where they can be read.
 
     Args:
         who: What the labels were given to, for error messages.
-        labels: As in `class_numbers`.
+        labels: As in `class_numbers`, with one axis of samples.
         num_classes: As in `class_numbers`.
         ignore_class: A label that may lie outside of the classes, or `None`.
-        rank: How many axes of the labels count samples.
         name: Name of the argument, for error messages.
 
     Raises:
@@ -118,7 +116,7 @@ def check_labels(
     values = concrete(labels)
     if values is None or not values.size:
         return
-    if are_rows(values.shape, str(values.dtype), rank, num_classes):
+    if are_rows(values.shape, str(values.dtype), 1, num_classes):
         _check_rows(who, values, ignore_class, name)
     elif num_classes is not None and _holds_numbers(str(values.dtype)):
         counted = values[values != ignore_class]

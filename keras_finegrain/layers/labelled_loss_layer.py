@@ -113,7 +113,12 @@ class LabelledLossLayer(MeasuredLayer):
                 "`labels = keras.Input((), dtype='int32', optional=True)`."
             )
         labels = ops.convert_to_tensor(labels)
-        self._check_values(labels, len(batch_shape), training)
+        on_one_axis = labels
+        if len(batch_shape) > 1:
+            on_one_axis = ops.reshape(
+                labels, (-1, *labels.shape[len(batch_shape) :])
+            )
+        self._check_range(on_one_axis, training)
         numbers = class_numbers(
             self.who, labels, batch_shape, self.num_classes, self.ignore_class
         )
@@ -160,9 +165,7 @@ class LabelledLossLayer(MeasuredLayer):
         mean = sums[:-1] / ops.maximum(count, 1.0)
         return (mean if len(values.shape) == 2 else mean[0]), count
 
-    def _check_values(
-        self, labels: Tensor, rank: int, training: bool | None
-    ) -> None:
+    def _check_range(self, labels: Tensor, training: bool | None) -> None:
         # Reading labels from an accelerator waits for it: once is enough there.
         if (
             self._trained_once
@@ -172,9 +175,7 @@ class LabelledLossLayer(MeasuredLayer):
         values = concrete(labels)
         if values is None:
             return
-        check_labels(
-            self.who, values, self.num_classes, self.ignore_class, rank
-        )
+        check_labels(self.who, values, self.num_classes, self.ignore_class)
         self._trained_once = self._trained_once or bool(training)
 
     def _no_labels(self) -> str:

@@ -80,7 +80,7 @@ def checked_labels(who: str, y_true: Tensor, y_pred: Tensor) -> Tensor:
     y_true = ops.convert_to_tensor(y_true)
     num_classes, batch_shape = y_pred.shape[-1], tuple(y_pred.shape)[:-1]
     rank = len(batch_shape)
-    check_labels(who, y_true, num_classes, rank=rank, name="y_true")
+    check_labels(who, y_true, num_classes, name="y_true")
     numbers = class_numbers(
         who, y_true, batch_shape, num_classes, name="y_true"
     )
