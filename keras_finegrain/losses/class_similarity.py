@@ -4,11 +4,13 @@ import copy
 import dataclasses
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import compiled_mean, num_replicas
 from keras_finegrain.labels.forms import (
+    are_rows,
     check_labels,
     class_numbers,
     in_range,
@@ -79,13 +81,13 @@ def checked_labels(who: str, y_true: Tensor, y_pred: Tensor) -> Tensor:
     """
     y_true = ops.convert_to_tensor(y_true)
     num_classes, batch_shape = y_pred.shape[-1], tuple(y_pred.shape)[:-1]
-    rank = len(batch_shape)
     check_labels(who, y_true, num_classes, name="y_true")
     numbers = class_numbers(
         who, y_true, batch_shape, num_classes, name="y_true"
     )
     numbers = to_range(numbers, num_classes)
-    if len(y_true.shape) == rank or y_true.shape[-1] != num_classes:
+    dtype = keras.backend.standardize_dtype(y_true.dtype)
+    if not are_rows(tuple(y_true.shape), dtype, len(batch_shape), num_classes):
         return numbers
     rows = ops.cast(y_true, y_pred.dtype)
     valid = in_range(numbers, num_classes)

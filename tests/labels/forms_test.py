@@ -208,3 +208,11 @@ def test_labels_in_memory_keep_numbers_of_any_size():
 def test_a_wrong_shape_is_named(reader, labels):
     with pytest.raises(ValueError, match="must have the shape"):
         READERS[reader](labels)
+
+
+def test_with_a_single_class_a_column_holds_numbers():
+    loss = losses.NormFaceLoss(scale=2.0)
+    cosines = np.array([[0.3], [0.9]], "float32")
+    assert float(loss(np.zeros((2, 1), "int32"), cosines)) == 0.0
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\)"):
+        loss(np.ones((2, 1), "int32"), cosines)
