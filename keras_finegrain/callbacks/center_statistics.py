@@ -88,7 +88,7 @@ class CenterStatistics(keras.callbacks.Callback):
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        """Adds the figures to the logs."""
+        """Adds the statistics to the logs."""
         del epoch
         if logs is None:
             return

@@ -149,7 +149,7 @@ class CosineSimilarity(MeasuredLayer):
     """
 
     # What the layer measures for the logs.
-    _figures: tuple[str, ...] = ()
+    _measured_names: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class CosineSimilarity(MeasuredLayer):
         centers_regularizer: RegularizerLike | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(self._figures, **kwargs)
+        super().__init__(self._measured_names, **kwargs)
         who = self.who
         self.num_classes = positive_integer(who, "num_classes", num_classes)
         self.centers_per_class = positive_integer(

@@ -93,7 +93,7 @@ class SoftTriple(CosineSimilarity):
           Sampling", ICCV 2019](https://arxiv.org/abs/1909.05235)
     """
 
-    _figures = ("center_spread",)
+    _measured_names = ("center_spread",)
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ class CenterContrastiveLoss(CosFaceLoss):
             self.who, "center_weight", center_weight, at_least=0
         )
 
-    def beside(self, cosine: Tensor) -> Tensor:
+    def added_loss(self, cosine: Tensor) -> Tensor:
         """λ ‖x − w_y‖² = λ (2 − 2 S_y)."""
         return self.center_weight * (2.0 - 2.0 * cosine)
 

@@ -150,7 +150,8 @@ class Target:
     def at_true(self, values: Tensor) -> Tensor:
         """The true class's value of each row.
 
-        (A masked sum: where the classes are sharded, as nothing is gathered.)
+        A masked sum, as a gather would collect classes that are sharded over
+        devices.
 
         Args:
             values: `(batch, num_classes)`.

@@ -118,10 +118,10 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
             self.scale,
             log_weights,
         )
-        return crossentropy + self.beside(cosine)
+        return crossentropy + self.added_loss(cosine)
 
-    def beside(self, cosine: Tensor) -> Tensor | float:
-        """What is added to the cross-entropy: nothing here.
+    def added_loss(self, cosine: Tensor) -> Tensor | float:
+        """A further loss of each sample, 0 unless a subclass adds one.
 
         Args:
             cosine: S_y `(batch,)`.

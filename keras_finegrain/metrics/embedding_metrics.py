@@ -1,6 +1,6 @@
 """Many metrics of a set of embeddings in one call, with intervals."""
 
-import operator
+import functools
 import re
 import statistics
 from collections.abc import Iterable
@@ -43,8 +43,11 @@ EMBEDDING_METRICS = (
     "silhouette",
     "intra_inter_distance_ratio",
 )
-# The method of `Neighbours` that computes a metric.
-_AT_K = {"recall": "hit", "precision": "precision", "knn_accuracy": "vote"}
+_AT_K: dict[str, Callable[[Neighbours, int], np.ndarray]] = {
+    "recall": Neighbours.hit,
+    "precision": Neighbours.precision,
+    "knn_accuracy": Neighbours.vote,
+}
 _OF_WHOLE_CLASS: dict[str, QueryMetric] = {
     "r_precision": Neighbours.r_precision,
     "map@r": Neighbours.average_precision,
@@ -207,18 +210,17 @@ def _of_neighbours(
         if kind in ("precision", "knn_accuracy"):
             number_of_neighbours(f"{who}: {name}", k, found)
         if kind in _AT_K:
-            metrics.append(operator.methodcaller(_AT_K[kind], k))
+            metrics.append(functools.partial(_AT_K[kind], k=k))
         else:
             metrics.append(_OF_WHOLE_CLASS[kind])
     depth = max(k for _, k in parsed.values())
     whole_class = any(name in _OF_WHOLE_CLASS for name in parsed)
     table = of_each_query(metrics, found, depth, whole_class, chunk_size)
-    return {
-        name: (share if _is_share(*parsed[name]) else _normal_mean)(
-            values, quantile
-        )
-        for name, values in zip(parsed, table, strict=True)
-    }
+    results = {}
+    for name, values in zip(parsed, table, strict=True):
+        interval = share if _is_share(*parsed[name]) else _normal_mean
+        results[name] = interval(values, quantile)
+    return results
 
 
 def _is_share(kind: str, k: int) -> bool:

@@ -101,13 +101,14 @@ def neighbours(
     Args:
         found: Queries and gallery.
         k: Number of neighbours, at least 1; all of them where there are fewer.
-        whole_class: Whether to find at least R neighbours of each query.
+        whole_class: Whether to find R neighbours of each query where R, the
+            number of samples of its class, is larger than k.
         chunk_size: Queries that are compared with the gallery at a time.
             Memory is O(chunk_size · gallery).
     """
     matches = found.matches
     k = min(k, found.neighbours)
-    depths = np.maximum(matches * whole_class, k)
+    depths = np.maximum(matches, k) if whole_class else np.full_like(matches, k)
     is_shallow = depths.mean() <= FLOAT32_DEPTH
     search = Search(found, np.float32 if is_shallow else np.float64)
     # Sorted by R, no chunk is searched deeper than its queries need.

@@ -85,7 +85,7 @@ def recall_at_k(
     found = retrieval_set(
         who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
-    return _mean(who, found, lambda n: n.hit(k), k, False, chunk_size)
+    return _mean(who, found, lambda n: n.hit(k), chunk_size, k=k)
 
 
 def precision_at_k(
@@ -137,7 +137,7 @@ def precision_at_k(
         who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
     k = number_of_neighbours(who, k, found)
-    return _mean(who, found, lambda n: n.precision(k), k, False, chunk_size)
+    return _mean(who, found, lambda n: n.precision(k), chunk_size, k=k)
 
 
 def r_precision(
@@ -189,7 +189,7 @@ def r_precision(
     found = retrieval_set(
         who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
-    return _mean(who, found, Neighbours.r_precision, 1, True, chunk_size)
+    return _mean(who, found, Neighbours.r_precision, chunk_size)
 
 
 def map_at_r(
@@ -242,7 +242,7 @@ def map_at_r(
     found = retrieval_set(
         who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
-    return _mean(who, found, Neighbours.average_precision, 1, True, chunk_size)
+    return _mean(who, found, Neighbours.average_precision, chunk_size)
 
 
 def knn_accuracy(
@@ -300,7 +300,7 @@ def knn_accuracy(
         who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
     k = number_of_neighbours(who, k, found)
-    return _mean(who, found, lambda n: n.vote(k), k, False, chunk_size)
+    return _mean(who, found, lambda n: n.vote(k), chunk_size, k=k)
 
 
 def number_of_neighbours(who: str, k: int, found: RetrievalSet) -> int:
@@ -318,10 +318,10 @@ def _mean(
     who: str,
     found: RetrievalSet,
     metric: QueryMetric,
-    k: int,
-    whole_class: bool,
     chunk_size: int,
+    k: int | None = None,
 ) -> float:
+    """The mean over queries, of k neighbours or of the whole class."""
     positive_integer(who, "chunk_size", chunk_size)
-    values = of_each_query([metric], found, k, whole_class, chunk_size)
+    values = of_each_query([metric], found, k or 1, k is None, chunk_size)
     return float(np.mean(values))

@@ -9,7 +9,7 @@ import keras_finegrain
 from tests.gradients import layer_losses, value_and_gradients
 
 # Keras computes the trigonometric functions of a float64 in float32 on JAX and
-# PyTorch: the combined margin, which alone needs one, is no better there.
+# PyTorch. The combined margin is the only loss that calls one.
 ANGLE_TOLERANCE = 1e-9 if keras.backend.backend() == "tensorflow" else 2e-5
 
 TOLERANCE = {"float64": (1e-9, 1e-12), "float32": (2e-5, 2e-5)}
