@@ -1,6 +1,5 @@
 """Many metrics of a set of embeddings in one call, with intervals."""
 
-import functools
 import re
 import statistics
 from collections.abc import Callable, Iterable
@@ -210,7 +209,7 @@ def _of_neighbours(
         if kind in ("precision", "knn_accuracy"):
             number_of_neighbours(f"{who}: {name}", k, found)
         if kind in _AT_K:
-            metrics.append(functools.partial(_AT_K[kind], k=k))
+            metrics.append(_at_k(_AT_K[kind], k))
         else:
             metrics.append(_OF_WHOLE_CLASS[kind])
     depth = max(k for _, k in parsed.values())
@@ -221,6 +220,12 @@ def _of_neighbours(
         interval = share if _is_share(*parsed[name]) else _normal_mean
         results[name] = interval(values, quantile)
     return results
+
+
+def _at_k(
+    metric: Callable[[Neighbours, int], np.ndarray], k: int
+) -> QueryMetric:
+    return lambda near: metric(near, k)
 
 
 def _is_share(kind: str, k: int) -> bool:
