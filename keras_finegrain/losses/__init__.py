@@ -23,10 +23,8 @@ from keras_finegrain.losses.norm_face_loss import NormFaceLoss as NormFaceLoss
 from keras_finegrain.losses.proxy_anchor_loss import (
     ProxyAnchorLoss as ProxyAnchorLoss,
 )
-from keras_finegrain.losses.proxy_nca_loss import (
-    ProxyNCALoss as ProxyNCALoss,
-)
-from keras_finegrain.losses.proxy_nca_loss import (
+from keras_finegrain.losses.proxy_nca_loss import ProxyNCALoss as ProxyNCALoss
+from keras_finegrain.losses.proxy_nca_plus_plus_loss import (
     ProxyNCAPlusPlusLoss as ProxyNCAPlusPlusLoss,
 )
 from keras_finegrain.losses.soft_triple_loss import (
@@ -35,12 +33,37 @@ from keras_finegrain.losses.soft_triple_loss import (
 from keras_finegrain.losses.sphere_face_loss import (
     SphereFaceLoss as SphereFaceLoss,
 )
-from keras_finegrain.losses.triplet_loss import (
+from keras_finegrain.losses.triplet_all_loss import (
     TripletAllLoss as TripletAllLoss,
 )
-from keras_finegrain.losses.triplet_loss import (
+from keras_finegrain.losses.triplet_hard_loss import (
     TripletHardLoss as TripletHardLoss,
 )
-from keras_finegrain.losses.triplet_loss import (
+from keras_finegrain.losses.triplet_semi_hard_loss import (
     TripletSemiHardLoss as TripletSemiHardLoss,
 )
+
+__all__ = [
+    "ArcFaceLoss",
+    "CenterContrastiveLoss",
+    "CombinedMarginLoss",
+    "ContrastiveLoss",
+    "CosFaceLoss",
+    "CosineLoss",
+    "MarginSoftmaxLoss",
+    "MultiSimilarityLoss",
+    "NPairsLoss",
+    "NormFaceLoss",
+    "ProxyAnchorLoss",
+    "ProxyNCALoss",
+    "ProxyNCAPlusPlusLoss",
+    "SoftTripleLoss",
+    "SphereFaceLoss",
+    "TripletAllLoss",
+    "TripletHardLoss",
+    "TripletSemiHardLoss",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

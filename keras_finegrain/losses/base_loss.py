@@ -42,3 +42,8 @@ class BaseLoss(keras.losses.Loss):
     def who(self) -> str:
         """How error messages call this loss."""
         return type(self).__name__
+
+    def __repr__(self) -> str:
+        arguments = self.get_config().items()
+        shown = ", ".join(f"{name}={value!r}" for name, value in arguments)
+        return f"{self.who}({shown})"

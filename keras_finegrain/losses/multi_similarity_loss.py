@@ -9,8 +9,8 @@ from keras_finegrain._base.checks import number
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import log_one_plus_sum_exp_and_slope
 from keras_finegrain.losses.embedding_pairs import (
-    Anchors,
     EmbeddingLoss,
+    Pairs,
     Term,
     mean_over_anchors,
 )
@@ -79,11 +79,10 @@ class MultiSimilarityLoss(EmbeddingLoss):
 
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """L of the global batch, a scalar."""
-        return mean_over_anchors(self._of_anchors, labels, embeddings, "cosine")
+        return mean_over_anchors(self._terms, labels, embeddings, "cosine")
 
-    def _of_anchors(self, anchors: Anchors) -> list[Term]:
-        cosines, positive = anchors.values, anchors.positive()
-        negative = ops.logical_not(anchors.same)
+    def _terms(self, pairs: Pairs) -> list[Term]:
+        _, cosines, positive, negative = pairs
         if self.epsilon is not None:
             positive, negative = mined(
                 cosines, positive, negative, self.epsilon
