@@ -25,8 +25,8 @@ class ContrastiveLoss(EmbeddingLoss):
         L = mean over pairs of one class of  max(0, d − m⁺)^p
           + mean over pairs of two classes of max(0, m⁻ − d)^p
 
-    Each mean is over the pairs that are not 0, so that the many pairs that
-    are far enough apart leave the step its size.
+    Each mean is over the pairs with a term above 0, so that the many pairs that
+    are far enough apart do not shrink the gradient.
 
     Args:
         margin: m⁻, above 0. Default 1. Random directions have d = √2.
@@ -92,7 +92,7 @@ class ContrastiveLoss(EmbeddingLoss):
         ]
 
     def _power(self, violation: Tensor, kept: Tensor, sign: float) -> Term:
-        """Of v^p, with the slope p v^(p − 1), where v > 0."""
+        """v^p and its slope p v^(p − 1) where v > 0."""
         violates = ops.logical_and(kept, violation > 0.0)
         counted = ops.cast(violates, violation.dtype)
         slope = counted * ops.power(

@@ -121,8 +121,8 @@ def mean_over_anchors(
 
         L = Σ_t total_t / max(count_t, 1)
 
-    The gradient is added up together with the value. This way no matrix of all
-    pairs is held, and no block is computed twice.
+    The gradient is written out, and added up together with the value: no matrix
+    of all pairs is held, and no block is computed twice.
 
     Args:
         terms: Returns the share of a block of anchors in each of the means.
@@ -141,95 +141,40 @@ def mean_over_anchors(
     """
     if metric in ("cosine", "angular"):
         embeddings = unit_length(embeddings)
-
-    def loss(
-        embeddings: Tensor,
-    ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
-        value, gradient = 0.0, 0.0
-        for total, count, slopes in _sum_over_blocks(
-            terms, labels, embeddings, metric, symmetric
-        ):
-            share = 1.0 / ops.where(count > 1.0, count, 1.0)
-            value = value + share * total
-            gradient = gradient - share * slopes[:, :-1]
-            if metric in ("L2", "squared-L2"):
-                # Σ_j A_aj (x_a − x_j), and not −Σ_j A_aj x_j alone.
-                gradient = gradient + share * slopes[:, -1:] * embeddings
-        return value, lambda upstream: (upstream * gradient,)
-
-    return with_gradient(loss)(embeddings)
-
-
-def _sum_over_blocks(
-    terms: Callable[[Pairs], Sequence[Term]],
-    labels: Tensor,
-    embeddings: Tensor,
-    metric: str,
-    symmetric: bool,
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Adds up the terms of all anchors.
-
-    Args:
-        terms: As in `mean_over_anchors`.
-        labels: As in `mean_over_anchors`.
-        embeddings: As there, of unit length for the cosines.
-        metric: As there.
-        symmetric: As there.
-
-    Returns:
-        The total, the count and (A + Aᵀ) x' for each mean. A are the slopes for
-        −x_a·x_j, and x' are the embeddings with a column of ones, `(batch, dim
-        + 1)`: the last column holds the row sums.
-    """
     batch = ops.shape(embeddings)[0]
     num_blocks = batch // (BLOCK + 1) + 1
     size = (batch + num_blocks - 1) // num_blocks
-    squared_lengths = ops.sum(ops.square(embeddings), axis=1)
-    extended = ops.concatenate(
-        [embeddings, ops.ones_like(embeddings[:, :1])], axis=1
-    )
 
-    def block(number: Tensor | int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def sums(number: Tensor | int, embeddings: Tensor) -> list[Any]:
+        """Total, count and gradient of the total, of a block for each term."""
         # Where the block size does not divide the batch, the last block begins
         # earlier. The anchors that it repeats do not count.
         start = ops.cast(ops.minimum(number * size, batch - size), "int32")
         index = start + ops.arange(size, dtype="int32")
         is_new = ops.cast(index >= number * size, embeddings.dtype)
-
-        def of(values: Tensor) -> Tensor:
-            return ops.take(values, index, axis=0)
-
-        # (`ops.matmul` would compute float64 in float32 on PyTorch.)
-        products = ops.einsum("id,jd->ij", of(embeddings), embeddings)
-        values = _values(products, of(squared_lengths), squared_lengths, metric)
-        same = ops.equal(of(labels)[:, None], labels[None, :])
-        other = ops.not_equal(index[:, None], ops.arange(batch, dtype="int32"))
-        pairs = Pairs(
-            index, values, ops.logical_and(same, other), ops.logical_not(same)
-        )
-
-        def products_with_slopes(slopes: Tensor) -> Tensor:
-            """The share of these rows of A in (A + Aᵀ) x'."""
-            slopes = _slopes_of_products(slopes, values, metric)
-            rows = ops.einsum("ij,jd->id", slopes, extended) * is_new[:, None]
-            rows = 2.0 * rows if symmetric else rows
-            rest = ops.zeros((batch - size, rows.shape[1]), dtype=rows.dtype)
-            rows = ops.roll(ops.concatenate([rows, rest]), start, axis=0)
-            if symmetric:
-                return rows
-            own = of(extended) * is_new[:, None]
-            return rows + ops.einsum("ij,id->jd", slopes, own)
-
+        pairs = _pairs(index, labels, embeddings, metric)
         return [
             (
-                ops.sum(term.total * is_new),
-                ops.sum(term.count * is_new),
-                products_with_slopes(term.slopes),
+                ops.sum(total * is_new),
+                ops.sum(count * is_new),
+                _gradient(slopes, pairs, is_new, embeddings, metric, symmetric),
             )
-            for term in terms(pairs)
+            for total, count, slopes in terms(pairs)
         ]
 
-    return _sum(block, num_blocks)
+    def loss(
+        embeddings: Tensor,
+    ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
+        value, gradient = 0.0, 0.0
+        for total, count, of_total in _sum(
+            lambda number: sums(number, embeddings), num_blocks
+        ):
+            share = 1.0 / ops.where(count > 1.0, count, 1.0)
+            value = value + share * total
+            gradient = gradient + share * of_total
+        return value, lambda upstream: (upstream * gradient,)
+
+    return with_gradient(loss)(embeddings)
 
 
 def _sum(function: Callable[[Tensor | int], Any], count: Tensor | int) -> Any:
@@ -255,31 +200,70 @@ def _sum(function: Callable[[Tensor | int], Any], count: Tensor | int) -> Any:
     )[1]
 
 
-def _values(
-    products: Tensor, of_anchors: Tensor, of_batch: Tensor, metric: str
-) -> Tensor:
-    """Distances or cosines from products x_a·x_j and squared lengths."""
-    if metric == "cosine":
-        return products
+def _pairs(
+    index: Tensor, labels: Tensor, embeddings: Tensor, metric: str
+) -> Pairs:
+    """The pairs of the anchors at some positions of the batch."""
+    # (`ops.matmul` would compute float64 in float32 on PyTorch.)
+    values = ops.einsum(
+        "id,jd->ij", ops.take(embeddings, index, axis=0), embeddings
+    )
     if metric == "angular":
-        return 1.0 - products
-    # ‖a − b‖² = ‖a‖² + ‖b‖² − 2 a·b, which rounding can put below 0.
-    lengths = of_anchors[:, None] + of_batch[None, :]
-    squared = lengths - 2.0 * products
-    if metric == "squared-L2":
-        return ops.relu(squared)
-    # (Above 0, where the root has a derivative.)
-    is_zero = squared < SMALLEST_SQUARE
-    return ops.sqrt(ops.where(is_zero, SMALLEST_SQUARE, squared))
+        values = 1.0 - values
+    elif metric != "cosine":
+        squared = ops.sum(ops.square(embeddings), axis=1)
+        of_anchors = ops.take(squared, index, axis=0)
+        # ‖a − b‖² = ‖a‖² + ‖b‖² − 2 a·b, which rounding can put below 0.
+        values = of_anchors[:, None] + squared[None, :] - 2.0 * values
+        # (Above 0 for the root, which has no derivative there. NaN stays.)
+        least = SMALLEST_SQUARE if metric == "L2" else 0.0
+        values = ops.where(values < least, least, values)
+        values = ops.sqrt(values) if metric == "L2" else values
+    same = ops.equal(ops.take(labels, index, axis=0)[:, None], labels[None, :])
+    batch = ops.arange(ops.shape(labels)[0], dtype="int32")
+    others = ops.not_equal(index[:, None], batch[None, :])
+    return Pairs(
+        index, values, ops.logical_and(same, others), ops.logical_not(same)
+    )
 
 
-def _slopes_of_products(slopes: Tensor, values: Tensor, metric: str) -> Tensor:
-    """The slopes for −x_a·x_j, from those for the distances or cosines."""
+def _gradient(
+    slopes: Tensor,
+    pairs: Pairs,
+    is_new: Tensor,
+    embeddings: Tensor,
+    metric: str,
+    symmetric: bool,
+) -> Tensor:
+    """The gradient of a block's totals for the embeddings `(batch, dim)`.
+
+    With A the slopes for −x_a·x_j it is −(A + Aᵀ) x for the cosines. For the
+    distances ‖x_a‖² and ‖x_j‖² make it Σ_j (A + Aᵀ)_aj (x_a − x_j).
+    """
     if metric == "L2":
         # ∂‖a − b‖ / ∂(−a·b) = 1 / ‖a − b‖
-        is_zero = values < 2.0 * SMALLEST_SQUARE**0.5
-        return slopes / ops.where(is_zero, float("inf"), values)
-    return {"squared-L2": 2.0, "angular": 1.0, "cosine": -1.0}[metric] * slopes
+        is_zero = pairs.values < 2.0 * SMALLEST_SQUARE**0.5
+        slopes = slopes / ops.where(is_zero, float("inf"), pairs.values)
+    else:
+        factors = {"squared-L2": 2.0, "angular": 1.0, "cosine": -1.0}
+        slopes = factors[metric] * slopes
+    # With a column of ones, so that the last column of a product is a row sum.
+    extended = ops.concatenate(
+        [embeddings, ops.ones_like(embeddings[:, :1])], axis=1
+    )
+    rows = ops.einsum("ij,jd->id", slopes, extended) * is_new[:, None]
+    others = ops.shape(slopes)[1] - ops.shape(slopes)[0]
+    zeros = ops.zeros((others, rows.shape[1]), dtype=rows.dtype)
+    products = ops.roll(ops.concatenate([rows, zeros]), pairs.index[0], axis=0)
+    if symmetric:
+        products = 2.0 * products
+    else:
+        own = ops.take(extended, pairs.index, axis=0) * is_new[:, None]
+        products = products + ops.einsum("ij,id->jd", slopes, own)
+    gradient = -products[:, :-1]
+    if metric in ("L2", "squared-L2"):
+        gradient = gradient + products[:, -1:] * embeddings
+    return gradient
 
 
 def in_class_order(labels: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:

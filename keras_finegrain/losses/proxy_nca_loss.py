@@ -19,8 +19,8 @@ class ProxyNCALoss(ClassSimilarityLoss):
 
         ℓ = −log( e^{−s‖x − p_y‖²} / Σ_{c≠y} e^{−s‖x − p_c‖²} )
 
-    The own class does not stand in the denominator, so that ℓ has no lower
-    bound at 0. `ProxyNCAPlusPlusLoss` puts it there.
+    The denominator leaves the own class out, so ℓ can be negative.
+    `ProxyNCAPlusPlusLoss` includes it.
 
     Args:
         scale: s > 0. Default 1, the paper's.

@@ -17,9 +17,10 @@ class ProxyNCAPlusPlusLoss(NormFaceLoss):
 
         ℓ = −log( e^{−‖x − p_y‖² / T} / Σ_c e^{−‖x − p_c‖² / T} )
 
-    The loss is that of `NormFaceLoss(scale=2 / T)`. The rest of the paper
-    stands in the model: global max pooling, a `LayerNormalization` without
-    scale and offset before the head, and a high learning rate for the proxies
+    The loss is that of `NormFaceLoss(scale=2 / T)`. The rest of the paper's
+    method belongs to the model: global max pooling, a `LayerNormalization`
+    without scale and offset before the head, and a high learning rate for the
+    proxies
     (`keras_finegrain.optimizers.LayerwiseLearningRate`).
 
     Args:

@@ -24,14 +24,14 @@ class TripletAllLoss(TripletLoss):
         L = mean of d_ap − d_an + m  where that is above 0
 
     The mean is over the triplets that violate the margin, so that the many
-    that do not leave the step its size ("batch all ≠ 0"). Time is O(B²) for
-    each sample of the largest class, at most O(B² log B), and memory O(B),
-    where a tensor over triplets takes B³.
+    others do not shrink the gradient ("batch all ≠ 0"). Time is O(B²·n), n the
+    samples of the largest class in the batch, and memory O(B), where a tensor
+    over triplets takes B³.
 
     Args:
         margin: m, at least 0. Default 0.2, FaceNet's.
         distance_metric: "L2", "squared-L2" or "angular" (1 − cosine). Default
-            "L2". Embeddings are taken as they are: end the model with
+            "L2". Embeddings are not scaled: end the model with
             `keras.layers.UnitNormalization()` where their length should not
             count.
         name: Name of the loss.
@@ -70,8 +70,8 @@ class TripletAllLoss(TripletLoss):
     def term(self, pairs: Pairs) -> Term:
         """The share of a block of anchors, and of all their triplets.
 
-        With v_ap the number of negatives that violate the pair (a, p), and v_an
-        that of the positives that (a, n) violates, the sum of all is
+        With v_ap the number of violating triplets that hold the pair (a, p),
+        and v_an of those that hold (a, n), their sum is
         Σ v_ap (d_ap + m) − Σ v_an d_an: two sums over pairs.
         """
         distances = ops.stop_gradient(pairs.values)

@@ -21,8 +21,8 @@ class TripletHardLoss(TripletLoss):
 
         L = mean of max(0, d_ap − d_an + m)
 
-    or, with `soft`, of log(1 + e^{d_ap − d_an}), which goes on to pull where
-    the margin is met. TensorFlow Addons' loss of this name, with its numbers:
+    or, with `soft`, of log(1 + e^{d_ap − d_an}), whose gradient does not end at
+    a margin. TensorFlow Addons' loss of this name, with its numbers:
     a sample without another of its class counts with d_ap = 0, and in a batch
     of one class d_an is the greatest distance.
 
@@ -31,7 +31,7 @@ class TripletHardLoss(TripletLoss):
             with `soft`.
         soft: Whether to take the soft margin. Default False.
         distance_metric: "L2", "squared-L2" or "angular" (1 − cosine). Default
-            "L2". Embeddings are taken as they are: end the model with
+            "L2". Embeddings are not scaled: end the model with
             `keras.layers.UnitNormalization()` where their length should not
             count.
         name: Name of the loss.

@@ -32,7 +32,7 @@ class TripletSemiHardLoss(TripletLoss):
         margin: m, at least 0. Default 1, that of TensorFlow Addons; FaceNet
             takes 0.2 on "squared-L2" of embeddings of unit length.
         distance_metric: "L2", "squared-L2" or "angular" (1 − cosine). Default
-            "L2". Embeddings are taken as they are: end the model with
+            "L2". Embeddings are not scaled: end the model with
             `keras.layers.UnitNormalization()` where their length should not
             count.
         name: Name of the loss.
