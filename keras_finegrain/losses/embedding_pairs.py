@@ -252,9 +252,8 @@ def _gradient(
         [embeddings, ops.ones_like(embeddings[:, :1])], axis=1
     )
     rows = ops.einsum("ij,jd->id", slopes, extended) * is_new[:, None]
-    others = ops.shape(slopes)[1] - ops.shape(slopes)[0]
-    zeros = ops.zeros((others, rows.shape[1]), dtype=rows.dtype)
-    products = ops.roll(ops.concatenate([rows, zeros]), pairs.index[0], axis=0)
+    # (TensorFlow cannot derive `ops.slice_update`.)
+    products = ops.segment_sum(rows, pairs.index, ops.shape(slopes)[1])
     if symmetric:
         products = 2.0 * products
     else:
@@ -264,9 +263,3 @@ def _gradient(
     if metric in ("L2", "squared-L2"):
         gradient = gradient + products[:, -1:] * embeddings
     return gradient
-
-
-def in_class_order(labels: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """The batch, sorted by class and then by position."""
-    order = ops.argsort(labels)
-    return ops.take(labels, order, axis=0), ops.take(embeddings, order, axis=0)

@@ -8,6 +8,7 @@ from keras import ops
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.embedding_pairs import Pairs, Term
 from keras_finegrain.losses.triplet_loss import (
+    Classes,
     TripletLoss,
     add_over_positives,
     entry_of_each,
@@ -67,7 +68,7 @@ class TripletAllLoss(TripletLoss):
     ) -> None:
         super().__init__(margin, distance_metric, name, **kwargs)
 
-    def term(self, pairs: Pairs) -> Term:
+    def term(self, pairs: Pairs, classes: Classes) -> Term:
         """The share of a block of anchors, and of all their triplets.
 
         With v_ap the number of violating triplets that hold the pair (a, p),
@@ -88,6 +89,8 @@ class TripletAllLoss(TripletLoss):
             return count + num, slopes + of_positive - violates
 
         zeros = ops.zeros_like(distances)
-        count, slopes = add_over_positives(add, pairs, (zeros[:, 0], zeros))
+        count, slopes = add_over_positives(
+            add, pairs, classes, (zeros[:, 0], zeros)
+        )
         total = ops.sum(slopes * pairs.values, axis=1) + self.margin * count
         return Term(total, count, slopes)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_finegrain.losses.embedding_pairs import Pairs, Term
 from keras_finegrain.losses.triplet_loss import (
+    Classes,
     TripletLoss,
     one_of_each,
 )
@@ -73,7 +74,7 @@ class TripletHardLoss(TripletLoss):
             )
         self.soft = soft
 
-    def term(self, pairs: Pairs) -> Term:
+    def term(self, pairs: Pairs, classes: Classes) -> Term:
         """The share of a block of anchors, one triplet each."""
         distances, infinity = pairs.values, float("inf")
         positive = ops.argmax(

@@ -7,7 +7,7 @@ needed.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -17,12 +17,36 @@ from keras_finegrain.losses.embedding_pairs import (
     EmbeddingLoss,
     Pairs,
     Term,
-    in_class_order,
     mean_over_anchors,
 )
 
 # The names of TensorFlow Addons.
 DISTANCE_METRICS = ("L2", "squared-L2", "angular")
+
+
+class Classes(NamedTuple):
+    """The classes of a batch that is sorted by class.
+
+    Attributes:
+        start: Position of the first sample of each sample's class, int32
+            `(batch,)`.
+        count: Number of samples of each sample's class, int32 `(batch,)`.
+    """
+
+    start: Tensor
+    count: Tensor
+
+    @classmethod
+    def of(cls, labels: Tensor) -> "Classes":
+        """The classes of sorted labels `(batch,)`."""
+        begins = ops.not_equal(labels, ops.roll(labels, 1))
+        # Consecutive numbers: labels may have any dtype.
+        numbers = ops.cumsum(ops.cast(begins, "int32"))
+        start, end = (
+            ops.cast(ops.searchsorted(numbers, numbers, side=side), "int32")
+            for side in ("left", "right")
+        )
+        return cls(start, end - start)
 
 
 class TripletLoss(EmbeddingLoss):
@@ -46,18 +70,23 @@ class TripletLoss(EmbeddingLoss):
 
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """L of the global batch, a scalar."""
+        order = ops.argsort(labels)
+        labels = ops.take(labels, order, axis=0)
+        classes = Classes.of(labels)
         return mean_over_anchors(
-            lambda pairs: [self.term(pairs)],
-            *in_class_order(labels, embeddings),
+            lambda pairs: [self.term(pairs, classes)],
+            labels,
+            ops.take(embeddings, order, axis=0),
             self.distance_metric,
         )
 
-    def term(self, pairs: Pairs) -> Term:
+    def term(self, pairs: Pairs, classes: Classes) -> Term:
         """The share of a block of anchors in L.
 
         Args:
-            pairs: The distances d of the anchors from a batch in which the
-                samples of a class stand side by side.
+            pairs: The distances d of the anchors from the batch, sorted by
+                class.
+            classes: The classes of the sorted batch.
 
         Returns:
             The triplets' sum, their number, and the slopes for d.
@@ -76,6 +105,7 @@ class TripletLoss(EmbeddingLoss):
 def add_over_positives(
     add: Callable[..., tuple[Tensor, ...]],
     pairs: Pairs,
+    classes: Classes,
     sums: tuple[Tensor, ...],
 ) -> tuple[Tensor, ...]:
     """Adds up over the positives: the first of each anchor, the second, ….
@@ -84,21 +114,19 @@ def add_over_positives(
         add: Takes which anchors have another positive, its position in the
             batch, both `(anchors,)`, and the sums; returns the new sums.
         pairs: As in `TripletLoss.term`.
+        classes: As in `TripletLoss.term`.
         sums: The sums to start from.
 
     Returns:
         The sums.
     """
-    same = ops.logical_not(pairs.negative)
-    batch = ops.arange(ops.shape(same)[1], dtype="int32")
-    before = ops.logical_and(same, batch[None, :] < pairs.index[:, None])
-    place = ops.sum(ops.cast(before, "int32"), axis=1)
-    count = ops.sum(ops.cast(same, "int32"), axis=1)
-    largest = ops.max(count)
+    start, count = (ops.take(values, pairs.index, axis=0) for values in classes)
+    place = pairs.index - start
+    largest = ops.max(classes.count)
 
     def with_next(step: Tensor, *sums: Tensor) -> tuple[Tensor, ...]:
         # From the anchor on, and from the end of the class to its start.
-        positive = pairs.index - place + (place + step) % count
+        positive = start + (place + step) % count
         return step + 1, *add(step < count, positive, *sums)
 
     return ops.while_loop(

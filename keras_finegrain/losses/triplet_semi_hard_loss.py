@@ -8,6 +8,7 @@ from keras import ops
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.embedding_pairs import Pairs, Term
 from keras_finegrain.losses.triplet_loss import (
+    Classes,
     TripletLoss,
     add_over_positives,
     entry_of_each,
@@ -68,7 +69,7 @@ class TripletSemiHardLoss(TripletLoss):
     ) -> None:
         super().__init__(margin, distance_metric, name, **kwargs)
 
-    def term(self, pairs: Pairs) -> Term:
+    def term(self, pairs: Pairs, classes: Classes) -> Term:
         """The share of a block of anchors, and of all their positives."""
         distances = ops.stop_gradient(pairs.values)
         negatives = ops.where(pairs.negative, distances, float("inf"))
@@ -78,7 +79,7 @@ class TripletSemiHardLoss(TripletLoss):
         )
 
         def add(
-            is_pair: Tensor, positive: Tensor, num: Tensor, slopes: Tensor
+            is_pair: Tensor, positive: Tensor, total: Tensor, slopes: Tensor
         ) -> tuple[Tensor, Tensor]:
             to_positive = entry_of_each(positive, distances)
             further = ops.where(
@@ -89,16 +90,17 @@ class TripletSemiHardLoss(TripletLoss):
             negative = ops.where(is_further, nearest, furthest)
             to_negative = entry_of_each(negative, distances)
             to_negative = ops.where(has_negative, to_negative, 0.0)
-            violates = ops.logical_and(
-                is_pair, to_positive - to_negative + self.margin > 0.0
-            )
+            violation = ops.relu(to_positive - to_negative + self.margin)
+            violation = ops.where(is_pair, violation, 0.0)
+            violates = violation > 0.0
             slopes = slopes + one_of_each(positive, violates, slopes)
             chosen = ops.logical_and(violates, has_negative)
             slopes = slopes - one_of_each(negative, chosen, slopes)
-            return num + ops.cast(violates, num.dtype), slopes
+            return total + violation, slopes
 
         zeros = ops.zeros_like(distances)
-        num, slopes = add_over_positives(add, pairs, (zeros[:, 0], zeros))
-        total = ops.sum(slopes * pairs.values, axis=1) + self.margin * num
-        num_pairs = ops.sum(ops.cast(pairs.positive, total.dtype), axis=1)
-        return Term(total, num_pairs, slopes)
+        total, slopes = add_over_positives(
+            add, pairs, classes, (zeros[:, 0], zeros)
+        )
+        num_pairs = ops.take(classes.count, pairs.index, axis=0) - 1
+        return Term(total, ops.cast(num_pairs, total.dtype), slopes)
