@@ -252,8 +252,11 @@ def _gradient(
         [embeddings, ops.ones_like(embeddings[:, :1])], axis=1
     )
     rows = ops.einsum("ij,jd->id", slopes, extended) * is_new[:, None]
-    # (TensorFlow cannot derive `ops.slice_update`.)
-    products = ops.segment_sum(rows, pairs.index, ops.shape(slopes)[1])
+    # (TensorFlow cannot derive `ops.slice_update`, and on PyTorch
+    # `ops.segment_sum` computes float64 in float32.)
+    products = ops.scatter_update(
+        ops.zeros_like(extended), pairs.index[:, None], rows
+    )
     if symmetric:
         products = 2.0 * products
     else:
