@@ -3,15 +3,15 @@
     python benchmarks/pair_losses.py
 
 prints a table for each loss: one value and one gradient for the embeddings, in
-each framework. The reference is what no loss on all pairs can do without, the
-bare product E·Eᵀ and the two products of its backward pass, in the framework
-that is fastest at it; the last column compares with the bare product of the
-row's own framework. MB is by how much a process grew.
+each framework. The reference is the part that every loss on all pairs needs:
+the product E·Eᵀ and the two products of its backward pass, in the framework
+that is fastest at it. The last column compares with the same product in the
+row's own framework. MB is the growth of the process.
 
     python benchmarks/pair_losses.py --peer
 
-compares with PyTorch Metric Learning instead, on PyTorch and at a batch for
-which its lists of triplets are not too long.
+compares with PyTorch Metric Learning instead, on PyTorch and at a batch that
+its lists of triplets allow.
 """
 
 import argparse

@@ -1,46 +1,45 @@
 """What `compile()` takes."""
 
-from keras_finegrain.losses.arc_face_loss import ArcFaceLoss as ArcFaceLoss
-from keras_finegrain.losses.center_contrastive_loss import (
-    CenterContrastiveLoss as CenterContrastiveLoss,
-)
-from keras_finegrain.losses.combined_margin_loss import (
-    CombinedMarginLoss as CombinedMarginLoss,
-)
-from keras_finegrain.losses.contrastive_loss import (
-    ContrastiveLoss as ContrastiveLoss,
-)
-from keras_finegrain.losses.cos_face_loss import CosFaceLoss as CosFaceLoss
-from keras_finegrain.losses.cosine_loss import CosineLoss as CosineLoss
-from keras_finegrain.losses.margin_softmax import (
-    MarginSoftmaxLoss as MarginSoftmaxLoss,
-)
-from keras_finegrain.losses.multi_similarity_loss import (
-    MultiSimilarityLoss as MultiSimilarityLoss,
-)
-from keras_finegrain.losses.n_pairs_loss import NPairsLoss as NPairsLoss
-from keras_finegrain.losses.norm_face_loss import NormFaceLoss as NormFaceLoss
-from keras_finegrain.losses.proxy_anchor_loss import (
-    ProxyAnchorLoss as ProxyAnchorLoss,
-)
-from keras_finegrain.losses.proxy_nca_loss import (
-    ProxyNCALoss as ProxyNCALoss,
-)
-from keras_finegrain.losses.proxy_nca_loss import (
-    ProxyNCAPlusPlusLoss as ProxyNCAPlusPlusLoss,
-)
-from keras_finegrain.losses.soft_triple_loss import (
-    SoftTripleLoss as SoftTripleLoss,
-)
-from keras_finegrain.losses.sphere_face_loss import (
-    SphereFaceLoss as SphereFaceLoss,
-)
-from keras_finegrain.losses.triplet_loss import (
-    TripletAllLoss as TripletAllLoss,
-)
-from keras_finegrain.losses.triplet_loss import (
-    TripletHardLoss as TripletHardLoss,
-)
-from keras_finegrain.losses.triplet_loss import (
-    TripletSemiHardLoss as TripletSemiHardLoss,
-)
+from keras_finegrain.losses.arc_face_loss import ArcFaceLoss
+from keras_finegrain.losses.center_contrastive_loss import CenterContrastiveLoss
+from keras_finegrain.losses.combined_margin_loss import CombinedMarginLoss
+from keras_finegrain.losses.contrastive_loss import ContrastiveLoss
+from keras_finegrain.losses.cos_face_loss import CosFaceLoss
+from keras_finegrain.losses.cosine_loss import CosineLoss
+from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
+from keras_finegrain.losses.multi_similarity_loss import MultiSimilarityLoss
+from keras_finegrain.losses.n_pairs_loss import NPairsLoss
+from keras_finegrain.losses.norm_face_loss import NormFaceLoss
+from keras_finegrain.losses.proxy_anchor_loss import ProxyAnchorLoss
+from keras_finegrain.losses.proxy_nca_loss import ProxyNCALoss
+from keras_finegrain.losses.proxy_nca_plus_plus_loss import ProxyNCAPlusPlusLoss
+from keras_finegrain.losses.soft_triple_loss import SoftTripleLoss
+from keras_finegrain.losses.sphere_face_loss import SphereFaceLoss
+from keras_finegrain.losses.triplet_all_loss import TripletAllLoss
+from keras_finegrain.losses.triplet_hard_loss import TripletHardLoss
+from keras_finegrain.losses.triplet_semi_hard_loss import TripletSemiHardLoss
+
+__all__ = [
+    "ArcFaceLoss",
+    "CenterContrastiveLoss",
+    "CombinedMarginLoss",
+    "ContrastiveLoss",
+    "CosFaceLoss",
+    "CosineLoss",
+    "MarginSoftmaxLoss",
+    "MultiSimilarityLoss",
+    "NPairsLoss",
+    "NormFaceLoss",
+    "ProxyAnchorLoss",
+    "ProxyNCALoss",
+    "ProxyNCAPlusPlusLoss",
+    "SoftTripleLoss",
+    "SphereFaceLoss",
+    "TripletAllLoss",
+    "TripletHardLoss",
+    "TripletSemiHardLoss",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -31,14 +31,19 @@ class BaseLoss(keras.losses.Loss):
             dtype=at_least_float32(policy.compute_dtype),
         )
 
-    # What the outputs are that the loss takes: scores of classes
-    # `(batch, num_classes)`, or embeddings.
+    # What the loss takes from the model: scores of classes `(batch,
+    # num_classes)`, or embeddings.
     scores_classes = False
     compares_embeddings = False
-    # Whether it weighs classes of which a head scored a sample.
+    # Whether it accepts the scores of a head that samples classes.
     weighs_sampled_classes = False
 
     @property
     def who(self) -> str:
-        """How error messages call this loss."""
+        """The name of this loss in error messages."""
         return type(self).__name__
+
+    def __repr__(self) -> str:
+        arguments = self.get_config().items()
+        shown = ", ".join(f"{name}={value!r}" for name, value in arguments)
+        return f"{self.who}({shown})"

@@ -23,8 +23,8 @@ class BatchLoss(BaseLoss):
 
     Args:
         name: Name of the loss.
-        **kwargs: `dtype` of `keras.losses.Loss`, and `reduction`: the loss is
-            one number already, which `"none"` leaves on an axis, `(1,)`.
+        **kwargs: `dtype` of `keras.losses.Loss`, and `reduction`: the loss is a
+            single number, which `"none"` returns with the shape `(1,)`.
     """
 
     def __call__(
@@ -41,10 +41,10 @@ class BatchLoss(BaseLoss):
                 "`sample_weight={'embedding': None, ...}`."
             )
         y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
-        # Not in the dtype of the loss, as Keras has it: two labels above 2²⁴
-        # would be one in float32.
+        # Keras casts labels to the dtype of the loss. In float32 two labels
+        # above 2²⁴ can become one.
         loss = self.call(ops.convert_to_tensor(y_true), y_pred)
-        # Each replica holds the whole loss, and Keras adds them up.
+        # Each replica computes the whole loss, and Keras adds up the replicas'.
         loss = loss / num_replicas()
         return loss[None] if self.reduction in (None, "none") else loss
 

@@ -9,8 +9,8 @@ from keras_finegrain._base.checks import number
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import unit_length
 from keras_finegrain.losses.embedding_pairs import (
-    Anchors,
     EmbeddingLoss,
+    Pairs,
     Term,
     mean_over_anchors,
 )
@@ -25,8 +25,8 @@ class ContrastiveLoss(EmbeddingLoss):
         L = mean over pairs of one class of  max(0, d − m⁺)^p
           + mean over pairs of two classes of max(0, m⁻ − d)^p
 
-    Each mean is over the pairs that are not 0, so that the many pairs that
-    are far enough apart leave the step its size.
+    Each mean is over the pairs with a term above 0, so that the many pairs that
+    are far enough apart do not shrink the gradient.
 
     Args:
         margin: m⁻, above 0. Default 1. Random directions have d = √2.
@@ -76,26 +76,23 @@ class ContrastiveLoss(EmbeddingLoss):
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """L of the global batch, a scalar."""
         return mean_over_anchors(
-            self._of_anchors,
+            self._terms,
             labels,
             unit_length(embeddings),
             "L2",
-            num_terms=2,
             symmetric=True,
         )
 
-    def _of_anchors(self, anchors: Anchors) -> list[Term]:
-        distances = anchors.values
-        negative = ops.logical_not(anchors.same)
+    def _terms(self, pairs: Pairs) -> list[Term]:
+        pulled = pairs.values - self.positive_margin
+        pushed = self.margin - pairs.values
         return [
-            self._power(
-                distances - self.positive_margin, anchors.positive(), 1.0
-            ),
-            self._power(self.margin - distances, negative, -1.0),
+            self._power(pulled, pairs.positive, 1.0),
+            self._power(pushed, pairs.negative, -1.0),
         ]
 
     def _power(self, violation: Tensor, kept: Tensor, sign: float) -> Term:
-        """Of v^p, with the slope p v^(p − 1), where v > 0."""
+        """v^p and its slope p v^(p − 1) where v > 0."""
         violates = ops.logical_and(kept, violation > 0.0)
         counted = ops.cast(violates, violation.dtype)
         slope = counted * ops.power(

@@ -1,4 +1,4 @@
-"""Multi-similarity loss: every pair weighed against its anchor's others."""
+"""Multi-similarity loss: each pair is weighted by its anchor's other pairs."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from keras_finegrain._base.checks import number
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import log_one_plus_sum_exp_and_slope
 from keras_finegrain.losses.embedding_pairs import (
-    Anchors,
     EmbeddingLoss,
+    Pairs,
     Term,
     mean_over_anchors,
 )
@@ -26,14 +26,14 @@ class MultiSimilarityLoss(EmbeddingLoss):
         L = mean over i of 1/α log(1 + Σ_{p∈P_i} e^{−α(S_ip − λ)})
                          + 1/β log(1 + Σ_{n∈N_i} e^{β(S_in − λ)})
 
-    of which only those pairs stay that the mining keeps: a negative with
-    S_in > min_p S_ip − ε, a positive with S_ip < max_n S_in + ε.
+    over the pairs that the mining keeps: negatives with S_in > min_p S_ip − ε
+    and positives with S_ip < max_n S_in + ε.
 
     Args:
         alpha: α > 0, weight of the positives. Default 2, the paper's.
         beta: β > 0, weight of the negatives. Default 50, the paper's.
-        base: λ, the similarity that both turn about. Default 0.5, that of the
-            official code.
+        base: λ, the similarity at which both exponents are 0. Default 0.5,
+            that of the official code.
         epsilon: ε, the margin of the mining, or `None` to keep all pairs.
             Default 0.1, the paper's.
         name: Name of the loss.
@@ -79,11 +79,10 @@ class MultiSimilarityLoss(EmbeddingLoss):
 
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """L of the global batch, a scalar."""
-        return mean_over_anchors(self._of_anchors, labels, embeddings, "cosine")
+        return mean_over_anchors(self._terms, labels, embeddings, "cosine")
 
-    def _of_anchors(self, anchors: Anchors) -> list[Term]:
-        cosines, positive = anchors.values, anchors.positive()
-        negative = ops.logical_not(anchors.same)
+    def _terms(self, pairs: Pairs) -> list[Term]:
+        _, cosines, positive, negative = pairs
         if self.epsilon is not None:
             positive, negative = mined(
                 cosines, positive, negative, self.epsilon
@@ -112,7 +111,7 @@ class MultiSimilarityLoss(EmbeddingLoss):
 def mined(
     similarities: Tensor, positive: Tensor, negative: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor]:
-    """The pairs that tell something (Wang et al. 2019, equations 7 and 8).
+    """The informative pairs (Wang et al. 2019, equations 7 and 8).
 
     Args:
         similarities: S `(anchors, batch)`.
@@ -122,7 +121,7 @@ def mined(
 
     Returns:
         The kept positive and negative pairs, bool `(anchors, batch)`. An anchor
-        that lacks the one or the other keeps none.
+        without a positive or without a negative keeps none.
     """
     infinity = float("inf")
     lowest = ops.min(ops.where(positive, similarities, infinity), axis=1)

@@ -7,9 +7,7 @@ from keras import ops
 
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.embedding_pairs import (
-    Classes,
     EmbeddingLoss,
-    masked_mean,
 )
 
 
@@ -59,19 +57,26 @@ class NPairsLoss(EmbeddingLoss):
 
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """L of the global batch, a scalar."""
-        classes = Classes.of(labels)
-        is_anchor = ops.logical_and(classes.place == 0, classes.count > 1)
+        order = ops.argsort(labels)
+        labels = ops.take(labels, order, axis=0)
+        # The first sample of a class, if the next one is of the class too.
+        is_anchor = ops.logical_and(
+            ops.not_equal(labels, ops.roll(labels, 1)),
+            ops.equal(labels, ops.roll(labels, -1)),
+        )
         # No batch has more than half as many of them: a quarter of all pairs.
         most = (ops.shape(labels)[0] + 1) // 2
-        anchors = ops.argsort(ops.where(is_anchor, 0, 1))[:most]
-        is_anchor = ops.take(is_anchor, anchors, axis=0)
-        products = ops.einsum(
-            "id,jd->ij",
-            ops.take(embeddings, anchors, axis=0),
-            ops.take(embeddings, classes.other(anchors, 1), axis=0),
+        first = ops.argsort(ops.where(is_anchor, 0, 1))[:most]
+        is_anchor = ops.take(is_anchor, first, axis=0)
+        anchors, positives = (
+            ops.take(embeddings, ops.take(samples, first, axis=0), axis=0)
+            for samples in (order, ops.roll(order, -1))
         )
+        products = ops.einsum("id,jd->ij", anchors, positives)
         # (Rows that are no anchors are computed too, and have to be finite.)
         logits = ops.where(is_anchor[None, :], products, -float("inf"))
         logits = ops.where(is_anchor[:, None], logits, 0.0)
         own = ops.where(is_anchor, ops.diagonal(products), 0.0)
-        return masked_mean(ops.logsumexp(logits, axis=1) - own, is_anchor)
+        losses = ops.where(is_anchor, ops.logsumexp(logits, axis=1) - own, 0.0)
+        count = ops.sum(ops.cast(is_anchor, losses.dtype))
+        return ops.sum(losses) / ops.maximum(count, 1.0)
