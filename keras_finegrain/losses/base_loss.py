@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_finegrain._base.representation import shown_with_arguments
 from keras_finegrain._ops.numerics import at_least_float32
 
 
@@ -44,6 +45,4 @@ class BaseLoss(keras.losses.Loss):
         return type(self).__name__
 
     def __repr__(self) -> str:
-        arguments = self.get_config().items()
-        shown = ", ".join(f"{name}={value!r}" for name, value in arguments)
-        return f"{self.who}({shown})"
+        return shown_with_arguments(self)

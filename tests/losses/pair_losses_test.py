@@ -526,7 +526,8 @@ def test_the_gradient_can_be_derived_again(float64, monkeypatch, loss, block):
 @every_loss
 def test_a_loss_shows_its_arguments(loss):
     for argument, value in loss.get_config().items():
-        assert f"{argument}={value!r}" in repr(loss)
+        if argument not in ("reduction", "dtype"):
+            assert f"{argument}={value!r}" in repr(loss)
     assert repr(loss).startswith(f"{type(loss).__name__}(")
 
 
