@@ -1,6 +1,5 @@
-"""Channels that stand in groups, one group for each class."""
+"""Channels in groups that lie side by side, one group for each class."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import keras
@@ -10,118 +9,104 @@ from keras import ops
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.compilation import is_compiled_by_xla
 
-# Up to so many channels of a class are compared one after the other.
-FEW = 32
+# The largest group that a TensorFlow graph searches channel by channel.
+LARGEST_SEARCHED = 32
 
 
-@dataclasses.dataclass(frozen=True)
-class ChannelGroups:
-    """The groups in order of size, so that equal sizes share one reshape.
-
-    Attributes:
-        blocks: Size and number of classes of each block of equal groups.
-        owners: The class of each channel, as they stand in the map.
-        class_order: The classes in order of size, or `None` if they are in it.
-        channel_order: Their channels in that order, or `None` likewise.
-    """
-
-    blocks: tuple[tuple[int, int], ...]
-    owners: np.ndarray
-    class_order: np.ndarray | None
-    channel_order: np.ndarray | None
-
-    @classmethod
-    def of(cls, sizes: Sequence[int]) -> "ChannelGroups":
-        """The groups of these sizes, each class's channels side by side."""
-        distinct, counts = np.unique(sizes, return_counts=True)
-        blocks = tuple(zip(distinct.tolist(), counts.tolist(), strict=True))
-        owners = np.repeat(np.arange(len(sizes)), sizes)
-        class_order = np.argsort(sizes, kind="stable")
-        if np.array_equal(class_order, np.arange(len(sizes))):
-            return cls(blocks, owners, None, None)
-        place = np.argsort(class_order)
-        channel_order = np.argsort(place[owners], kind="stable")
-        return cls(blocks, owners, class_order, channel_order)
-
-    def split(self, values: Tensor) -> list[Tensor]:
-        """`(..., channels)` as a `(..., classes, size)` for each block."""
-        if self.channel_order is not None:
-            values = ops.take(values, self.channel_order, axis=-1)
-        leading = ops.shape(values)[:-1]
-        blocks = []
-        start = 0
-        for size, classes in self.blocks:
-            stop = start + size * classes
-            block = values[..., start:stop]
-            blocks.append(ops.reshape(block, (*leading, classes, size)))
-            start = stop
-        return blocks
-
-    def join_channels(self, blocks: Sequence[Tensor]) -> Tensor:
-        """What `split` took apart, `(..., channels)`."""
-        flat = []
-        for block, (size, classes) in zip(blocks, self.blocks, strict=True):
-            leading = ops.shape(block)[:-2]
-            flat.append(ops.reshape(block, (*leading, classes * size)))
-        return _joined(flat, self.channel_order)
-
-    def join_classes(self, blocks: Sequence[Tensor]) -> Tensor:
-        """A `(..., classes)` of each block as one `(..., num_classes)`."""
-        return _joined(blocks, self.class_order)
-
-    def mask(self, places: Sequence[Tensor]) -> Tensor:
-        """Which channels stand at a place `(..., classes)` of each block.
-
-        Returns:
-            Boolean tensor `(..., channels)`.
-        """
-        return self.join_channels(
-            [
-                stands_at(place, size)
-                for place, (size, _) in zip(places, self.blocks, strict=True)
-            ]
-        )
-
-    def to_channels(self, values: Tensor) -> Tensor:
-        """What belongs to a class for each of its channels.
-
-        Args:
-            values: Tensor `(..., num_classes)`.
-
-        Returns:
-            Tensor `(..., channels)`.
-        """
-        return ops.take(values, self.owners, axis=-1)
-
-
-def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The maximum over the last axis, and where it stands.
-
-    After a ReLU many channels of a group are zero together. The papers' code
-    gives such a tie's gradient to the first; `ops.max` would share it out.
+def split_groups(values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Splits channels into blocks of classes with equally large groups.
 
     Args:
-        values: Tensor `(..., size)`.
+        values: Tensor `(..., channels)`.
+        sizes: The number of channels of each class.
 
     Returns:
-        The maxima `(...)`, and the place of each, the first if they tie,
-        int32 `(...)`.
+        A tensor `(..., classes, size)` for each distinct size, in order of
+        size.
+    """
+    values = _take(values, _channel_order(sizes))
+    blocks = []
+    start = 0
+    for size, classes in zip(
+        *np.unique(sizes, return_counts=True), strict=True
+    ):
+        stop = start + classes * size
+        shape = (*ops.shape(values)[:-1], classes, size)
+        blocks.append(ops.reshape(values[..., start:stop], shape))
+        start = stop
+    return blocks
+
+
+def join_groups(blocks: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+    """The inverse of `split_groups`: a tensor `(..., channels)`."""
+    flat = []
+    for block in blocks:
+        *leading, classes, size = ops.shape(block)
+        flat.append(ops.reshape(block, (*leading, classes * size)))
+    joined = ops.concatenate(flat, axis=-1)
+    return _take(joined, np.argsort(_channel_order(sizes)))
+
+
+def strongest_channels(
+    values: Tensor, sizes: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """The maximum over each class's channels, and the channel that has it.
+
+    After a ReLU many channels of a class are zero together. The papers' code
+    gives the gradient of such a tie to the first; `ops.max` would share it.
+
+    Args:
+        values: Tensor `(..., channels)`.
+        sizes: The number of channels of each class.
+
+    Returns:
+        The maxima `(..., num_classes)`, and a boolean tensor `(..., channels)`
+        that is true once for each class, at the first channel of a tie.
 
     Example:
 
-    >>> from keras_finegrain._ops.channel_groups import first_maximum
-    >>> maximum, place = first_maximum(ops.array([[0.0, 2.0, 2.0]]))
-    >>> ops.convert_to_numpy(place)
-    array([1], dtype=int32)
+    >>> from keras_finegrain._ops.channel_groups import strongest_channels
+    >>> values = ops.array([0.0, 2.0, 2.0, 1.0])
+    >>> maxima, strongest = strongest_channels(values, sizes=(3, 1))
+    >>> ops.convert_to_numpy(strongest).tolist()
+    [False, True, False, True]
     """
+    maxima, strongest = [], []
+    for block in split_groups(values, sizes):
+        maximum, place = _first_maximum(block)
+        places = ops.arange(block.shape[-1], dtype="int32")
+        maxima.append(maximum)
+        strongest.append(ops.equal(place[..., None], places))
+    class_order = np.argsort(sizes, kind="stable")
+    return (
+        _take(ops.concatenate(maxima, axis=-1), np.argsort(class_order)),
+        join_groups(strongest, sizes),
+    )
+
+
+def _channel_order(sizes: Sequence[int]) -> np.ndarray:
+    """The channels in order of the size of their group."""
+    return np.argsort(np.repeat(sizes, sizes), kind="stable")
+
+
+def _take(values: Tensor, order: np.ndarray) -> Tensor:
+    """Orders the last axis; nothing is copied where it is in order."""
+    if np.array_equal(order, np.arange(len(order))):
+        return values
+    return ops.take(values, order, axis=-1)
+
+
+def _first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The maximum over the last axis and the first place that has it."""
     size = values.shape[-1]
     in_graph = (
         keras.backend.backend() == "tensorflow" and not is_compiled_by_xla()
     )
-    if size > FEW or not in_graph:
+    if size > LARGEST_SEARCHED or not in_graph:
         place = ops.cast(ops.argmax(values, axis=-1), "int32")
         return ops.max(values, axis=-1), place
-    # The kernel of a graph takes four times as long on a CPU.
+    # On a CPU `argmax` makes the step of a graph twice as long, and
+    # this search makes the step of XLA twice as long (benchmarks/mc_loss.py).
     maximum = values[..., 0]
     place = ops.zeros_like(maximum, dtype="int32")
     for index in range(1, size):
@@ -129,24 +114,3 @@ def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
         place = ops.where(value > maximum, index, place)
         maximum = ops.maximum(maximum, value)
     return maximum, place
-
-
-def stands_at(place: Tensor, size: int) -> Tensor:
-    """The places as a mask.
-
-    Args:
-        place: int32 `(...)`, in `[0, size)`.
-        size: How many places there are.
-
-    Returns:
-        Boolean tensor `(..., size)`, true once in each row.
-    """
-    return ops.equal(place[..., None], ops.arange(size, dtype="int32"))
-
-
-def _joined(blocks: Sequence[Tensor], order: np.ndarray | None) -> Tensor:
-    """Blocks side by side, with what `order` moved back in its place."""
-    joined = blocks[0] if len(blocks) == 1 else ops.concatenate(blocks, axis=-1)
-    if order is not None:
-        joined = ops.take(joined, np.argsort(order), axis=-1)
-    return joined

@@ -9,10 +9,10 @@ import dataclasses
 import weakref
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain._ops.random import uniform
 from keras_finegrain.labels.forms import (
     check_labels,
     class_numbers,
@@ -104,7 +104,7 @@ def sample_classes(
         (num_classes,),
     )
     is_own = counts > 0
-    draws = uniform((num_classes,), seed)
+    draws = keras.random.uniform((num_classes,), seed=seed)
     # Above all draws: the batch's own come first.
     _, classes = ops.top_k(ops.where(is_own, 2.0, draws), sampled)
     classes = ops.cast(classes, "int32")

@@ -10,9 +10,12 @@ from keras import ops
 
 from keras_finegrain._base.checks import number, positive_integer
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain._ops.channel_groups import ChannelGroups, first_maximum
+from keras_finegrain._ops.channel_groups import (
+    join_groups,
+    split_groups,
+    strongest_channels,
+)
 from keras_finegrain._ops.numerics import mean
-from keras_finegrain._ops.random import uniform
 from keras_finegrain._ops.written_gradients import with_gradient
 from keras_finegrain.layers.labelled_loss_layer import LabelledLossLayer
 
@@ -83,19 +86,17 @@ def class_scores(
     Returns:
         Tensor `(batch, num_classes)`.
     """
-    groups = ChannelGroups.of(sizes)
 
     def scores(feature_map: Tensor) -> tuple[Tensor, Callable[..., Any]]:
         seen = feature_map if kept is None else feature_map * kept
-        found = [first_maximum(block) for block in groups.split(seen)]
-        maxima = groups.join_classes([maximum for maximum, _ in found])
+        maxima, strongest = strongest_channels(seen, sizes)
         positions = ops.cast(ops.shape(seen)[1], seen.dtype)
 
         def gradient(upstream: Tensor) -> tuple[Tensor]:
-            share = groups.to_channels(upstream / positions)
+            owners = np.repeat(np.arange(len(sizes)), sizes)
+            share = ops.take(upstream / positions, owners, axis=-1)
             if kept is not None:
                 share = share * kept
-            strongest = groups.mask([place for _, place in found])
             return (ops.where(strongest, share[:, None], 0.0),)
 
         return mean(maxima, axis=1), gradient
@@ -138,11 +139,6 @@ def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
     averaged over the classes. It is 1 where the channels of a class lie on
     each other and ξ where each lies on a place of its own.
 
-    Channel n adds t_n to the sum, its s at the positions where it is the
-    strongest, so that C · L_div = Σ_n t_n and
-
-        C · ∂L_div/∂F_pn = s_pn · ([n is the strongest at p] − t_n)
-
     Args:
         feature_map: F `(batch, positions, channels)`.
         sizes: The number of channels of each class.
@@ -150,19 +146,13 @@ def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
     Returns:
         Tensor `(batch,)`, in [1, max(sizes)].
     """
-    groups = ChannelGroups.of(sizes)
 
     def spread(feature_map: Tensor) -> tuple[Tensor, Callable[..., Any]]:
-        # (`ops.softmax` transposes the map on TensorFlow.)
-        over_positions = ops.exp(
-            feature_map - ops.max(feature_map, axis=1, keepdims=True)
-        )
-        over_positions = over_positions * (
-            1.0 / ops.sum(over_positions, axis=1, keepdims=True)
-        )
-        found = list(map(first_maximum, groups.split(over_positions)))
-        strongest = groups.mask([place for _, place in found])
-        added = ops.sum(ops.where(strongest, over_positions, 0.0), axis=1)
+        highest = ops.max(feature_map, axis=1, keepdims=True)
+        shares = ops.exp(feature_map - highest)
+        shares = shares / ops.sum(shares, axis=1, keepdims=True)
+        _, strongest = strongest_channels(shares, sizes)
+        added = ops.sum(ops.where(strongest, shares, 0.0), axis=1)
 
         def gradient(upstream: Tensor) -> tuple[Tensor]:
             upstream = (upstream / len(sizes))[:, None]
@@ -171,7 +161,7 @@ def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
                 (upstream * (1.0 - added))[:, None],
                 (-upstream * added)[:, None],
             )
-            return (over_positions * slope,)
+            return (shares * slope,)
 
         return ops.sum(added, axis=1) / len(sizes), gradient
 
@@ -192,13 +182,12 @@ def random_channels(
         Tensor `(channels,)` of zeros and ones: of each class's ξ channels,
         ⌊ξ/2⌋ are zero.
     """
-    groups = ChannelGroups.of(sizes)
-    blocks = []
-    for size, classes in groups.blocks:
-        draws = uniform((classes, size), seed)
-        rank = ops.argsort(ops.argsort(draws, axis=-1), axis=-1)
-        blocks.append(rank >= size // 2)
-    return ops.cast(groups.join_channels(blocks), dtype)
+    draws = keras.random.uniform((sum(sizes),), seed=seed)
+    kept = []
+    for block in split_groups(draws, sizes):
+        rank = ops.argsort(ops.argsort(block, axis=-1), axis=-1)
+        kept.append(rank >= block.shape[-1] // 2)
+    return ops.cast(join_groups(kept, sizes), dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")

@@ -148,6 +148,14 @@ def test_every_way_of_building_trains_alike(reference, build):
     assert_same(train(same_start(compiled(build())), *data()), reference)
 
 
+def undropped(model):
+    """The model whose mutual-channel loss draws nothing at random."""
+    for layer in model.layers:
+        if isinstance(layer, keras_finegrain.MCLoss):
+            layer.drop = False
+    return model
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -161,7 +169,12 @@ def test_every_way_of_building_trains_alike(reference, build):
 def test_every_way_of_running_trains_alike(reference, arguments):
     if BACKEND == "torch" and "steps_per_execution" in arguments:
         pytest.skip("Keras on PyTorch has no steps_per_execution")
-    model = same_start(compiled(functional_model(), **arguments))
+    model = functional_model()
+    if BACKEND == "tensorflow" and arguments.get("jit_compile"):
+        # TensorFlow draws other random numbers under XLA.
+        reference = train(same_start(compiled(undropped(model))), *data())
+        model = undropped(functional_model())
+    model = same_start(compiled(model, **arguments))
     if BACKEND == "torch" and arguments.get("jit_compile"):
         # Compiling takes minutes there: the training step alone.
         images, labels = data()
