@@ -129,11 +129,12 @@ def add_over_positives(
         positive = start + (place + step) % count
         return step + 1, *add(step < count, positive, *sums)
 
-    return ops.while_loop(
+    _, *totals = ops.while_loop(
         lambda step, *_: step < largest,
         with_next,
         (ops.ones((), dtype="int32"), *sums),
-    )[1:]
+    )
+    return tuple(map(ops.stop_gradient, totals))
 
 
 def entry_of_each(column: Tensor, matrix: Tensor) -> Tensor:
