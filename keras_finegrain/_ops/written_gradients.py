@@ -21,7 +21,7 @@ def with_gradient(
     Args:
         function: Takes tensors, and returns one tensor and the function that
             turns its upstream gradient into those of the tensors, a tuple of as
-            many. Constants it may close over; variables it may not.
+            many. It may close over constants, but not over variables.
 
     Returns:
         A function of the same tensors that returns the one tensor.

@@ -47,6 +47,8 @@ def margin_crossentropy(
         log_sum = ops.logsumexp(logits, axis=-1)
         return log_sum * target.total() - target.average(logits)
 
+    # With a derived gradient a step of ArcFace with 10^5 classes takes 1.15
+    # times as long in a TensorFlow graph.
     @with_gradient
     def crossentropy(
         similarities: Tensor, target_similarity: Tensor
