@@ -88,7 +88,7 @@ def ours(
     layer.build(values.shape)
 
     def total(values: Any) -> Any:
-        with keras_finegrain.label_scope(labels, jit_compile=jit_compile):
+        with keras_finegrain.label_scope(labels):
             layer(values, training=True)
         return sum(layer.losses)
 

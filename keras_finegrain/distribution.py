@@ -114,7 +114,8 @@ def gather_with_gradient(values: Tensor) -> Tensor:
     @tf.custom_gradient
     def joined(own: Any) -> tuple[Any, Any]:
         def gradient(upstream: Any) -> Any:
-            share = upstream[start : start + size]
+            # (The gradient of a gather holds the rows of a few samples.)
+            share = tf.convert_to_tensor(upstream)[start : start + size]
             replicas = tf.cast(context.num_replicas_in_sync, own.dtype)
             return replicas * share
 
