@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.compilation import is_compiled_by_xla
 from keras_finegrain._ops.written_gradients import with_gradient
 
 # e^x is in float32 neither infinite nor 0, nor close to it, within this range.
@@ -24,25 +25,36 @@ def soft_maximum(values: Tensor, largest: float = math.inf) -> Tensor:
     Returns:
         Tensor `(classes, batch)`, never above the maximum.
     """
-    shape = (values.shape[0], values.shape[1], ops.shape(values)[2])
-    known = 2 * largest <= _EXPONENT_RANGE
-
-    def as_matrix(values: Tensor) -> Tensor:
-        return ops.reshape(values, (shape[0] * shape[1], -1))
+    classes, count, batch = shape = tuple(ops.shape(values))
+    # XLA writes a result in the place of an operand only if both have one
+    # shape, here that of the matrix product which the values come from, and it
+    # stores what `ops.sum` reads. At 10^5 × 2 centers and batch 128 a step on
+    # JAX needs 30 % less memory as a matrix, and a TensorFlow graph 25 % more.
+    as_matrix = is_compiled_by_xla()
+    layout = (classes * count, batch) if as_matrix else shape
 
     def spread(of_classes: Tensor) -> Tensor:
-        return as_matrix(ops.broadcast_to(of_classes[:, None], shape))
+        of_classes = of_classes[:, None]
+        if not as_matrix:
+            return of_classes
+        return ops.reshape(ops.broadcast_to(of_classes, shape), layout)
 
-    def sum_centers(matrix: Tensor) -> Tensor:
-        matrix = ops.reshape(matrix, shape)
-        return sum(matrix[:, index] for index in range(shape[1]))
+    def sum_centers(values: Tensor) -> Tensor:
+        if not as_matrix:
+            return ops.sum(values, axis=1)
+        values = ops.reshape(values, shape)
+        return sum(values[:, index] for index in range(count))
 
     # With a derived gradient a step of SoftTriple takes 1.4 times as long under
     # TensorFlow's XLA (200 × 10 centers, batch 128).
     @with_gradient
     def pooled(values: Tensor) -> tuple[Tensor, Any]:
+        # What is subtracted keeps exp in its range and cancels in the quotient.
+        # To search for the maximum takes 10 % of a step on JAX at 10^5 × 2
+        # centers; values known to lie in the range need none.
+        known = 2 * largest <= _EXPONENT_RANGE
         highest = largest if known else spread(ops.max(values, axis=1))
-        values = as_matrix(values)
+        values = ops.reshape(values, layout)
         weights = ops.exp(values - highest)
         total = sum_centers(weights)
         soft = sum_centers(weights * values) / total
@@ -50,7 +62,7 @@ def soft_maximum(values: Tensor, largest: float = math.inf) -> Tensor:
         def gradient(upstream: Tensor) -> tuple[Tensor]:
             # ∂M/∂v_k = softmax_k · (1 + v_k − M)
             share = spread(upstream / total) * weights
-            slope = share * (values - spread(soft) + 1.0)
+            slope = share * ((values - spread(soft)) + 1.0)
             return (ops.reshape(slope, shape),)
 
         return soft, gradient

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._base.checks import number, positive_integer
+from keras_finegrain._base.checks import number, one_of, positive_integer
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.channel_groups import (
     join_groups,
@@ -102,7 +102,7 @@ def class_scores(
         return mean(maxima, axis=1), gradient
 
     # With a derived gradient a step of the layer takes 1.4 to 2.2 times as long
-    # on TensorFlow and JAX (1,280 channels, 21 classes).
+    # on TensorFlow and JAX (map 7 × 7 × 1,280, 200 classes, batch 32).
     return with_gradient(scores)(feature_map)
 
 
@@ -157,6 +157,9 @@ def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
         added = ops.sum(ops.where(strongest, shares, 0.0), axis=1)
 
         def gradient(upstream: Tensor) -> tuple[Tensor]:
+            # C · ∂L_div/∂F_pn = s_pn · ([n is the strongest at p] − t_n), where
+            # t_n is what the channel adds. (With a product in place of `where`
+            # a step on JAX takes 1.1 to 1.6 times as long.)
             upstream = (upstream / len(sizes))[:, None]
             slope = ops.where(
                 strongest,
@@ -244,7 +247,8 @@ class MCLoss(LabelledLossLayer):
         drop: Whether half of each class's channels are dropped in training.
         data_format: "channels_last" or "channels_first". Default: that of the
             Keras configuration.
-        seed: Seed of the dropping: an int, or `None` for a random one.
+        seed: Seed of the dropping: an int, or `None` for a random one. On
+            TensorFlow the draws differ with and without `jit_compile`.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Call arguments:
@@ -322,7 +326,12 @@ class MCLoss(LabelledLossLayer):
                 for size in channels_per_class
             )
         self.drop = bool(drop)
-        self.data_format = _data_format(who, data_format)
+        self.data_format = one_of(
+            who,
+            "data_format",
+            data_format or keras.config.image_data_format(),
+            ("channels_last", "channels_first"),
+        )
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -419,14 +428,3 @@ class MCLoss(LabelledLossLayer):
             "data_format": self.data_format,
             "seed": self.seed,
         }
-
-
-def _data_format(who: str, data_format: str | None) -> str:
-    data_format = data_format or keras.config.image_data_format()
-    options = ("channels_last", "channels_first")
-    if data_format not in options:
-        raise ValueError(
-            f"{who}: data_format must be one of {options} or None, received "
-            f"{data_format!r}."
-        )
-    return data_format
