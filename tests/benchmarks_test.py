@@ -64,3 +64,20 @@ def test_a_benchmark_runs_to_its_end(script, tmp_path):
         for table in result.stdout.split("\n\n"):
             losses = [float(loss) for loss in LOSS.findall(table)]
             np.testing.assert_allclose(losses, losses[:1] * len(losses), 1e-4)
+
+
+@pytest.mark.slow
+def test_two_versions_run_side_by_side():
+    backend = keras.backend.backend()
+    if backend == "jax":
+        pytest.skip("compiles each of its steps for a tiny table")
+    command = [sys.executable, str(BENCHMARKS / "versions.py"), "--tiny"]
+    result = subprocess.run(
+        [*command, "--rounds", "1", "--backend", backend],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    rows = re.findall(r"^\| (.+) \| [\d.]+ \|", result.stdout, re.MULTILINE)
+    assert len(rows) == 9
