@@ -107,6 +107,13 @@ class SoftTriple(CosineSimilarity):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if "centers_regularizer" in kwargs:
+            raise ValueError(
+                f"{type(self).__name__}: centers_regularizer must not be "
+                "given, as it is CenterMerging(tau) here, received "
+                f"{kwargs['centers_regularizer']!r}. Set tau, or take "
+                "CosineSimilarity(pooling='soft', centers_regularizer=...)."
+            )
         if centers_initializer is None:
             # On a (C, K, dim) weight this is uniform in ±1/√(C·K).
             centers_initializer = keras.initializers.VarianceScaling(

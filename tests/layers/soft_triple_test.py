@@ -212,3 +212,32 @@ def test_config_restores_every_argument():
     )
     copy = keras_finegrain.SoftTriple.from_config(layer.get_config())
     assert copy.get_config() == layer.get_config()
+
+
+def test_it_is_the_cosine_head_with_its_regularizer():
+    embeddings = np.random.default_rng(0).normal(size=(6, 8)).astype("float32")
+    layer = keras_finegrain.SoftTriple(3, 4, gamma=0.2, tau=0.3)
+    head = keras_finegrain.CosineSimilarity(
+        3,
+        4,
+        pooling="soft",
+        gamma=0.2,
+        centers_regularizer=keras_finegrain.regularizers.CenterMerging(0.3),
+    )
+    expected = keras.ops.convert_to_numpy(layer(embeddings))
+    head.build(embeddings.shape)
+    head.centers.assign(layer.centers)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(head(embeddings)), expected, atol=1e-6
+    )
+    (own,), (other,) = layer.losses, head.losses
+    assert float(own) > 0.01
+    assert float(own) == pytest.approx(float(other), rel=1e-5)
+    copy = type(head).from_config(head.get_config())
+    assert copy.centers_regularizer.tau == 0.3
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.2])
+def test_another_regularizer_is_not_ignored_in_silence(tau):
+    with pytest.raises(ValueError, match="centers_regularizer must not be"):
+        keras_finegrain.SoftTriple(3, tau=tau, centers_regularizer="l2")
