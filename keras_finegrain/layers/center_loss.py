@@ -8,7 +8,7 @@ from keras import ops
 from keras_finegrain._base.checks import number, one_of
 from keras_finegrain._base.typing import InitializerLike, Tensor
 from keras_finegrain._ops.numerics import unit_length
-from keras_finegrain._ops.row_update import read_rows, write_rows
+from keras_finegrain._ops.row_update import read_rows, sum_rows, write_rows
 from keras_finegrain.distribution import gather
 from keras_finegrain.layers.labelled_loss_layer import (
     LabelledBatch,
@@ -78,9 +78,7 @@ def moved_centers(
     first = ops.cast(ops.argmax(ops.cast(same, "int32"), axis=1), "int32")
     steps = ops.where(counted[:, None], centers - features, 0.0)
     ones = ops.cast(counted, steps.dtype)[:, None]
-    # (`ops.segment_sum` would compute in float32 on PyTorch.)
-    steps = ops.concatenate([steps, ones], axis=1)
-    sums = ops.scatter(first[:, None], steps, ops.shape(steps))
+    sums = sum_rows(ops.concatenate([steps, ones], axis=1), first)
     sums = ops.take(sums, first, axis=0)
     return centers - alpha * sums[:, :-1] / (1.0 + sums[:, -1:])
 
