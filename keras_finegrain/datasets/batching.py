@@ -195,11 +195,12 @@ def check_pipeline(
     checks.positive_integer(who, "image_size", image_size)
     checks.one_of(who, "augment", augment, get_args(Augmentation))
     checks.seed(who, "seed", seed)
+    tf = import_tensorflow()
     spec = getattr(dataset, "element_spec", None)
     if (
         not isinstance(spec, tuple)
         or len(spec) != 2
-        or not all(hasattr(part, "shape") for part in spec)
+        or not all(isinstance(part, tf.TensorSpec) for part in spec)
         or spec[0].shape.rank not in (None, 3)
         or spec[1].shape.rank not in (None, 0)
     ):
@@ -219,7 +220,6 @@ def check_pipeline(
         )
     if not label.dtype.is_integer:
         raise ValueError(
-            f"{who}: labels must be integers, the numbers of the classes, "
-            f"received {label.dtype.name}. Convert them: dataset.map(lambda "
-            "image, label: (image, tf.cast(label, tf.int32)))"
+            f"{who}: labels must be integers, the numbers of the classes from "
+            f"0, received {label.dtype.name}. Convert them with dataset.map"
         )

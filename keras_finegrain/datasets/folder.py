@@ -122,18 +122,20 @@ def _found_splits(root: Folder) -> tuple[list[Folder], list[str]]:
             _stop(
                 root,
                 flat,
-                "hold images without class folders",
-                "Sort them into one folder a class",
+                "look like splits and hold images without class folders",
+                "Sort these into one folder a class",
             )
         _refuse_hidden_splits(root, folders)
         return [root], []
     train = [f for f in parts if roles[f.path] == "train"]
     test = [f for f in parts if roles[f.path] == "test"]
     test = test or [f for f in parts if roles[f.path] == "validation"]
-    if len(train) != 1:
-        _stop(root, folders, f"have {len(train)} to train on in place of one")
-    if len(test) > 1:
-        _stop(root, folders, f"have {len(test)} to test on in place of one")
+    if not train:
+        _stop(root, folders, "have none that is known to be for training")
+    for chosen, purpose in ((train, "training"), (test, "testing")):
+        if len(chosen) > 1:
+            names = listed([folder.name for folder in chosen])
+            _stop(root, folders, f"have more than one for {purpose} ({names})")
     chosen = [*train, *test]
     left = [folder for folder in folders if folder not in chosen]
     empty = [f for f in root.folders if role(f.name) and f not in folders]
@@ -141,8 +143,8 @@ def _found_splits(root: Folder) -> tuple[list[Folder], list[str]]:
         _stop(
             root,
             [*folders, *empty],
-            f"have {train[0].name!r} to train on and no known one with class "
-            "folders to test on",
+            f"have {train[0].name!r} for training, and none with class folders "
+            "is known to be for testing",
         )
     if not left:
         return chosen, []
@@ -176,8 +178,9 @@ def _refuse_hidden_splits(root: Folder, folders: list[Folder]) -> None:
 def _stop(
     root: Folder, folders: list[Folder], what: str, remedy: str = ""
 ) -> None:
-    names = tuple(folder.name for folder in folders)
-    remedy = remedy or naming((names[0], names[-1]))
+    names = [folder.name for folder in folders]
+    names.sort(key=lambda name: role(name) != "train")
+    remedy = remedy or naming((names[0], names[1]))
     raise DatasetError(
         f"The folders {listed(names)} of {root.path!r} {what}. {remedy}; or "
         "pass splits=('.',) if they are classes"

@@ -36,6 +36,7 @@ _OTHERS = frozenset(
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _END_OF_JPEG = b"\xff\xd9"
+_START_OF_SCAN = b"\xff\xda"
 
 # What stands before an orientation, in JPEG and PNG.
 _ORIENTED = (
@@ -120,13 +121,14 @@ def opened(encoded: bytes, origin: str) -> Any:
             raise ValueError("zeros")
         with pillow.open(io.BytesIO(encoded)) as image:
             upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):
-                # 16 bits of gray: Pillow would cut them off at 255.
-                gray = np.asarray(upright)
-                if gray.min() >= 0 and gray.max() < 2**16:
-                    gray = (gray >> 8).astype(np.uint8)
-                    return pillow.fromarray(gray).convert("RGB")
-            elif upright.mode != "F":
+            # Gray of 16 bits is "I" in files that have no more.
+            if upright.mode.startswith("I;16") or (
+                upright.mode == "I" and image.format in ("PNG", "PPM")
+            ):
+                # Pillow would cut them off at 255.
+                gray = (np.asarray(upright) >> 8).astype(np.uint8)
+                return pillow.fromarray(gray).convert("RGB")
+            if upright.mode not in ("I", "F"):
                 return upright.convert("RGB")
     except Exception as error:
         # A damaged file may raise almost anything.
@@ -142,9 +144,13 @@ def needs_pillow(encoded: bytes) -> bool:
     if encoded.startswith(_JPEG):
         if is_overwritten(encoded):
             return True
-    elif not encoded.startswith(_PNG):
+        # Of a JPEG this is the beginning alone, which takes microseconds.
+        searched = encoded[: encoded.find(_START_OF_SCAN)]
+    elif encoded.startswith(_PNG):
+        searched = encoded
+    else:
         return True
-    if not any(mark in encoded for mark in _ORIENTED):
+    if not any(mark in searched for mark in _ORIENTED):
         return False
     try:
         with _pillow().open(io.BytesIO(encoded)) as image:

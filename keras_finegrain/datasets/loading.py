@@ -273,13 +273,14 @@ def _open_source(
 def _check_arguments(
     name: Any, data_dir: Any, splits: Sequence[str] | None
 ) -> None:
-    for argument, value in (("name", name), ("data_dir", data_dir)):
-        if value is None and argument == "data_dir":
-            continue
+    for argument, value, rule in (
+        ("name", name, "the name of a data set or a folder"),
+        ("data_dir", data_dir or ".", "a folder or None"),
+    ):
         if not isinstance(value, (str, os.PathLike)) or not str(value):
             raise DatasetError(
-                f"load: {argument} must be a path or, for name, the name of "
-                f"a data set, received {value!r}"
+                f"load: {argument} must be {rule}, received "
+                f"{one_line(repr(value), 80)}"
             )
     if splits is not None and (
         not isinstance(splits, (list, tuple))
