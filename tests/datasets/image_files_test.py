@@ -202,14 +202,12 @@ def test_a_jpeg_of_flat_colors_is_not_taken_for_a_lost_one(options):
 def test_a_heic_of_a_phone_is_read_where_its_extra_is_installed(folder):
     heif = pytest.importorskip("pillow_heif")
     heif.register_heif_opener()
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
     for file in list(folder.rglob("*.png")):
-        photo().save(file.with_suffix(".HEIC"), exif=exif)
+        photo().save(file.with_suffix(".HEIC"), quality=95)
         file.unlink()
     datasets.check(folder)
-    shapes = {x.shape for x, _ in datasets.load(folder).train}
-    assert shapes == {(40, 30, 3)}
+    for image, _ in datasets.load(folder).train.as_numpy_iterator():
+        assert np.abs(image.astype(int) - np.asarray(photo())).mean() < 8
 
 
 def test_no_ending_is_both_read_and_not_read():
