@@ -12,11 +12,10 @@ if TYPE_CHECKING:
 Augmentation = Literal["flip_crop", "flip", "none"]
 
 _TO_UINT8 = (
-    "Convert them: dataset.map(lambda image, label: "
+    "Convert them by their range: dataset.map(lambda image, label: "
     "(tf.image.convert_image_dtype(image, tf.uint8, saturate=True), label)) "
-    "takes floats in [0, 1], bool after tf.cast(image, tf.float32), and "
-    "integers that use their whole range; first (image + 1) / 2 for [-1, 1], "
-    "image / 255 for floats in [0, 255]"
+    "takes floats in [0, 1] and integers that use all of their range. Divide "
+    "floats in [0, 255] by 255 before, and take (image + 1) / 2 of [-1, 1]"
 )
 
 # Resized images that wait to be drawn in random order: 154 MB at 224 pixels.
