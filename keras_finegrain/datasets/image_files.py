@@ -114,13 +114,11 @@ def opened(encoded: bytes, origin: str) -> Any:
         DatasetError: If it cannot be read.
     """
     pillow = _pillow()
-    from PIL import ImageOps
-
     try:
         if is_overwritten(encoded):
             raise ValueError("zeros")
         with pillow.open(io.BytesIO(encoded)) as image:
-            upright = ImageOps.exif_transpose(image)
+            upright = _upright(image)
             # Gray of 16 bits is "I" in files that have no more.
             if upright.mode.startswith("I;16") or (
                 upright.mode == "I" and image.format in ("PNG", "PPM")
@@ -154,9 +152,35 @@ def needs_pillow(encoded: bytes) -> bool:
         return False
     try:
         with _pillow().open(io.BytesIO(encoded)) as image:
-            return image.getexif().get(_ORIENTATION, 1) != 1
+            return _turn(image) is not None
     except Exception:
-        return True  # It raises what is wrong.
+        return False  # The decoder tells what is wrong.
+
+
+def _upright(image: Any) -> Any:
+    """Turns and mirrors an image of Pillow as its EXIF orientation says."""
+    image.load()
+    turn = _turn(image)
+    return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Any) -> Any:
+    """How Pillow turns an image upright; None if it is, or does not say."""
+    methods = _pillow().Transpose
+    turns = {
+        2: methods.FLIP_LEFT_RIGHT,
+        3: methods.ROTATE_180,
+        4: methods.FLIP_TOP_BOTTOM,
+        5: methods.TRANSPOSE,
+        6: methods.ROTATE_270,
+        7: methods.TRANSVERSE,
+        8: methods.ROTATE_90,
+    }
+    try:
+        return turns.get(image.getexif().get(_ORIENTATION))
+    except Exception:
+        # Of a damaged EXIF; the image itself may be whole.
+        return None
 
 
 def is_overwritten(encoded: bytes) -> bool:

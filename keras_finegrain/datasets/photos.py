@@ -290,6 +290,7 @@ class Photos:
             MissingPackageError: A `DatasetError`, if Pillow is missing.
             IndexError: If there is no photo of an index.
         """
+        checks.boolean("Photos.decode", "crop_to_boxes", crop_to_boxes)
         import_pillow()
         chosen = np.arange(len(self.encoded))
         try:

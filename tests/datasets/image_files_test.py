@@ -73,6 +73,19 @@ def test_all_orientations_of_a_camera_are_turned_upright(file_format):
         assert_near(image, upright.convert("RGB"), atol=4)
 
 
+@pytest.mark.parametrize("orientation", [b"\0\0", b"\x09\0", b"\xff\xff"])
+@pytest.mark.parametrize("header", [b"II*\0\x08\0\0\0", b"no such header"])
+def test_an_exif_that_says_nothing_leaves_the_photo_as_it_is(
+    header, orientation
+):
+    entry = b"\x01\0\x12\x01\x03\0\x01\0\0\0" + orientation + bytes(6)
+    file = encoded(photo(), "JPEG", exif=b"Exif\0\0" + header + entry)
+    stored = Image.open(io.BytesIO(file))
+    image_files.verify(file, "photo")
+    assert_near(decoded([file])[0], stored, atol=4)
+    assert_near(np.asarray(image_files.opened(file, "photo")), stored)
+
+
 def test_photos_load_and_batches_turn_a_phone_photo_alike(folder):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
