@@ -111,7 +111,7 @@ def _found_splits(root: Folder) -> tuple[list[Folder], list[str]]:
     Raises:
         DatasetError: If the names and the layout do not tell.
     """
-    folders = [folder for folder in root.folders if folder.all_images()]
+    folders = root.with_images()
     roles = {folder.path: role(folder.name) for folder in folders}
     # A class of vehicles may be called "train": it holds files, not folders.
     parts = [f for f in folders if roles[f.path] and f.with_images()]
