@@ -116,6 +116,7 @@ def prepare(
         "data_dir": options.data_dir,
         "classes": options.classes,
         "crop_to_bbox": options.crop_to_bbox,
+        "splits": options.splits,
     }
     datasets.check(options.dataset, **selection)
     data = datasets.load(options.dataset, **selection)

@@ -90,6 +90,13 @@ def _add_data(group: Any) -> None:
         action="store_true",
         help="cut every image to its bounding box",
     )
+    group.add_argument(
+        "--splits",
+        nargs="+",
+        metavar="NAME",
+        help="what to train on and what to test on, where their names do not "
+        "tell; one alone is divided",
+    )
     add_choice(
         *(group, "--augment", ("flip_crop", "flip", "none")),
         "how training images vary",

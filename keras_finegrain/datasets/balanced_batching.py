@@ -89,8 +89,8 @@ def balanced_batches(
 
     Raises:
         ValueError: If an argument is out of its range, `dataset` does not
-            hold single pairs, is empty or never ends, or has fewer than P
-            classes.
+            hold single pairs of uint8 images and integers, is empty or never
+            ends, or has fewer than P classes.
         OSError: If the file of `cache` cannot be written.
 
     Example:
@@ -115,7 +115,7 @@ def balanced_batches(
           section 3.2: two images of each class
     """
     tf = import_tensorflow()
-    check_pipeline(_WHO, dataset, image_size, augment)
+    check_pipeline(_WHO, dataset, image_size, augment, seed)
     for name, value, why in (
         ("classes_per_batch", classes_per_batch, "different classes"),
         ("images_per_class", images_per_class, "one class"),

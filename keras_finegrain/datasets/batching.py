@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 
 Augmentation = Literal["flip_crop", "flip", "none"]
 
+_TO_UINT8 = (
+    "Convert them by their range: dataset.map(lambda image, label: "
+    "(tf.image.convert_image_dtype(image, tf.uint8, saturate=True), label)) "
+    "takes floats in [0, 1] and integers that use all of their range. Divide "
+    "floats in [0, 255] by 255 before, and take (image + 1) / 2 of [-1, 1]"
+)
+
 # Resized images that wait to be drawn in random order: 154 MB at 224 pixels.
 # Data sets are stored in a random order already, so larger ones mix too.
 _SHUFFLE_BUFFER = 1024
@@ -59,8 +66,10 @@ def batches(
         image_size, image_size, 3)` in [0, 255], int32 `(batch,)`.
 
     Raises:
-        ValueError: If an argument is out of its range or `dataset` does not
-            hold single pairs.
+        ValueError: If an argument is out of its range, `dataset` does not
+            hold single pairs, its images are not uint8 (the range of others
+            is unknown; the message says how to convert them) or its labels
+            no integers.
 
     Example:
         >>> import numpy as np
@@ -77,7 +86,14 @@ def batches(
     """
     tf = import_tensorflow()
     checks.positive_integer("batches", "batch_size", batch_size)
-    check_pipeline("batches", dataset, image_size, augment)
+    checks.boolean("batches", "training", training)
+    checks.boolean("batches", "drop_remainder", drop_remainder)
+    check_pipeline("batches", dataset, image_size, augment, seed)
+    if not isinstance(cache, (bool, str)) or cache == "":
+        raise ValueError(
+            "batches: cache must be True, False or the path of a file, "
+            f"received {cache!r}."
+        )
     if training:
         # Shuffled after the crop: the buffer then holds images of a known,
         # small size, whatever the size of the photos.
@@ -172,15 +188,18 @@ def _rounded(image: Any) -> Any:
 
 
 def check_pipeline(
-    who: str, dataset: Any, image_size: int, augment: str
+    who: str, dataset: Any, image_size: int, augment: str, seed: int
 ) -> None:
     """Raises unless `dataset` holds pairs that can be made to batches."""
     checks.positive_integer(who, "image_size", image_size)
     checks.one_of(who, "augment", augment, get_args(Augmentation))
+    checks.seed(who, "seed", seed)
+    tf = import_tensorflow()
     spec = getattr(dataset, "element_spec", None)
     if (
         not isinstance(spec, tuple)
         or len(spec) != 2
+        or not all(isinstance(part, tf.TensorSpec) for part in spec)
         or spec[0].shape.rank not in (None, 3)
         or spec[1].shape.rank not in (None, 0)
     ):
@@ -189,4 +208,17 @@ def check_pipeline(
             "(height, width, 3) and label a scalar, as ImageDataset.train "
             f"and .test do; received elements {spec}. Is it batched already, "
             "or an ImageDataset as a whole?"
+        )
+    image, label = spec
+    if image.dtype != "uint8":
+        # Ranges differ, and the dtype does not tell: a dark photo in
+        # [0, 255] may look like one in [0, 1], and uint16 may hold 8 bits.
+        raise ValueError(
+            f"{who}: images must be uint8, in [0, 255], received "
+            f"{image.dtype.name}. {_TO_UINT8}"
+        )
+    if not label.dtype.is_integer:
+        raise ValueError(
+            f"{who}: labels must be integers, the numbers of the classes from "
+            f"0, received {label.dtype.name}. Convert them with dataset.map"
         )

@@ -2,18 +2,24 @@
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from keras_finegrain.datasets.errors import DatasetError
+from keras_finegrain.datasets.image_files import damaged, needs_pillow, opened
 from keras_finegrain.datasets.requirements import import_tensorflow
 from keras_finegrain.datasets.transforms import EVALUATION_SIDE
 
-# The formats that `tf.io.decode_image` reads.
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-
 
 def decode(encoded: Any, origin: Any) -> Any:
-    """Decodes one image file to RGB.
+    """Decodes one image file to RGB, the right way up.
 
     Grayscale is repeated over the three channels, an alpha channel is
-    dropped, and of an animation the first frame is taken.
+    dropped, and of an animation the first frame is taken. The image is turned
+    and mirrored as its EXIF orientation says.
+
+    TensorFlow decodes JPEG and PNG, Pillow what TensorFlow would not show as
+    it should be: those with an orientation, and every other format.
 
     Args:
         encoded: The bytes of the file, a string scalar.
@@ -27,13 +33,47 @@ def decode(encoded: Any, origin: Any) -> Any:
             damaged; the message names `origin`.
     """
     tf = import_tensorflow()
+    by_pillow = tf.numpy_function(
+        needs_pillow, [encoded], tf.bool, stateful=False
+    )
+    image, problem = tf.cond(
+        tf.ensure_shape(by_pillow, ()),
+        lambda: tuple(
+            tf.numpy_function(
+                _decoded_by_pillow,
+                [encoded, origin],
+                (tf.uint8, tf.string),
+                stateful=False,
+            )
+        ),
+        lambda: _decoded_by_tensorflow(encoded, origin),
+    )
+    # Without the traceback that an error in Python would carry.
+    with tf.control_dependencies(
+        [tf.debugging.Assert(tf.size(image) > 0, [problem])]
+    ):
+        return tf.ensure_shape(image, (None, None, 3))
+
+
+def _decoded_by_pillow(
+    encoded: bytes, origin: bytes
+) -> tuple[npt.NDArray[np.uint8], bytes]:
+    """Returns the image, or nothing and why."""
+    try:
+        return np.array(opened(encoded, origin.decode())), b""
+    except DatasetError as error:
+        return np.zeros((0, 0, 3), np.uint8), str(error).encode()
+
+
+def _decoded_by_tensorflow(encoded: Any, origin: Any) -> tuple[Any, Any]:
+    """Returns the image, or nothing, and what to say in that case."""
+    tf = import_tensorflow()
     # The decoder's error does not name the file, and a graph cannot catch an
     # error. A data set can skip it: this one holds the image, or nothing if
     # the decoder fails. No Python runs for an image.
     decoded = tf.data.Dataset.from_tensors(encoded).map(
-        lambda file: tf.ensure_shape(
-            tf.io.decode_image(file, channels=3, expand_animations=False),
-            (None, None, 3),
+        lambda file: tf.io.decode_image(
+            file, channels=3, expand_animations=False
         )
     )
     nothing = tf.data.Dataset.from_tensors(tf.zeros((0, 0, 3), tf.uint8))
@@ -45,10 +85,7 @@ def decode(encoded: Any, origin: Any) -> Any:
     )
     message = damaged("|").split("|")
     message.insert(1, origin)
-    with tf.control_dependencies(
-        [tf.debugging.Assert(tf.size(image) > 0, [tf.strings.join(message)])]
-    ):
-        return tf.identity(image)
+    return image, tf.strings.join(message)
 
 
 def crop_to_box(image: Any, box: Any) -> Any:
@@ -77,11 +114,3 @@ def crop_to_box(image: Any, box: Any) -> Any:
     top, left = tf.unstack(tf.cast(corner, tf.int32))
     height, width = tf.unstack(tf.cast(extent, tf.int32))
     return image[top : top + height, left : left + width]
-
-
-def damaged(origin: str) -> str:
-    """Returns the message for an image that cannot be decoded."""
-    return (
-        f"The image '{origin}' cannot be decoded: the file is damaged or not "
-        "an image. Replace it or take it out"
-    )

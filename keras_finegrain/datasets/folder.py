@@ -1,45 +1,54 @@
-"""Images in folders, one folder a class."""
+"""Images in folders: one folder a class."""
 
+import collections
+import dataclasses
+import os
 import pathlib
-from typing import Any
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_finegrain.datasets.decoding import EXTENSIONS, damaged
-from keras_finegrain.datasets.errors import DatasetError
+from keras_finegrain.datasets import image_files
+from keras_finegrain.datasets.errors import DatasetError, listed
+from keras_finegrain.datasets.folder_tree import Folder, scan
 from keras_finegrain.datasets.requirements import import_tensorflow
 from keras_finegrain.datasets.sources import Records, Source
+from keras_finegrain.datasets.split_names import naming, role
 
-_TEST_NAMES = ("test", "val", "validation", "valid")
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-# How a file begins, and what must stand near its end: a download that broke
-# off lacks it. A file that lacks either is decoded before it is refused.
-_SIGNATURES = (
-    (b"\xff\xd8\xff", b"\xff\xd9"),  # JPEG: start, end of image
-    (b"\x89PNG\r\n\x1a\n", b"IEND"),
-    (b"GIF8", b""),
-    (b"BM", b""),
-    (b"RIFF", b""),
-)
 _TAIL = 4096  # bytes; cameras append a little after the end of the image
 
-_Files = dict[str, list[pathlib.Path]]
+# More folders with the same subfolders are classes, each with the same parts.
+_MOST_SPLITS = 5
+
+_Files = dict[str, list[str]]
 
 
-def read_folder(path: str | pathlib.Path) -> Source:
+def read_folder(
+    path: str | pathlib.Path,
+    splits: Sequence[str] | None = None,
+    thorough: bool = False,
+) -> Source:
     """Lists the images of a folder and looks at how each file begins.
 
-    The folder holds one folder a class, or `train` and `test` (or `val`,
-    `validation`, `valid`) folders that do. Images may lie deeper inside a
-    class. Hidden files and files that are no images (by extension) are
-    passed over. Classes and files are in alphabetical order.
+    The folder holds one folder a class, or folders to train and to test on
+    that do. Images may lie deeper inside a class. Classes and files are in
+    alphabetical order. A warning counts what is not read.
 
     Args:
         path: The folder; `~` is expanded.
+        splits: As in `load`.
+        thorough: Whether to read every file to its end.
 
     Raises:
-        DatasetError: If there is no such folder, it has no images, or a file
-            is not the image that its name says.
+        DatasetError: If there is no such folder, it has no images, its layout
+            can be read in two ways, or a file is not the image that its name
+            says.
     """
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
@@ -53,78 +62,240 @@ def read_folder(path: str | pathlib.Path) -> Source:
             f"{str(path)!r} is a data set that TFDS prepared: load it by its "
             "name, with data_dir= the folder that its name's folder is in"
         )
-    splits = _split_folders(root)
-    files = {split: _class_files(folder) for split, folder in splits.items()}
-    if not any(any(classes.values()) for classes in files.values()):
-        raise DatasetError(
-            f"The folder {str(path)!r} has no images: it must hold one folder "
-            f"a class, with files that end in {', '.join(EXTENSIONS)}"
+    if splits is None:
+        top = scan(root)
+        folders, left_out = _found_splits(top)
+        beside = (
+            [] if top in folders else [dataclasses.replace(top, folders=[])]
         )
-    class_names = tuple(sorted(set().union(*files.values())))
-    records = {
-        split: _records(classes, class_names)
-        for split, classes in files.items()
-    }
+    else:
+        folders, left_out, beside = _named_splits(root, splits), [], []
+    unread = _unread([*beside, *folders])
+    files = [_class_files(folder) for folder in folders]
+    if not any(any(classes.values()) for classes in files):
+        flat = sum(len(folder.images) for folder in folders)
+        where = f" in class folders, and {flat} beside them" if flat else ""
+        raise DatasetError(
+            f"The folder {str(path)!r} has no images{where}: it must hold one "
+            "folder a class, with files that end in .jpg, .png, .webp, .tif or "
+            "another usual ending" + "".join(f". {line}" for line in unread)
+        )
+    _refuse_double(files)
+    _warn(path, [*left_out, *unread])
+    class_names = tuple(sorted(set().union(*files)))
+    records = [_records(classes, class_names, thorough) for classes in files]
     return Source(
         name=str(path),
         class_names=class_names,
-        train=records["train"],
-        test=records.get("test"),
+        train=records[0],
+        test=records[1] if len(records) > 1 else None,
         is_complete=True,
     )
 
 
-def _split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    folders = {folder.name.lower(): folder for folder in _subfolders(root)}
-    # A class of vehicles may be called "train": it holds files, not folders.
-    if "train" not in folders or not _subfolders(folders["train"]):
-        return {"train": root}
-    test = next((n for n in _TEST_NAMES if n in folders), None)
-    if test is None:
-        return {"train": folders["train"]}
-    return {"train": folders["train"], "test": folders[test]}
-
-
-def _class_files(folder: pathlib.Path) -> _Files:
-    return {
-        subfolder.name: [
-            file
-            for file in sorted(subfolder.rglob("*"))
-            if file.suffix.lower() in EXTENSIONS
-            and not any(
-                p.startswith(".") for p in file.relative_to(folder).parts
-            )
-            and file.is_file()
-        ]
-        for subfolder in _subfolders(folder)
-    }
-
-
-def _records(classes: _Files, class_names: tuple[str, ...]) -> Records:
-    members = [classes.get(name, []) for name in class_names]
-    paths = [str(file) for files in members for file in files]
-    labels = np.repeat(np.arange(len(members)), [len(m) for m in members])
+def _named_splits(root: pathlib.Path, splits: Sequence[str]) -> list[Folder]:
+    paths = [root / split for split in splits]
     for path in paths:
-        _check_file(path)
+        if not path.is_dir():
+            raise DatasetError(
+                f"splits={tuple(splits)!r}: {str(path)!r} is no folder. "
+                f"{str(root)!r} holds {listed(_names(scan(root))) or 'none'}"
+            )
+    seen: dict[str, str] = {}
+    return [scan(path, seen) for path in paths]
+
+
+def _found_splits(root: Folder) -> tuple[list[Folder], list[str]]:
+    """Returns the folders to train and test on, and what is left out.
+
+    Raises:
+        DatasetError: If the names and the layout do not tell.
+    """
+    folders = root.with_images()
+    roles = {folder.path: role(folder.name) for folder in folders}
+    # A class of vehicles may be called "train": it holds files, not folders.
+    parts = [f for f in folders if roles[f.path] and f.with_images()]
+    flat = [f for f in folders if roles[f.path] and not f.with_images()]
+    others = [f for f in folders if not roles[f.path]]
+    if not parts:
+        if flat and (not others or len({roles[f.path] for f in flat}) > 1):
+            _stop(
+                root,
+                flat,
+                "look like splits and hold images without class folders",
+                "Sort these into one folder a class",
+            )
+        _refuse_hidden_splits(root, folders)
+        return [root], []
+    train = [f for f in parts if roles[f.path] == "train"]
+    test = [f for f in parts if roles[f.path] == "test"]
+    test = test or [f for f in parts if roles[f.path] == "validation"]
+    if not train:
+        _stop(root, folders, "have none that is known to be for training")
+    for chosen, purpose in ((train, "training"), (test, "testing")):
+        if len(chosen) > 1:
+            names = listed([folder.name for folder in chosen])
+            _stop(root, folders, f"have more than one for {purpose} ({names})")
+    chosen = [*train, *test]
+    left = [folder for folder in folders if folder not in chosen]
+    empty = [f for f in root.folders if role(f.name) and f not in folders]
+    if (left or empty) and not test:
+        _stop(
+            root,
+            [*folders, *empty],
+            f"have {train[0].name!r} for training, and none with class folders "
+            "is known to be for testing",
+        )
+    if not left:
+        return chosen, []
+    return chosen, [
+        f"the folders {listed([f.name for f in left])} are left out, beside "
+        f"{train[0].name!r} to train and {test[0].name!r} to test on (name "
+        "them in splits= to say so)"
+    ]
+
+
+def _refuse_hidden_splits(root: Folder, folders: list[Folder]) -> None:
+    """Raises where class folders look like splits or hold some."""
+    for folder in folders:
+        roles = {role(sub.name) for sub in folder.with_images()}
+        if "train" in roles and len(roles - {None}) > 1:
+            raise DatasetError(
+                f"The folder {folder.path!r} holds "
+                f"{listed(_names(folder))}, which look like splits and would "
+                "be mixed as one class: pass the folder that train and test "
+                "folders are in, or splits=('.',) if they are parts of a class"
+            )
+    inside = [set(_names(folder)) for folder in folders]
+    if (
+        1 < len(folders) <= _MOST_SPLITS
+        and not any(folder.images for folder in folders)
+        and len(set.intersection(*inside)) > 1
+    ):
+        _stop(root, folders, "have the same subfolders and look like splits")
+
+
+def _stop(
+    root: Folder, folders: list[Folder], what: str, remedy: str = ""
+) -> None:
+    names = [folder.name for folder in folders]
+    names.sort(key=lambda name: role(name) != "train")
+    remedy = remedy or naming((names[0], names[1]))
+    raise DatasetError(
+        f"The folders {listed(names)} of {root.path!r} {what}. {remedy}; or "
+        "pass splits=('.',) if they are classes"
+    )
+
+
+def _names(folder: Folder) -> list[str]:
+    return [sub.name for sub in folder.with_images()]
+
+
+def _class_files(folder: Folder) -> _Files:
+    files: _Files = collections.defaultdict(list)
+    for subfolder in folder.folders:
+        files[subfolder.name] += subfolder.all_images()
+    return dict(files)
+
+
+def _refuse_double(files: list[_Files]) -> None:
+    """Raises if a link leads to a file that is read anyway."""
+    paths = [path for classes in files for c in classes.values() for path in c]
+    if not any(map(os.path.islink, paths)):
+        return
+    seen: dict[str, str] = {}
+    for path in paths:
+        first = seen.setdefault(os.path.realpath(path), path)
+        if first != path:
+            raise DatasetError(
+                f"{path!r} and {first!r} are one file (a link), which would "
+                "be read twice: remove one of them"
+            )
+
+
+def _unread(folders: list[Folder]) -> list[str]:
+    """Says how many images are not read, which, and why."""
+    lines = []
+    beside = [path for folder in folders for path in folder.images]
+    if beside:
+        lines.append(f"{_counted(beside)} beside the class folders")
+    hidden = [path for folder in folders for path in folder.all("hidden")]
+    if hidden:
+        lines.append(f"{_counted(hidden)} hidden or in folders of thumbnails")
+    by_extension: dict[str, list[str]] = collections.defaultdict(list)
+    for folder in folders:
+        for path in folder.all("unread"):
+            extension = pathlib.PurePath(path).suffix.lower()
+            by_extension[extension].append(path)
+    for extension, paths in sorted(by_extension.items()):
+        lines.append(
+            f"{_counted(paths)} of a format that is not read here "
+            f"({image_files.how_to_read(extension)})"
+        )
+    return lines
+
+
+def _counted(paths: list[str]) -> str:
+    files = "image file" if len(paths) == 1 else "image files"
+    return f"{len(paths)} {files} ({listed(paths)})"
+
+
+def _warn(path: str | pathlib.Path, lines: list[str]) -> None:
+    if lines:
+        warnings.warn(
+            f"The folder {str(path)!r} is not read as a whole: "
+            f"{'; '.join(lines)}",
+            stacklevel=2,
+        )
+
+
+def _records(
+    classes: _Files, class_names: tuple[str, ...], thorough: bool
+) -> Records:
+    members = [classes.get(name, []) for name in class_names]
+    paths = [path for files in members for path in files]
+    labels = np.repeat(np.arange(len(members)), [len(m) for m in members])
+    check = _read_file if thorough else _check_file
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(check, paths))
     # A shuffle buffer smaller than the data set would otherwise see only
     # neighbouring classes. The order is the same on every machine.
     order = np.random.default_rng(0).permutation(len(paths))
     paths = [paths[i] for i in order]
     labels = labels[order]
 
-    def examples() -> Any:
+    def examples() -> "tf.data.Dataset":
         tf = import_tensorflow()
         return tf.data.Dataset.from_tensor_slices(
-            {"origin": paths, "label": labels}
+            {
+                # Names of files are bytes, and need not be UTF-8.
+                "path": [os.fsencode(path) for path in paths],
+                "origin": [_shown(path) for path in paths],
+                "label": labels,
+            }
         ).map(
             lambda example: {
-                **example,
-                "encoded": tf.io.read_file(example["origin"]),
+                "origin": example["origin"],
+                "label": example["label"],
+                "encoded": tf.ensure_shape(
+                    tf.numpy_function(
+                        _bytes_or_none, [example["path"]], tf.string
+                    ),
+                    (),
+                ),
             },
             num_parallel_calls=tf.data.AUTOTUNE,
         )
 
     return Records(labels, examples)
+
+
+def _bytes_or_none(path: bytes) -> bytes:
+    """Reads a file; no bytes if it is gone, which `decode` refuses."""
+    try:
+        return pathlib.Path(os.fsdecode(path)).read_bytes()
+    except OSError:
+        return b""
 
 
 def _check_file(path: str) -> None:
@@ -136,25 +307,27 @@ def _check_file(path: str) -> None:
     try:
         with open(path, "rb") as file:
             head = file.read(16)
-            file.seek(0, 2)
-            file.seek(max(file.tell() - _TAIL, 0))
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - _TAIL, 0))
             tail = file.read()
     except OSError as error:
-        raise DatasetError(
-            f"The image {path!r} cannot be read: {error.strerror}"
-        ) from error
-    if any(head.startswith(h) and t in tail for h, t in _SIGNATURES):
-        return
-    tf = import_tensorflow()
+        raise _unreadable(path, error) from error
+    if not image_files.ends_look_right(head, tail, size):
+        _read_file(path)
+
+
+def _read_file(path: str) -> None:
     try:
-        tf.io.decode_image(tf.io.read_file(path), expand_animations=False)
-    except tf.errors.InvalidArgumentError as error:
-        raise DatasetError(damaged(path)) from error
+        encoded = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    image_files.verify(encoded, _shown(path))
 
 
-def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(
-        entry
-        for entry in folder.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+def _unreadable(path: str, error: OSError) -> DatasetError:
+    return DatasetError(f"The image {path!r} cannot be read: {error.strerror}")
+
+
+def _shown(path: str) -> str:
+    """A path for a message: text, whatever bytes it holds."""
+    return os.fsencode(path).decode(errors="backslashreplace")

@@ -4,16 +4,19 @@ import dataclasses
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_finegrain._base import checks
 from keras_finegrain.datasets import tfds_source
 from keras_finegrain.datasets.decoding import crop_to_box, decode
-from keras_finegrain.datasets.errors import DatasetError
+from keras_finegrain.datasets.errors import DatasetError, one_line
 from keras_finegrain.datasets.folder import read_folder
 from keras_finegrain.datasets.requirements import (
     check_preparation,
+    import_pillow,
     import_tensorflow,
     prepare,
 )
@@ -60,14 +63,19 @@ def load(
     test_fraction: float = 0.2,
     seed: int = 0,
     crop_to_bbox: bool = False,
+    splits: Sequence[str] | None = None,
 ) -> ImageDataset:
     """Loads an image classification data set by name or from a folder.
 
     A data set of TFDS is downloaded and prepared on first use, after the
-    checks of `check`. Its splits `train` and `test`
-    are taken, or `validation` for `test`. A folder holds one folder a class,
-    or `train` and `test` (or `val`) folders that do. Where there is only one
-    split, `test_fraction` of every class is split off.
+    checks of `check`. A folder holds one folder a class, or folders to train
+    and to test on that do. Those, and the splits of TFDS, are known by their
+    usual names in any case (`train`, `Training`, `cars_train`, `test`,
+    `testing`, …). A validation split (`val`, `valid`, `dev`, `eval`,
+    `holdout`, …) is the test set where there is no other with labels, and is
+    left out beside one. Where there is only one split, `test_fraction` of
+    every class is split off. Where the names do not tell, an error asks for
+    `splits`; a warning says what is left out.
 
     All labels are read and checked at once, which reads the records of a
     TFDS data set once (seconds a gigabyte); images are decoded when they are
@@ -93,9 +101,17 @@ def load(
             (feature `bbox`), as papers on CUB-200-2011 and Cars196 sometimes
             do, with as much around it as the central crop for testing takes
             off again.
+        splits: What to train and what to test on: two names of splits, or of
+            folders in the folder, or one alone that is divided.
+            `splits=(".",)` takes the folders of a folder as classes, whatever
+            their names. None finds them.
 
     Returns:
         An `ImageDataset`.
+
+    Warns:
+        UserWarning: With how many images of a folder and which splits are not
+            read, and why.
 
     Raises:
         DatasetError: In one line, for whatever is wrong with the data set.
@@ -109,7 +125,13 @@ def load(
         ... )  # doctest: +SKIP
     """
     class_names, train, test = open_splits(
-        name, data_dir, classes, test_fraction, seed, crop_to_bbox=crop_to_bbox
+        name,
+        data_dir,
+        classes,
+        test_fraction,
+        seed,
+        crop_to_bbox=crop_to_bbox,
+        splits=splits,
     )
     return ImageDataset(
         name=str(name),
@@ -127,22 +149,30 @@ def check(
     classes: str | None = None,
     *,
     crop_to_bbox: bool = False,
+    splits: Sequence[str] | None = None,
 ) -> None:
     """Checks that `load` with the same arguments will work; fetches nothing.
 
     A script calls it before anything that costs time. Data that is there is
-    checked as `load` does. For a TFDS data set that is still to be prepared
-    it checks the packages that the preparation of known fine-grained data
-    sets imports (OpenCV for caltech_birds2011, SciPy for cars196), the right
-    to write to `data_dir`, and the space left there. It does not ask for a
-    network: without one TFDS tries for three to four minutes before `load`
-    fails. Class names may only be known after the preparation.
+    checked as `load` does, and every image of a folder is read to its end:
+    the structure of JPEG, the checksums of PNG, all frames of the others.
+
+    For a TFDS data set that is still to be prepared it checks the packages
+    that the preparation of known fine-grained data sets imports (OpenCV for
+    caltech_birds2011, SciPy for cars196), the right to write to `data_dir`,
+    and the space left there. It does not ask for a network: without one TFDS
+    tries for three to four minutes before `load` fails. Class names may only
+    be known after the preparation.
 
     Args:
         name: As in `load`.
         data_dir: As in `load`.
         classes: As in `load`.
         crop_to_bbox: As in `load`.
+        splits: As in `load`.
+
+    Warns:
+        UserWarning: As `load`.
 
     Raises:
         DatasetError: With one line that says what is wrong and what to do.
@@ -155,7 +185,7 @@ def check(
         ...     print(error)  # doctest: +ELLIPSIS
         TFDS has no data set 'caltech_bird2011': did you mean 'caltech_...
     """
-    source = _open_source(name, data_dir, crop_to_bbox, download=False)
+    source = _open_source(name, data_dir, crop_to_bbox, splits, download=False)
     if source is not None:
         selected_labels(source, classes, data_dir)
 
@@ -168,6 +198,7 @@ def open_splits(
     seed: int,
     *,
     crop_to_bbox: bool = False,
+    splits: Sequence[str] | None = None,
 ) -> tuple[tuple[str, ...], Records, Records]:
     """Opens a data set and selects its classes; the arguments are `load`'s.
 
@@ -178,7 +209,9 @@ def open_splits(
     Raises:
         DatasetError: In one line, for whatever is wrong with the data set.
     """
-    source = _open_source(name, data_dir, crop_to_bbox, download=True)
+    checks.number("load", "test_fraction", test_fraction, above=0, below=1)
+    checks.seed("load", "seed", seed)
+    source = _open_source(name, data_dir, crop_to_bbox, splits, download=True)
     assert source is not None  # download=True prepares it
     selected = selected_labels(source, classes, data_dir)
     class_names = tuple(source.class_names[label] for label in selected)
@@ -200,6 +233,7 @@ def _open_source(
     name: str | os.PathLike[str],
     data_dir: str | os.PathLike[str] | None,
     crop_to_bbox: bool,
+    splits: Sequence[str] | None,
     download: bool,
 ) -> Source | None:
     """Opens a folder or a data set of TFDS.
@@ -208,6 +242,7 @@ def _open_source(
         name: As in `load`.
         data_dir: As in `load`.
         crop_to_bbox: Whether the records must have bounding boxes.
+        splits: As in `load`.
         download: Whether a data set that is not prepared is prepared.
 
     Returns:
@@ -217,20 +252,47 @@ def _open_source(
         DatasetError: In one line, for whatever is wrong with the data set.
     """
     import_tensorflow()
+    _check_arguments(name, data_dir, splits)
+    checks.boolean("load", "crop_to_bbox", crop_to_bbox)
     if _is_folder(str(name)):
         if crop_to_bbox:
             raise DatasetError(
                 "crop_to_bbox=True needs bounding boxes, and the folder "
                 f"{str(name)!r} has none"
             )
-        return read_folder(str(name))
+        return read_folder(str(name), splits, thorough=not download)
     builder = tfds_source.open_builder(str(name), data_dir, crop_to_bbox)
     if not builder.is_prepared():
         if not download:
             check_preparation(builder)
             return None
         prepare(builder)
-    return tfds_source.read_prepared(builder)
+    return tfds_source.read_prepared(builder, splits)
+
+
+def _check_arguments(
+    name: Any, data_dir: Any, splits: Sequence[str] | None
+) -> None:
+    for argument, value, rule in (
+        ("name", name, "the name of a data set or a folder"),
+        ("data_dir", data_dir or ".", "a folder or None"),
+    ):
+        if not isinstance(value, (str, os.PathLike)) or not str(value):
+            raise DatasetError(
+                f"load: {argument} must be {rule}, received "
+                f"{one_line(repr(value), 80)}"
+            )
+    if splits is not None and (
+        not isinstance(splits, (list, tuple))
+        or not all(isinstance(split, str) and split for split in splits)
+        or len(splits) not in (1, 2)
+        or len(set(splits)) != len(splits)
+    ):
+        raise DatasetError(
+            "load: splits must be None or a tuple of one or two different "
+            "names, such as ('train', 'val'), received "
+            f"{one_line(repr(splits), 80)}"
+        )
 
 
 def _is_folder(name: str) -> bool:
@@ -246,6 +308,7 @@ def _is_folder(name: str) -> bool:
 def _decoded(records: Records, crop_to_bbox: bool) -> Any:
     """Returns the `(image, label)` pairs of records, decoded when read."""
     tf = import_tensorflow()
+    import_pillow()  # Decoding needs it.
 
     def decoded_pair(example: dict[str, Any]) -> tuple[Any, Any]:
         image = decode(example["encoded"], example["origin"])

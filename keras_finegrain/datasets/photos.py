@@ -17,8 +17,8 @@ import numpy.typing as npt
 from keras_finegrain._base import checks
 from keras_finegrain._base.files import replacing
 from keras_finegrain.datasets.crops import squares_around
-from keras_finegrain.datasets.decoding import damaged
 from keras_finegrain.datasets.errors import DatasetError
+from keras_finegrain.datasets.image_files import opened
 from keras_finegrain.datasets.loading import open_splits
 from keras_finegrain.datasets.requirements import import_pillow
 
@@ -129,6 +129,7 @@ class Photos:
         test_fraction: float = 0.2,
         seed: int = 0,
         quality: int = 90,
+        splits: Sequence[str] | None = None,
     ) -> Self:
         """Reads a data set as `load` does, and makes its photos small.
 
@@ -150,6 +151,7 @@ class Photos:
             seed: As in `load`.
             quality: Quality of the JPEGs that are written, from 1 to 95. The
                 default of 90 takes a quarter fewer bytes than 95.
+            splits: As in `load`.
 
         Returns:
             The photos, with bounding boxes where the data set has the
@@ -175,7 +177,7 @@ class Photos:
             )
         import_pillow()
         class_names, train, test = open_splits(
-            name, data_dir, classes, test_fraction, seed
+            name, data_dir, classes, test_fraction, seed, splits=splits
         )
         encoded: list[bytes] = []
         boxes: list[npt.NDArray[np.float32]] = []
@@ -270,7 +272,8 @@ class Photos:
         """Decodes photos to RGB, on all cores.
 
         Grayscale is repeated over the three channels, an alpha channel is
-        dropped, and of an animation the first frame is taken.
+        dropped, and of an animation the first frame is taken. Photos are
+        turned as their EXIF orientation says.
 
         Args:
             indices: Which photos, as NumPy indexes: integers, or a mask such
@@ -287,6 +290,7 @@ class Photos:
             MissingPackageError: A `DatasetError`, if Pillow is missing.
             IndexError: If there is no photo of an index.
         """
+        checks.boolean("Photos.decode", "crop_to_boxes", crop_to_boxes)
         import_pillow()
         chosen = np.arange(len(self.encoded))
         try:
@@ -302,7 +306,7 @@ class Photos:
             self._check_boxes(chosen)
 
         def decoded(index: int) -> npt.NDArray[np.uint8]:
-            image = _opened(self.encoded[index], self._origin(index))
+            image = opened(self.encoded[index], self._origin(index))
             if crop_to_boxes:
                 size = (image.height, image.width)
                 square = squares_around(self.boxes[[index]], [size])[0]
@@ -327,25 +331,11 @@ class Photos:
         return f"{self.name}, photo {index}"
 
 
-def _opened(encoded: bytes, origin: str) -> Any:
-    """Returns an image file as an RGB image of Pillow."""
-    pillow = import_pillow()
-    try:
-        with pillow.open(io.BytesIO(encoded)) as image:
-            if image.mode.startswith("I"):
-                # 16 bits of gray: Pillow would cut them off at 255.
-                gray = (np.asarray(image) >> 8).astype(np.uint8)
-                return pillow.fromarray(gray).convert("RGB")
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(damaged(origin)) from error
-
-
 def _made_small(
     encoded: bytes, origin: str, short_side: int, quality: int
 ) -> bytes:
     """Returns the bytes of a photo whose short side is `short_side` at most."""
-    image = _opened(encoded, origin)
+    image = opened(encoded, origin)
     if min(image.size) <= short_side:
         return encoded
     scale = short_side / min(image.size)

@@ -2,9 +2,10 @@
 
 import contextlib
 import importlib
-import os
 import pathlib
 import shutil
+import sys
+import tempfile
 import types
 from typing import Any
 
@@ -68,7 +69,8 @@ def import_tfds() -> types.ModuleType:
 
 def _imported(what: str, module: str) -> types.ModuleType:
     try:
-        return importlib.import_module(module)
+        # TensorFlow traces functions that come here, and warns of an import.
+        return sys.modules.get(module) or importlib.import_module(module)
     except ImportError as error:
         raise MissingPackageError(
             f"{what} cannot be imported ({one_line(error)}): "
@@ -167,10 +169,19 @@ def _check_manual_download(builder: Any) -> None:
         )
 
 
+def _can_be_written(folder: pathlib.Path) -> bool:
+    """Whether folders can be made in a folder: rights alone do not tell."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def _check_data_dir(builder: Any) -> None:
     folder = pathlib.Path(builder.data_dir_root).expanduser().absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    if not _can_be_written(existing):
         raise DatasetError(
             f"{builder.name!r} is not prepared in data_dir={str(folder)!r}, "
             f"and {str(existing)!r} cannot be written to: choose another "

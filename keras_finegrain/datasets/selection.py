@@ -91,10 +91,10 @@ def matching_classes(pattern: str, class_names: tuple[str, ...]) -> list[int]:
         >>> matching_classes("*wren", names)
         [2]
     """
-    if not pattern:
+    if not isinstance(pattern, str) or not pattern:
         raise DatasetError(
-            "classes must be a non-empty pattern or None for all classes, "
-            "received ''"
+            "classes must be a non-empty pattern, such as 'sparrow', or None "
+            f"for all classes, received {pattern!r}"
         )
     wanted = _normalized(pattern)
     wildcard = any(character in wanted for character in "*?[")
@@ -132,11 +132,6 @@ def stratified_split(
     Raises:
         DatasetError: If a class has a single image.
     """
-    if not 0 < test_fraction < 1:
-        raise ValueError(
-            "test_fraction must lie in (0, 1), received "
-            f"test_fraction={test_fraction}"
-        )
     generator = np.random.default_rng(seed)
     is_test = np.zeros(labels.shape, bool)
     for label in np.unique(labels[labels >= 0]):

@@ -5,6 +5,8 @@ import importlib.util
 import os
 import pathlib
 import re
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ import numpy.typing as npt
 from keras_finegrain.datasets.errors import DatasetError, listed, one_line
 from keras_finegrain.datasets.requirements import import_tensorflow, import_tfds
 from keras_finegrain.datasets.sources import Records, Source
+from keras_finegrain.datasets.split_names import Role, naming, role
 
-_TEST_NAMES = ("test", "validation")
+_TEST_ROLES: tuple[Role, ...] = ("test", "validation")
 _LABELS_PER_READ = 1024
 _OWN = "synthetic_birds"
 
@@ -101,33 +104,99 @@ def image_and_label_keys(builder: Any) -> tuple[str, str]:
     )
 
 
-def read_prepared(builder: Any) -> Source:
+def read_prepared(builder: Any, wanted: Sequence[str] | None = None) -> Source:
     """Reads the labels of a prepared builder, and no image.
 
     Where its label feature has numbers for names and the records carry a
     `label_name` (caltech_birds2011), the names are taken from the records:
     `baird_sparrow`.
 
+    Args:
+        builder: The builder.
+        wanted: The splits to train and test on; None finds them.
+
     Raises:
-        DatasetError: If there is no train split or a label is out of range.
+        DatasetError: If there is no train split, the names of the splits do
+            not tell which to test on, or a label is out of range.
     """
     splits = list(builder.info.splits)
-    if "train" not in splits:
-        raise DatasetError(
-            f"{builder.name!r} has no split 'train', it has {listed(splits)}"
-        )
     _, label_key = image_and_label_keys(builder)
     names = list(builder.info.features[label_key].names)
-    train = _read_split(builder, "train", names)
-    test = None
-    for split in _TEST_NAMES:
-        if split not in splits:
-            continue
-        test = _read_split(builder, split, names)
-        if not (test.labels < 0).all():
-            break
-        test = None  # A test split whose labels were held back.
+
+    def read(split: str) -> Records:
+        return _read_split(builder, split, names)
+
+    if wanted is not None:
+        for split in wanted:
+            if split not in splits:
+                raise DatasetError(
+                    f"{builder.name!r} has no split {split!r}, it has "
+                    f"{listed(splits)}"
+                )
+        records = [read(split) for split in wanted]
+        for split, split_records in zip(wanted, records, strict=True):
+            if _is_held_back(split_records):
+                raise DatasetError(
+                    f"The labels of the split {split!r} of {builder.name!r} "
+                    f"were held back: name another of {listed(splits)}"
+                )
+        train, test = records[0], records[1] if len(records) > 1 else None
+    else:
+        train_split = _of_role(builder, "train", splits)
+        if train_split is None:
+            raise DatasetError(
+                f"{builder.name!r} has no split 'train', it has "
+                f"{listed(splits)}. {naming((splits[0], splits[-1]))}"
+            )
+        train, test = read(train_split), None
+        used = [train_split]
+        for test_role in _TEST_ROLES:
+            test_split = _of_role(builder, test_role, splits)
+            if test_split is None:
+                continue
+            test = read(test_split)
+            if not _is_held_back(test):
+                used.append(test_split)
+                break
+            test = None
+        _say_what_is_left(builder, used, splits)
     return Source(builder.name, tuple(names), train, test, is_complete=False)
+
+
+def _of_role(builder: Any, wanted: Role, splits: list[str]) -> str | None:
+    """Returns the split of a role, or None if there is none."""
+    found = [split for split in splits if role(split) == wanted]
+    if wanted in found:
+        return wanted
+    if len(found) > 1:
+        raise DatasetError(
+            f"{builder.name!r} has more than one split for {wanted}: "
+            f"{listed(found)}. {naming((splits[0], splits[-1]))}"
+        )
+    return found[0] if found else None
+
+
+def _say_what_is_left(builder: Any, used: list[str], splits: list[str]) -> None:
+    """Warns of splits that are not read, or raises if one may be to test on."""
+    left = [split for split in splits if split not in used]
+    if not left:
+        return
+    unknown = [split for split in left if role(split) not in _TEST_ROLES]
+    if len(used) == 1 and unknown:
+        raise DatasetError(
+            f"{builder.name!r} has the splits {listed(splits)}, and none with "
+            f"labels is known to be for testing. {naming((used[0], left[0]))}"
+        )
+    divided = ", of which a part is tested on" if len(used) == 1 else ""
+    warnings.warn(
+        f"{builder.name!r}: the splits {listed(left)} are left out, beside "
+        f"{listed(used)}{divided} (name them in splits= to say so)",
+        stacklevel=2,
+    )
+
+
+def _is_held_back(records: Records) -> bool:
+    return bool(records.labels.size) and bool((records.labels < 0).all())
 
 
 def _features(builder: Any) -> dict[str, Any]:
@@ -197,7 +266,8 @@ def _read_labels(
         ) from error
     labels = np.concatenate(read, dtype=np.int64)
     wrong = labels[(labels < 0) | (labels >= len(names))]
-    if wrong.size and not (labels < 0).all():  # Those were held back.
+    # The labels of a whole split may be held back.
+    if wrong.size and not (labels < 0).all():
         raise DatasetError(
             f"{builder.name!r}: labels must lie in [0, {len(names)}), and the "
             f"split {split!r} has {wrong.size} others, such as {wrong[0]}: "

@@ -171,19 +171,6 @@ def test_a_file_in_a_folder_that_is_not_there_is_an_error(pairs, tmp_path):
         make(pairs, cache=str(tmp_path / "nowhere" / "pixels"))
 
 
-def test_images_of_other_types_keep_theirs(tmp_path):
-    import tensorflow as tf
-
-    pixels = np.random.default_rng(0).uniform(0, 255, (8, 30, 30, 3))
-    pixels = pixels.astype("float32")
-    floats = tf.data.Dataset.from_tensor_slices((pixels, np.arange(8) // 2))
-    arguments = {"classes_per_batch": 2, "augment": "none"}
-    images, _ = epoch(make(floats, **arguments))
-    in_file, _ = epoch(make(floats, **arguments, cache=str(tmp_path / "a")))
-    np.testing.assert_array_equal(images, in_file)
-    assert abs(images.mean() - 127.5) < 3
-
-
 def test_workers_take_a_share_of_each_batch(pairs):
     import tensorflow as tf
 

@@ -145,6 +145,72 @@ def test_an_argument_out_of_range_is_named(pairs, arguments, words):
         datasets.batches(pairs, **{**defaults, **arguments})
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"training": "no"}, "training must be True or False"),
+        ({"drop_remainder": 1}, "drop_remainder must be True or False"),
+        ({"batch_size": "4"}, "batch_size must be an integer"),
+        ({"batch_size": 2.0}, "batch_size must be an integer"),
+        ({"seed": -1}, "seed must be an integer"),
+        ({"seed": "a"}, "seed must be an integer"),
+        ({"seed": None}, "seed must be an integer"),
+        ({"cache": 3}, "cache must be True, False or the path"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_named(pairs, arguments, words):
+    defaults = {"image_size": 8, "batch_size": 2, "training": True}
+    with pytest.raises(ValueError, match=words):
+        datasets.batches(pairs, **{**defaults, **arguments})
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float32", "uint16", "int8", "int32", "bool"]
+)
+def test_pixels_whose_range_is_unknown_are_refused(dtype):
+    import tensorflow as tf
+
+    pairs = tf.data.Dataset.from_tensor_slices(
+        (np.zeros((4, 8, 8, 3), dtype), [0, 0, 1, 1])
+    )
+    words = f"uint8.*received {dtype}.*Convert"
+    with pytest.raises(ValueError, match=words):
+        make(pairs)
+    with pytest.raises(ValueError, match=words):
+        datasets.balanced_batches(
+            pairs, image_size=8, classes_per_batch=2, images_per_class=2
+        )
+
+
+def test_pixels_converted_as_the_error_says_keep_their_values():
+    import tensorflow as tf
+
+    shades = np.array([0, 51, 255])
+    shape = np.ones((3, 8, 8, 3))
+    for images in (
+        (shades[:, None, None, None] / 255 * shape).astype("float32"),
+        (shades[:, None, None, None] * 257 * shape).astype("uint16"),
+    ):
+        pairs = tf.data.Dataset.from_tensor_slices((images, [0, 1, 2])).map(
+            lambda image, label: (
+                tf.image.convert_image_dtype(image, tf.uint8, saturate=True),
+                label,
+            )
+        )
+        batch, _ = epoch(make(pairs, training=False))
+        np.testing.assert_array_equal(np.unique(batch), shades)
+
+
+@pytest.mark.parametrize("labels", [[0.0, 1.9], ["a", "b"], [True, False]])
+def test_labels_that_are_no_integers_are_refused(labels):
+    import tensorflow as tf
+
+    images = np.zeros((2, 8, 8, 3), "uint8")
+    pairs = tf.data.Dataset.from_tensor_slices((images, labels))
+    with pytest.raises(ValueError, match="labels must be integers"):
+        make(pairs)
+
+
 def test_a_batched_dataset_is_refused(pairs):
     with pytest.raises(ValueError, match="batched already"):
         make(make(pairs))

@@ -133,6 +133,19 @@ def builders():
                     example["label"] = -1
                 yield key, example
 
+    class KitesMini(KitesHeldBack):
+        """A test split without labels, a part of train, and one to test on."""
+
+        counts: typing.ClassVar = {
+            "train": [2] * 3,
+            "mini": [1] * 3,
+            "val": [1] * 3,
+            "test": [2] * 3,
+        }
+
+    class KitesExtra(Small):
+        counts: typing.ClassVar = {"train": [2] * 3, "extra": [1] * 3}
+
     class KitesPartial(Small):
         """Names only in the records, pictures of two classes of four."""
 

@@ -1,3 +1,8 @@
+import os
+import re
+import unicodedata
+import warnings
+
 import numpy as np
 import pytest
 
@@ -44,11 +49,16 @@ def test_the_split_takes_each_picture_once_and_is_the_same_again(folder, draw):
     assert len({*corners(first.train), *corners(first.test)}) == 15
 
 
-@pytest.mark.parametrize("test_name", ["test", "val", "Validation"])
-def test_train_and_test_folders_are_kept_apart(tmp_path, draw, test_name):
+@pytest.mark.parametrize(
+    ("train_name", "test_name"),
+    [("train", "test"), ("Training", "Validation"), ("a_train", "dev_images")],
+)
+def test_train_and_test_folders_are_kept_apart(
+    tmp_path, draw, train_name, test_name
+):
     for name, color in (("a", (200, 0, 0)), ("b", (0, 200, 0))):
         for i in range(4):
-            draw(tmp_path / "train" / name / f"{i}.jpg", color)
+            draw(tmp_path / train_name / name / f"{i}.jpg", color)
         draw(tmp_path / test_name / name / "0.jpg", color, size=(10, 20))
     birds = datasets.load(tmp_path)
     assert (birds.train_size, birds.test_size) == (8, 2)
@@ -56,6 +66,167 @@ def test_train_and_test_folders_are_kept_apart(tmp_path, draw, test_name):
         (30, 40, 3)
     }
     assert {x.shape for x, _ in birds.test.as_numpy_iterator()} == {(20, 10, 3)}
+
+
+@pytest.fixture
+def split_folders(tmp_path, draw):
+    """Makes folders; two classes in each, or none where a "!" says so."""
+
+    def make(*names):
+        for name in names:
+            classes = (".",) if name.endswith("!") else ("apple", "pear")
+            for kind in classes:
+                for i in range(2):
+                    draw(tmp_path / name.rstrip("!") / kind / f"{i}.png")
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("test", "val"),
+        ("Train", "train", "test"),
+        ("train", "val", "valid"),
+        ("train", "mini"),
+        ("train!", "test!"),
+        ("cars_train!", "cars_test!"),
+        ("train!",),
+        ("train", "test!"),
+        ("gallery", "query"),
+        ("apple/train", "apple/test", "pear/train", "pear/test"),
+        ("fruit/train", "fruit/test"),
+    ],
+)
+def test_folders_that_may_be_splits_stop_with_what_to_name(
+    call, split_folders, names
+):
+    root = split_folders(*names)
+    text = message(call, root)
+    assert "splits=" in text
+    for name in names:
+        assert repr(name.rstrip("!").split("/")[-1]) in text
+
+
+def test_an_empty_test_folder_does_not_pass_for_none(split_folders):
+    (split_folders("train") / "test").mkdir()
+    assert "known to be for testing" in message(
+        datasets.load, split_folders("train")
+    )
+
+
+@pytest.mark.parametrize(
+    ("splits", "classes", "sizes"),
+    [
+        (("gallery", "query"), ("apple", "pear"), (4, 4)),
+        (["query"], ("apple", "pear"), (2, 2)),
+        ((".",), ("gallery", "query"), (6, 2)),
+        ((".", "../other"), None, None),
+        (("gallery", "queries"), None, None),
+    ],
+)
+def test_splits_name_the_folders(split_folders, splits, classes, sizes):
+    root = split_folders("gallery", "query")
+    if classes is None:
+        text = message(datasets.load, root, splits=splits)
+        assert "holds 'gallery', 'query'" in text
+    else:
+        fruit = datasets.load(root, splits=splits)
+        assert fruit.class_names == classes
+        assert (fruit.train_size, fruit.test_size) == sizes
+
+
+@pytest.mark.parametrize("other", ["val", "extra", "val!"])
+def test_folders_beside_train_and_test_are_left_out_with_a_word(
+    split_folders, other
+):
+    root = split_folders("train", "test", other)
+    with pytest.warns(UserWarning, match=f"'{other.rstrip('!')}' are left out"):
+        fruit = datasets.load(root)
+    assert (fruit.train_size, fruit.test_size) == (4, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        datasets.load(root, splits=("train", "test"))
+
+
+def test_one_class_in_two_forms_of_unicode_is_one_class(tmp_path, draw):
+    for split, form in (("train", "NFC"), ("test", "NFD")):
+        name = unicodedata.normalize(form, "café")
+        for kind in (name, "tea"):
+            draw(tmp_path / split / kind / "0.png")
+    drinks = datasets.load(tmp_path)
+    assert drinks.class_names == ("café", "tea")
+    assert (drinks.train_size, drinks.test_size) == (2, 2)
+
+
+def test_names_need_not_be_utf_8(folder, draw):
+    for i in range(2):
+        draw(folder / os.fsdecode(b"caf\xe9") / os.fsdecode(b"\xff%d.png" % i))
+    datasets.check(folder)
+    birds = datasets.load(folder)
+    assert birds.class_names[0] == "caf\\xe9"
+    assert len([*birds.train, *birds.test]) == 17
+    assert len(datasets.Photos.prepare(folder).encoded) == 17
+
+
+@pytest.mark.parametrize("target", [".", "crow", "crow/0.png"])
+def test_a_link_to_what_is_read_anyway_is_refused(call, folder, target):
+    link = "jay/link.png" if target.endswith(".png") else "link"
+    (folder / link).symlink_to(folder / target)
+    assert "(a link)" in message(call, folder)
+    assert link in message(call, folder)
+
+
+def test_a_link_to_images_elsewhere_is_followed(folder, draw, tmp_path):
+    draw(tmp_path / "elsewhere" / "0.png")
+    draw(tmp_path / "one.png")
+    (folder / "jay" / "more").symlink_to(tmp_path / "elsewhere")
+    (folder / "crow" / "5.png").symlink_to(tmp_path / "one.png")
+    birds = datasets.load(folder)
+    assert birds.train_size + birds.test_size == 17
+
+
+def test_a_link_that_leads_nowhere_is_named(call, folder):
+    (folder / "jay" / "gone.png").symlink_to(folder / "nowhere.png")
+    assert "gone.png" in message(call, folder)
+
+
+def test_images_of_all_usual_endings_are_read(folder, draw):
+    endings = ("jfif", "jpe", "tif", "TIFF", "ppm", "webp", "gif", "bmp")
+    for ending in endings:
+        draw(folder / "jay" / f"other.{ending}")
+    datasets.check(folder)
+    birds = datasets.load(folder)
+    assert len([*birds.train, *birds.test]) == 15 + len(endings)
+
+
+def test_images_that_are_not_read_are_counted_and_named(call, folder, draw):
+    draw(folder / "beside.png")
+    draw(folder / "jay" / "@eaDir" / "thumbnail.jpg")
+    draw(folder / ".trash" / "old.jpg")
+    (folder / "jay" / "raw.CR2").write_bytes(b"raw")
+    with pytest.warns(UserWarning, match="not read as a whole") as caught:
+        call(folder)
+    (text,) = (str(warning.message) for warning in caught)
+    for words in (
+        r"1 image file \(.*beside\.png'\) beside the class folders",
+        r"2 image files \(.*old\.jpg.*thumbnail\.jpg'\) hidden",
+        r"1 image file \(.*raw\.CR2'\) of a format",
+    ):
+        assert re.search(words, text)
+
+
+def test_a_file_that_is_gone_when_it_is_read_is_named(folder):
+    import tensorflow as tf
+
+    birds = datasets.load(folder)
+    for file in (folder / "jay").iterdir():
+        file.unlink()
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"jay/\d\.png.*is missing"
+    ):
+        list(birds.train)
 
 
 def test_a_class_may_be_called_train(folder, draw):
@@ -70,7 +241,8 @@ def test_hidden_files_and_other_files_are_passed_over(folder):
     (folder / "crow" / ".thumbnail.png").write_bytes(b"no image")
     (folder / "crow" / "notes.txt").write_text("black")
     (folder / "list.csv").write_text("a,b")
-    birds = datasets.load(folder)
+    with pytest.warns(UserWarning, match="thumbnail.png"):
+        birds = datasets.load(folder)
     assert birds.class_names == ("crow", "jay", "rook")
     assert birds.train_size + birds.test_size == 15
 

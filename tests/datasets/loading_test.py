@@ -49,8 +49,54 @@ def test_validation_stands_in_for_a_missing_test_split(data_dir):
 
 
 def test_a_test_split_without_labels_is_not_tested_on(data_dir):
-    kites = datasets.load("kites_held_back", data_dir=data_dir)
+    with pytest.warns(UserWarning, match="'test' are left out"):
+        kites = datasets.load("kites_held_back", data_dir=data_dir)
     assert (kites.train_size, kites.test_size) == (6, 3)
+
+
+def test_a_labelled_split_is_tested_on_before_train_is_cut(data_dir):
+    with pytest.warns(UserWarning, match="'mini', 'test' are left out"):
+        kites = datasets.load("kites_mini", data_dir=data_dir)
+    assert (kites.train_size, kites.test_size) == (6, 3)
+
+
+def test_splits_are_named_where_their_names_do_not_tell(call, data_dir):
+    named = {"data_dir": data_dir, "splits": ("train", "extra")}
+    kites = datasets.load("kites_extra", **named)
+    assert (kites.train_size, kites.test_size) == (6, 3)
+    text = message(call, "kites_extra", data_dir=data_dir)
+    assert "splits=('train', 'extra')" in text
+
+
+def test_a_split_that_is_not_there_or_has_no_labels_is_refused(data_dir):
+    for splits, words in (
+        (("train", "dev"), "no split 'dev', it has"),
+        (("train", "test"), "labels of the split 'test'"),
+    ):
+        named = {"data_dir": data_dir, "splits": splits}
+        assert words in message(datasets.load, "kites_mini", **named)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": 3}, "name must be"),
+        ({"name": ""}, "name must be"),
+        ({"data_dir": 3}, "data_dir must be a folder or None, received 3"),
+        ({"classes": 3}, "classes must be a non-empty pattern"),
+        ({"splits": "train"}, "splits must be None or a tuple"),
+        ({"splits": ("train", "train")}, "different names"),
+        ({"splits": ()}, "one or two"),
+        ({"crop_to_bbox": "no"}, "crop_to_bbox must be True or False"),
+        ({"seed": "a"}, "seed must be an integer in"),
+        ({"seed": -1}, "seed must be an integer in"),
+        ({"test_fraction": "0.2"}, "test_fraction must be a finite number"),
+        ({"test_fraction": float("nan")}, "test_fraction must be a finite"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_named(folder, arguments, words):
+    arguments = {"name": folder, **arguments}
+    assert words in message(datasets.load, error=ValueError, **arguments)
 
 
 def test_a_single_split_is_divided_class_by_class(data_dir):

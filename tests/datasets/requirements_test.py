@@ -2,6 +2,7 @@ import hashlib
 import http.server
 import inspect
 import os
+import pathlib
 import re
 import sys
 import threading
@@ -176,6 +177,14 @@ def test_a_data_dir_below_a_file_cannot_be_written(builders, tmp_path):
     assert "data_dir" in message(
         datasets.check, "kites", tmp_path / "file" / "data"
     )
+
+
+@pytest.mark.skipif(
+    not pathlib.Path("/proc/self").exists(), reason="no such file system"
+)
+def test_a_data_dir_that_takes_no_files_is_named_whatever_its_rights(builders):
+    text = message(datasets.check, "kites", data_dir="/proc/none")
+    assert "'/proc' cannot be written to" in text
 
 
 @pytest.mark.skipif(

@@ -1,0 +1,296 @@
+"""Image files: their endings, whether they are whole, and what they show.
+
+Pillow reads them here. It needs no TensorFlow, and reads what TensorFlow's
+decoders do not, or read wrong.
+"""
+
+import functools
+import io
+import re
+import types
+from typing import Any
+
+import numpy as np
+
+from keras_finegrain.datasets.errors import DatasetError
+from keras_finegrain.datasets.requirements import import_pillow
+
+_EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo"}  # JPEG
+    | {".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
+_AVIF = frozenset({".avif", ".avifs"})
+_JPEG_2000 = frozenset({".j2k", ".jp2", ".jpf", ".jpx"})
+_HEIF = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
+# Some builds of Pillow have these.
+_OPTIONAL = (("JPEG2000", _JPEG_2000), ("AVIF", _AVIF), ("HEIF", _HEIF))
+# Photos and pictures of formats that are not read.
+_OTHERS = frozenset(
+    {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef"}
+    | {".raf", ".raw", ".rw2", ".sr2", ".srw", ".exr", ".hdr", ".pfm"}
+    | {".ico", ".jxl", ".jxr", ".pcx", ".psd", ".sgi", ".svg", ".tga"}
+    | {".xbm", ".xpm"}
+)
+
+_JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_END_OF_JPEG = b"\xff\xd9"
+_START_OF_SCAN = b"\xff\xda"
+
+# What stands before an orientation, in JPEG and PNG.
+_ORIENTED = (
+    b"Exif\0\0",
+    b"eXIf",
+    b"tiff:Orientation",
+    b"Raw profile type",
+    b"XML:com.adobe.xmp",
+)
+_ORIENTATION = 0x0112
+
+# No encoder writes as many zeros in a row, if a code of zeros says something.
+_MOST_ZEROS = 64
+
+
+@functools.cache
+def _pillow() -> types.ModuleType:
+    """Returns `PIL.Image`, which reads HEIC where pillow-heif is installed."""
+    pillow = import_pillow()
+    try:
+        import pillow_heif
+    except ImportError:
+        pass
+    else:
+        pillow_heif.register_heif_opener()
+    pillow.init()
+    return pillow
+
+
+@functools.cache
+def readable_extensions() -> frozenset[str]:
+    """The endings, in lower case, of the images that can be read here."""
+    formats = _pillow().OPEN
+    return _EXTENSIONS.union(
+        *(extensions for name, extensions in _OPTIONAL if name in formats)
+    )
+
+
+@functools.cache
+def unread_extensions() -> frozenset[str]:
+    """The endings, in lower case, of images that cannot be read here."""
+    every = _OTHERS.union(*(extensions for _, extensions in _OPTIONAL))
+    return every - readable_extensions()
+
+
+def how_to_read(extension: str) -> str:
+    """What to do about an image of an ending that is not read."""
+    if extension in _HEIF:
+        return 'pip install "keras-finegrain[heif]"'
+    if extension in _AVIF:
+        return 'pip install "Pillow>=11.3"'
+    return "save them as JPEG or PNG"
+
+
+def damaged(origin: str) -> str:
+    """Returns the message for an image that cannot be decoded."""
+    return (
+        f"The image '{origin}' cannot be decoded: the file is missing, damaged "
+        "or not an image. Replace it or take it out"
+    )
+
+
+def opened(encoded: bytes, origin: str) -> Any:
+    """Reads an image file as Pillow's RGB image, the right way up.
+
+    Grayscale is repeated over the three channels, an alpha channel is
+    dropped, 16 bits become 8, and of an animation the first frame is taken.
+    The image is turned and mirrored as its EXIF orientation says.
+
+    Args:
+        encoded: The bytes of the file.
+        origin: The file or record that they come from, for the message.
+
+    Raises:
+        DatasetError: If it cannot be read.
+    """
+    pillow = _pillow()
+    try:
+        if is_overwritten(encoded):
+            raise ValueError("zeros")
+        with pillow.open(io.BytesIO(encoded)) as image:
+            upright = _upright(image)
+            # Gray of 16 bits is "I" in files that have no more.
+            if upright.mode.startswith("I;16") or (
+                upright.mode == "I" and image.format in ("PNG", "PPM")
+            ):
+                # Pillow would cut them off at 255.
+                gray = (np.asarray(upright) >> 8).astype(np.uint8)
+                return pillow.fromarray(gray).convert("RGB")
+            if upright.mode not in ("I", "F"):
+                return upright.convert("RGB")
+    except Exception as error:
+        # A damaged file may raise almost anything.
+        raise DatasetError(damaged(origin)) from error
+    raise DatasetError(
+        f"The image '{origin}' has pixels of 32 bits, whose range is unknown: "
+        "save it with 8 or 16 bits"
+    )
+
+
+def needs_pillow(encoded: bytes) -> bool:
+    """Whether TensorFlow's decoder would not show what the file does."""
+    if encoded.startswith(_JPEG):
+        if is_overwritten(encoded):
+            return True
+        # Of a JPEG this is the beginning alone, which takes microseconds.
+        searched = encoded[: encoded.find(_START_OF_SCAN)]
+    elif encoded.startswith(_PNG):
+        searched = encoded
+    else:
+        return True
+    if not any(mark in searched for mark in _ORIENTED):
+        return False
+    try:
+        with _pillow().open(io.BytesIO(encoded)) as image:
+            return _turn(image) is not None
+    except Exception:
+        return False  # The decoder tells what is wrong.
+
+
+def _upright(image: Any) -> Any:
+    """Turns and mirrors an image of Pillow as its EXIF orientation says."""
+    image.load()
+    turn = _turn(image)
+    return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Any) -> Any:
+    """How Pillow turns an image upright; None if it is, or does not say."""
+    methods = _pillow().Transpose
+    turns = {
+        2: methods.FLIP_LEFT_RIGHT,
+        3: methods.ROTATE_180,
+        4: methods.FLIP_TOP_BOTTOM,
+        5: methods.TRANSPOSE,
+        6: methods.ROTATE_270,
+        7: methods.TRANSVERSE,
+        8: methods.ROTATE_90,
+    }
+    try:
+        return turns.get(image.getexif().get(_ORIENTATION))
+    except Exception:
+        # Of a damaged EXIF; the image itself may be whole.
+        return None
+
+
+def is_overwritten(encoded: bytes) -> bool:
+    """Whether zeros stand in a JPEG where no encoder writes them.
+
+    They do where a part of a file was never written or has been lost. Decoders
+    take them for codes, and show gray.
+    """
+    # Nearly every file is through here: this search takes microseconds.
+    if not encoded.startswith(_JPEG) or bytes(_MOST_ZEROS) not in encoded:
+        return False
+    scan, most_zeros = _scan_of(encoded)
+    return re.search(rb"\0{%d}" % (most_zeros + 1), scan) is not None
+
+
+def _scan_of(jpeg: bytes) -> tuple[bytes, int]:
+    """Returns the coded pixels of a JPEG, and how many zeros they may have.
+
+    Two codes of zeros together, of a DC and an AC coefficient, mean "a flat
+    block" in some files. They can then be as many as there are blocks.
+
+    Returns:
+        The bytes from the first scan to the end of the image, none where it
+        lacks one, and the largest number of zeros in a row.
+    """
+    blocks, may_be_flat, position, segment = 0, True, 2, b""
+    while True:
+        if jpeg[position : position + 1] != b"\xff":
+            return b"", _MOST_ZEROS
+        marker = jpeg[position + 1 : position + 2]
+        if marker == b"\xff":  # fills up
+            position += 1
+            continue
+        length = int.from_bytes(jpeg[position + 2 : position + 4], "big")
+        segment = jpeg[position + 4 : position + 2 + length]
+        position += 2 + length
+        if marker in (b"\xc0", b"\xc1", b"\xc2") and len(segment) > 5:
+            height = int.from_bytes(segment[1:3], "big")
+            width = int.from_bytes(segment[3:5], "big")
+            components = segment[5]
+            blocks = -(-height // 8) * -(-width // 8) * components
+            is_progressive = marker == b"\xc2"
+        elif marker == b"\xc4":
+            while len(segment) > 17:
+                # 0x10: AC of the first component; 16 counts; the values.
+                if segment[0] == 0x10:
+                    may_be_flat = segment[17] == 0
+                segment = segment[17 + sum(segment[1:17]) :]
+        elif marker == b"\xda":
+            break
+    end = jpeg.find(_END_OF_JPEG, position)
+    if end < 0 or not blocks:
+        return b"", _MOST_ZEROS
+    most = _MOST_ZEROS
+    if may_be_flat or is_progressive or segment[0] != components:
+        most = max(blocks // 2, most)  # of four bits each
+    return jpeg[position:end], most
+
+
+def ends_look_right(head: bytes, tail: bytes, size: int) -> bool:
+    """Whether a file begins and ends as an image does.
+
+    Args:
+        head: Its first bytes, 16 or more.
+        tail: Its last bytes. Cameras append a little after the end of an
+            image, so a mark may stand anywhere in them.
+        size: How many there are.
+
+    Returns:
+        False if it has to be read to tell.
+    """
+    if head.startswith(_JPEG):
+        return _END_OF_JPEG in tail
+    if head.startswith(_PNG):
+        return b"IEND" in tail
+    if head.startswith(b"GIF8"):
+        return tail.rstrip(b"\0").endswith(b";")
+    if head.startswith(b"BM"):
+        return 0 < int.from_bytes(head[2:6], "little") <= size
+    if head.startswith(b"RIFF"):
+        return int.from_bytes(head[4:8], "little") + 8 <= size
+    # TIFF, PPM, HEIC and AVIF say nothing at their end.
+    return False
+
+
+def verify(encoded: bytes, origin: str) -> None:
+    """Reads an image file to its end.
+
+    Of a JPEG the structure is looked at, of a PNG the checksums; all frames
+    of others are decoded.
+
+    Raises:
+        DatasetError: If it is damaged as far as this can tell.
+    """
+    try:
+        with _pillow().open(io.BytesIO(encoded)) as image:
+            if image.format in ("JPEG", "MPO"):
+                whole = bool(_scan_of(encoded)[0])
+                whole = whole and not is_overwritten(encoded)
+            elif image.format == "PNG":
+                image.verify()
+                whole = True
+            else:
+                for frame in range(getattr(image, "n_frames", 1)):
+                    image.seek(frame)
+                    image.load()
+                whole = image.format != "GIF" or ends_look_right(
+                    encoded[:16], encoded[-4096:], len(encoded)
+                )
+    except Exception as error:
+        raise DatasetError(damaged(origin)) from error
+    if not whole:
+        raise DatasetError(damaged(origin))
