@@ -195,11 +195,13 @@ def refuse_no_floats(who: str, name: str, values: Any) -> None:
         ValueError: If it holds complex numbers or strings, or is sparse or
             ragged.
     """
+    # (AutoGraph does not know `:=`.)
+    dtype = _dtype_name(values)
     if "Ragged" in type(values).__name__ or getattr(values, "ragged", False):
         kind = "a ragged tensor. Pad it, as with `.to_tensor()`"
     elif "Sparse" in type(values).__name__ or _is_sparse(values):
         kind = "a sparse tensor. Make it dense, as with `tf.sparse.to_dense()`"
-    elif (dtype := _dtype_name(values)).startswith("complex"):
+    elif dtype.startswith("complex"):
         kind = (
             f"{dtype}, of which a part would be lost. Pass real and imaginary "
             "parts, or lengths, as features of their own"
