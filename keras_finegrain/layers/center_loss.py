@@ -8,7 +8,7 @@ from keras import ops
 from keras_finegrain._base.checks import boolean, initializer, number, one_of
 from keras_finegrain._base.typing import InitializerLike, Tensor
 from keras_finegrain._ops.numerics import unit_length
-from keras_finegrain._ops.row_update import read_rows, write_rows
+from keras_finegrain._ops.row_update import read_rows, sum_rows, write_rows
 from keras_finegrain.distribution import gather
 from keras_finegrain.layers.labelled_loss_layer import (
     LabelledBatch,
@@ -80,9 +80,7 @@ def moved_centers(
     # after the other: no sum is above the largest number where no feature is.
     steps = shares[:, None] * (0.5 * features - 0.5 * centers)
     steps = ops.where(counted[:, None], steps, 0.0)
-    # (`ops.segment_sum` would compute in float32 on PyTorch.)
-    sums = ops.scatter(first[:, None], steps, ops.shape(steps))
-    half = alpha * ops.take(sums, first, axis=0)
+    half = alpha * ops.take(sum_rows(steps, first), first, axis=0)
     return centers + half + half
 
 
