@@ -4,7 +4,9 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
+from keras_finegrain._base.arrays import concrete
 from keras_finegrain._base.checks import (
     float_policy,
     one_of,
@@ -23,6 +25,9 @@ REDUCTIONS = (
     "mean_with_sample_weight",
     "none",
 )
+
+# The cosine 1 after the rounding of a bfloat16.
+ROUNDED_ONE = 1.0 + 2.0**-6
 
 
 class BaseLoss(keras.losses.Loss):
@@ -57,6 +62,10 @@ class BaseLoss(keras.losses.Loss):
     # num_classes)`, or embeddings.
     scores_classes = False
     compares_embeddings = False
+    # Whether those scores are cosines in [-1, 1], which the loss scales.
+    takes_cosines = False
+    # Whether values on an accelerator were looked at.
+    _has_read = False
     # Whether it accepts the scores of a head that samples classes.
     weighs_sampled_classes = False
 
@@ -75,6 +84,19 @@ class BaseLoss(keras.losses.Loss):
                 f"the shape {shape_of(y_true)}. A loss of Keras takes the "
                 "labels first: loss(labels, output)."
             )
+        if self.takes_cosines and self.may_read(y_pred):
+            refuse_no_cosines(self.who, y_pred)
+
+    def may_read(self, tensor: Any) -> bool:
+        """Whether to look at a tensor's values, where it has any.
+
+        Reading from an accelerator waits for it: once is enough there.
+        """
+        device = str(getattr(tensor, "device", "cpu")).lower()
+        if "cpu" in device:
+            return True
+        first, self._has_read = not self._has_read, True
+        return first
 
     @property
     def who(self) -> str:
@@ -83,6 +105,21 @@ class BaseLoss(keras.losses.Loss):
 
     def __repr__(self) -> str:
         return shown_with_arguments(self)
+
+
+def refuse_no_cosines(who: str, y_pred: Tensor) -> None:
+    """Raises if outputs whose values can be read are no cosines.
+
+    (In a compiled step `keras_finegrain.Model` knows them by their layer.)
+    """
+    largest = concrete(ops.max(ops.abs(ops.convert_to_tensor(y_pred))))
+    if largest is not None and ROUNDED_ONE < largest < float("inf"):
+        raise ValueError(
+            f"{who}: y_pred must be cosines in [-1, 1], received values of up "
+            f"to {float(largest):.4g}. End the model with "
+            "keras_finegrain.CosineSimilarity, or take a cross-entropy of "
+            "Keras for the logits of a Dense layer."
+        )
 
 
 def shape_of(values: Any) -> tuple[int | None, ...]:
