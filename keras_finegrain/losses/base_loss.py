@@ -10,6 +10,7 @@ from keras_finegrain._base.arrays import concrete
 from keras_finegrain._base.checks import (
     float_policy,
     one_of,
+    real_array,
     refuse_no_floats,
     string,
 )
@@ -69,23 +70,43 @@ class BaseLoss(keras.losses.Loss):
     # Whether it accepts the scores of a head that samples classes.
     weighs_sampled_classes = False
 
-    def check_output(self, y_true: Tensor, y_pred: Tensor) -> None:
-        """Raises if the model's output cannot be one of this loss.
+    def checked_output(self, y_true: Any, y_pred: Any) -> Tensor:
+        """The model's output as a tensor, if it can be one of this loss.
 
         Args:
             y_true: The labels, in any form.
             y_pred: The output, of any kind.
+
+        Raises:
+            ValueError: If labels or output are missing or empty, or the output
+                holds no real numbers or, where it can be read, no cosines.
         """
-        refuse_no_floats(self.who, "y_pred", y_pred)
-        if len(shape_of(y_pred)) < 2 <= len(shape_of(y_true)):
+        who = self.who
+        if y_true is None:
             raise ValueError(
-                f"{self.who}: y_pred must be the output of a model, (batch, "
-                f"...), received the shape {shape_of(y_pred)}, and y_true of "
-                f"the shape {shape_of(y_true)}. A loss of Keras takes the "
-                "labels first: loss(labels, output)."
+                f"{who}: y_true must be labels, received None. Give `fit` "
+                "labels beside the inputs, or this output no loss."
+            )
+        if not hasattr(y_pred, "dtype"):
+            y_pred = real_array(who, "y_pred", y_pred)
+        refuse_no_floats(who, "y_pred", y_pred)
+        y_pred = ops.convert_to_tensor(y_pred)
+        shape, labels_shape = shape_of(y_pred), shape_of(y_true)
+        if len(shape) < 2:
+            raise ValueError(
+                f"{who}: y_pred must be the output of a model, (batch, ...), "
+                f"received the shape {shape}, and y_true of the shape "
+                f"{labels_shape}. A loss of Keras takes the labels first: "
+                "loss(labels, output)."
+            )
+        if 0 in shape:
+            raise ValueError(
+                f"{who}: y_pred must hold at least one sample, received the "
+                f"shape {shape}. Leave empty batches out."
             )
         if self.takes_cosines and self.may_read(y_pred):
-            refuse_no_cosines(self.who, y_pred)
+            refuse_no_cosines(who, y_pred)
+        return y_pred
 
     def may_read(self, tensor: Any) -> bool:
         """Whether to look at a tensor's values, where it has any.
@@ -112,7 +133,7 @@ def refuse_no_cosines(who: str, y_pred: Tensor) -> None:
 
     (In a compiled step `keras_finegrain.Model` knows them by their layer.)
     """
-    largest = concrete(ops.max(ops.abs(ops.convert_to_tensor(y_pred))))
+    largest = concrete(ops.max(ops.abs(y_pred)))
     if largest is not None and ROUNDED_ONE < largest < float("inf"):
         raise ValueError(
             f"{who}: y_pred must be cosines in [-1, 1], received values of up "
