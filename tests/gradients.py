@@ -56,3 +56,64 @@ def layer_losses(
         output = layer(*inputs, training=training)
         losses = list(scope.losses) + layer._get_regularization_losses()
     return output, sum(losses)
+
+
+def gradient_and_slope(
+    function: Callable[..., Any], direction: np.ndarray
+) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
+    """Makes of a scalar function its gradient g, and that of g · direction."""
+    backend = keras.backend.backend()
+
+    def by_tensorflow(x: Any) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        x = tf.convert_to_tensor(x)
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = function(x)
+            gradient = tf.convert_to_tensor(inner.gradient(value, x))
+            along = tf.reduce_sum(gradient * direction)
+        slope = outer.gradient(along, x, unconnected_gradients="zero")
+        return gradient, tf.convert_to_tensor(slope)
+
+    def by_jax(x: Any) -> tuple[Any, Any]:
+        import jax
+
+        gradient, slope_of = jax.vjp(jax.grad(function), x)
+        return gradient, slope_of(direction)[0]
+
+    def by_torch(x: Any) -> tuple[Any, Any]:
+        import torch
+
+        x = torch.as_tensor(x).clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(x), x, create_graph=True)
+        along = (gradient * torch.as_tensor(direction)).sum()
+        if not along.requires_grad:
+            return gradient, torch.zeros_like(x)
+        return gradient, torch.autograd.grad(along, x)[0]
+
+    derive = {
+        "tensorflow": by_tensorflow,
+        "jax": by_jax,
+        "torch": by_torch,
+    }[backend]
+    if backend == "jax":
+        import jax
+
+        derive = jax.jit(derive)
+    return lambda x: tuple(map(keras.ops.convert_to_numpy, derive(x)))
+
+
+def assert_second_derivative(
+    function: Callable[..., Any], array: np.ndarray, rtol: float = 1e-5
+) -> None:
+    """Compares the derivative of a gradient with a central difference."""
+    direction = np.random.default_rng(1).normal(size=array.shape)
+    derive, step = gradient_and_slope(function, direction), 1e-6
+    above, _ = derive(array + step * direction)
+    below, _ = derive(array - step * direction)
+    expected = (above - below) / (2 * step)
+    atol = rtol * max(np.abs(expected).max(), 1.0)
+    np.testing.assert_allclose(derive(array)[1], expected, rtol=rtol, atol=atol)

@@ -36,12 +36,35 @@ def unit_length(vectors: Tensor) -> Tensor:
     Returns:
         Tensor of the same shape.
     """
+    # (The result does not depend on it, so that its gradient is right without
+    # that of the scale.)
+    vectors = vectors / scale_to_square(vectors, axis=-1)
     squared = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
     return vectors * inverse_length(squared)
 
 
+def scale_to_square(values: Tensor, axis: int | None = None) -> Tensor:
+    """What to divide by before squares are summed: 1 for usual numbers.
+
+    Sums of squares of the quotient neither overflow nor vanish.
+
+    Args:
+        values: Tensor of any shape.
+        axis: The axis that shares a scale, which is kept with the size 1, or
+            `None` for a scalar.
+
+    Returns:
+        Tensor without a gradient. A power of two, so that no digit changes.
+    """
+    largest = ops.max(ops.abs(values), axis=axis, keepdims=axis is not None)
+    scale = ops.where(largest < 1e-15, 2.0**-80, ops.ones_like(largest))
+    return ops.stop_gradient(ops.where(largest > 1e15, 2.0**80, scale))
+
+
 def inverse_length(squared: Tensor) -> Tensor:
     """1 / ‖v‖ of vectors whose squared lengths are given, 0 of a zero vector.
+
+    NaN where ‖v‖² is infinite.
 
     Args:
         squared: ‖v‖², a tensor of any shape.
@@ -52,6 +75,8 @@ def inverse_length(squared: Tensor) -> Tensor:
     # Below this the square root of a float32 has no correct digits left.
     nonzero = squared > np.finfo("float32").tiny
     inverse = ops.rsqrt(ops.where(nonzero, squared, 1.0))
+    # (The square of a length overflowed: no direction is left in it.)
+    inverse = ops.where(ops.isinf(squared), float("nan"), inverse)
     return ops.where(nonzero, inverse, 0.0)
 
 

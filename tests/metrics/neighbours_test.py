@@ -291,7 +291,10 @@ def test_a_copy_in_another_class_is_as_near_however_long_the_vectors(dim):
         assert recall == 0.0
 
 
-def test_a_depth_beyond_every_integer_is_that_of_the_gallery():
+@pytest.mark.parametrize("k", [4, 1000, 2**70])
+def test_more_neighbours_than_there_are_is_refused(k):
     embeddings, labels = np.eye(4), np.array([0, 0, 1, 1])
 
-    assert recall_at_k(embeddings, labels, 2**70) == 1.0
+    assert recall_at_k(embeddings, labels, 3) == 1.0
+    with pytest.raises(ValueError, match="k must be "):
+        recall_at_k(embeddings, labels, k)
