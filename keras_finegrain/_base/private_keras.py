@@ -118,6 +118,23 @@ class _ThreadLocalList(threading.local):
         self.items: list[Tensor] = []
 
 
+def data_parallel_group() -> Any:
+    """The processes of `torch.distributed` that share a batch.
+
+    `None` for all of them, as in the functions of `torch.distributed`.
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return None
+    mesh = distribution.device_mesh.backend_mesh
+    return mesh.get_group(distribution.batch_dim_name)
+
+
+def trains_on_ranks() -> bool:
+    """Whether this Keras averages gradients over `torch.distributed`."""
+    return hasattr(keras.Model, "_initialize_ddp")
+
+
 class BuiltFromOneShare:
     """Mixed into a model: builds it from one replica's share of a batch.
 
