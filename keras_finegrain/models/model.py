@@ -21,7 +21,7 @@ from keras_finegrain.distribution import (
     runs_on_several_workers,
 )
 from keras_finegrain.labels.sampling import drawn_classes
-from keras_finegrain.labels.scope import LabelScope, current_scope, label_scope
+from keras_finegrain.labels.scope import LabelScope, current_scope, opened
 from keras_finegrain.layers.measured import MeasuredLayer
 from keras_finegrain.models.label_checks import check_head, checked_labels
 
@@ -109,7 +109,7 @@ class _LabelScopeSteps(BuiltFromOneShare):
             forget_losses(self)
         # The data is the last argument on every backend.
         _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
-        return label_scope(y, sample_weight)
+        return opened(LabelScope(y, sample_weight))
 
     def _reducible(self, logs: Any) -> Any:
         """Logs with an axis where Keras reduces them over workers.
