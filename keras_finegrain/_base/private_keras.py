@@ -4,6 +4,7 @@ Each was there from the lowest Keras that this package supports to the newest
 that it was tested with.
 """
 
+import json
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -156,6 +157,26 @@ class BuiltFromOneShare:
         super()._maybe_symbolic_build(  # type: ignore[misc]
             iterator=iterator, data_batch=data_batch
         )
+
+
+class NamedInHDF5:
+    """Mixed into a model: an HDF5 file of it loads as its class.
+
+    Keras writes the bare name of the class there: it finds no registered class
+    by it, and takes every class that is called Sequential for its own.
+    """
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As `keras.Model.save`."""
+        super().save(filepath, *args, **kwargs)  # type: ignore[misc]
+        if not str(filepath).endswith((".h5", ".hdf5")):
+            return
+        import h5py
+
+        with h5py.File(filepath, "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            config["class_name"] = keras.saving.get_registered_name(type(self))
+            file.attrs["model_config"] = json.dumps(config).encode()
 
 
 def _first_share(batch: Any) -> Any:

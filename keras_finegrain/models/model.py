@@ -10,6 +10,7 @@ from keras import ops
 from keras_finegrain._base.private_keras import (
     BuiltFromOneShare,
     Functional,
+    NamedInHDF5,
     forget_losses,
     inner_layers,
     is_evaluation_of_fit,
@@ -26,7 +27,7 @@ from keras_finegrain.layers.measured import MeasuredLayer
 from keras_finegrain.models.label_checks import check_head, checked_labels
 
 
-class _LabelScopeSteps(BuiltFromOneShare):
+class _LabelScopeSteps(BuiltFromOneShare, NamedInHDF5):
     """Opens a label scope in each training and test step.
 
     Mixed into a Keras model. Everything else is the model's own.
