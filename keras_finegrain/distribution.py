@@ -175,6 +175,13 @@ def _ranks() -> _Ranks | None:
         return None
     if not torch.distributed.is_initialized():
         return None
+    distribution = keras.distribution.distribution()
+    if isinstance(distribution, keras.distribution.ModelParallel):
+        raise ValueError(
+            "keras_finegrain: on PyTorch the distribution must be "
+            "keras.distribution.DataParallel, or none, received "
+            f"{type(distribution).__name__}. Shard by class on JAX."
+        )
     return _Ranks(data_parallel_group())
 
 

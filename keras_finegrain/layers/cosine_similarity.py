@@ -78,6 +78,9 @@ class CosineSimilarity(MeasuredLayer):
     `SoftTripleLoss`, `ProxyNCALoss`, `ProxyNCAPlusPlusLoss`,
     `ProxyAnchorLoss`, `CenterContrastiveLoss`.
 
+    There is no `enable_lora` as in `keras.layers.Dense`: a new head is trained
+    whole, as LoRA adapts what was trained before. Enable it on the backbone.
+
     Args:
         num_classes: The number of classes C, at least 1.
         centers_per_class: K, at least 1. Default 1. Sub-center ArcFace uses 3.
