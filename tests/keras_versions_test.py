@@ -97,6 +97,10 @@ def test_every_loss_trains():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    "dev" not in keras.__version__,
+    reason="tests/distribution_test.py has it for what is published",
+)
 def test_two_replicas_train_like_one(tmp_path):
     # (Keras shards no ragged batch on JAX, and has no normalisation over the
     # processes of PyTorch.)
