@@ -3,6 +3,10 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from keras_finegrain._base import backend as _backend
+
+_backend.load()
+
 from keras_finegrain import callbacks as callbacks
 from keras_finegrain import distribution as distribution
 from keras_finegrain import layers as layers

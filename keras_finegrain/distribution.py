@@ -1,23 +1,29 @@
 """Collects over replicas: no other file knows about them.
 
 `tf.distribute` runs the model once per replica, each in a thread of its own
-and each with its share of the batch. These functions collect what concerns the
-whole batch. Under JAX's `keras.distribution` layers get the whole batch, and
-PyTorch and a single device have one replica: there the functions return their
-argument.
+and each with its share of the batch; PyTorch's `DistributedDataParallel` does
+so in a process of its own. These functions collect what concerns the whole
+batch. Under JAX's `keras.distribution` layers get the whole batch, and a single
+device has one replica: there the functions return their argument.
 """
 
 import contextlib
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 from keras import ops
 
+from keras_finegrain._base.private_keras import (
+    data_parallel_group,
+    in_symbolic_scope,
+)
 from keras_finegrain._base.typing import Tensor
 
 __all__ = [
+    "as_compiled",
     "class_layout_map",
     "compiled_mean",
+    "compiled_sum",
     "gather",
     "gather_with_gradient",
     "global_sum",
@@ -31,16 +37,152 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def _replica_context() -> Any | None:
-    """The context of `tf.distribute`'s replica, where there are several."""
-    if keras.backend.backend() != "tensorflow":
+class _Replicas(Protocol):
+    """The replicas that share a batch, as one of them sees them."""
+
+    count: int
+    # Whether Keras adds up the replicas' compiled losses, or averages them.
+    adds_losses: bool
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Joins numbers along the first axis, without a gradient."""
+
+    def gather_with_gradient(self, values: Tensor) -> Tensor:
+        """Joins numbers; a gradient goes to the own share, `count` times."""
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Adds up numbers, without a gradient."""
+
+
+class _Mirrored:
+    """The replicas of a strategy of `tf.distribute`."""
+
+    adds_losses = True
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self.count = context.num_replicas_in_sync
+
+    def gather(self, values: Tensor) -> Tensor:
+        gathered = self._context.all_gather(values, axis=0)
+        # TensorFlow's own forgets the length of the other axes.
+        gathered.set_shape((None, *values.shape[1:]))
+        return gathered
+
+    def gather_with_gradient(self, values: Tensor) -> Tensor:
+        import tensorflow as tf
+
+        gathered = self.gather(tf.stop_gradient(values))
+        size = tf.shape(values)[0]
+        sizes = self.gather(size[None])
+        start = tf.reduce_sum(sizes[: self._context.replica_id_in_sync_group])
+
+        @tf.custom_gradient
+        def joined(own: Any) -> tuple[Any, Any]:
+            def gradient(upstream: Any) -> Any:
+                # (The gradient of a gather holds the rows of a few samples.)
+                share = tf.convert_to_tensor(upstream)[start : start + size]
+                return tf.cast(self.count, own.dtype) * share
+
+            return gathered, gradient
+
+        return joined(values)
+
+    def sum(self, values: Tensor) -> Tensor:
+        import tensorflow as tf
+
+        return self._context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+class _Ranks:
+    """The processes of `torch.distributed`.
+
+    `DistributedDataParallel` averages their gradients, and Keras their losses.
+    """
+
+    adds_losses = False
+
+    def __init__(self, group: Any) -> None:
+        import torch
+
+        self._group = group
+        self.count = torch.distributed.get_world_size(group)
+
+    def gather(self, values: Tensor) -> Tensor:
+        import torch
+
+        return torch.cat(self._shares(values))
+
+    def gather_with_gradient(self, values: Tensor) -> Tensor:
+        import torch
+
+        shares = self._shares(values)
+        own = values.clone()
+        if own.requires_grad:
+            own.register_hook(lambda gradient: self.count * gradient)
+        shares[torch.distributed.get_rank(self._group)] = own
+        return torch.cat(shares)
+
+    def sum(self, values: Tensor) -> Tensor:
+        import torch
+
+        total = values.detach().clone()
+        torch.distributed.all_reduce(total, group=self._group)
+        return total
+
+    def _shares(self, values: Tensor) -> list[Tensor]:
+        """The values of each rank, which may differ in length."""
+        import torch
+
+        values = values.detach().contiguous()
+        length = torch.tensor([len(values)], device=values.device)
+        sizes = [int(each) for each in self._gather_alike(length)]
+        padded = values.new_zeros((max(sizes), *values.shape[1:]))
+        padded[: len(values)] = values
+        shares = self._gather_alike(padded)
+        return [share[:n] for share, n in zip(shares, sizes, strict=True)]
+
+    def _gather_alike(self, values: Tensor) -> list[Tensor]:
+        """The values of each rank, which have one shape."""
+        import torch
+
+        shares = [torch.empty_like(values) for _ in range(self.count)]
+        torch.distributed.all_gather(shares, values, group=self._group)
+        return shares
+
+
+def _replicas() -> _Replicas | None:
+    """The replicas that share the batch, where there are several."""
+    backend = keras.backend.backend()
+    # Keras builds losses on tensors without values: nothing to collect.
+    if backend == "jax" or in_symbolic_scope():
         return None
+    replicas = _mirrored() if backend == "tensorflow" else _ranks()
+    return None if replicas is None or replicas.count == 1 else replicas
+
+
+def _mirrored() -> _Mirrored | None:
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
+    return None if context is None else _Mirrored(context)
+
+
+def _ranks() -> _Ranks | None:
+    import torch
+
+    if not torch.distributed.is_available():
         return None
-    return context
+    if not torch.distributed.is_initialized():
+        return None
+    distribution = keras.distribution.distribution()
+    if isinstance(distribution, keras.distribution.ModelParallel):
+        raise ValueError(
+            "keras_finegrain: on PyTorch the distribution must be "
+            "keras.distribution.DataParallel, or none, received "
+            f"{type(distribution).__name__}. Shard by class on JAX."
+        )
+    return _Ranks(data_parallel_group())
 
 
 def gather(values: Tensor) -> Tensor:
@@ -60,30 +202,22 @@ def gather(values: Tensor) -> Tensor:
     (4, 2)
     """
     values = ops.stop_gradient(values)
-    context = _replica_context()
-    if context is None:
+    replicas = _replicas()
+    if replicas is None:
         return values
     if keras.backend.standardize_dtype(values.dtype) == "bool":
-        # The collectives of TensorFlow know numbers only.
-        gathered = _all_gather(context, ops.cast(values, "int32"))
+        # The collectives know numbers only.
+        gathered = replicas.gather(ops.cast(values, "int32"))
         return ops.cast(gathered, "bool")
-    return _all_gather(context, values)
-
-
-def _all_gather(context: Any, values: Tensor) -> Tensor:
-    """TensorFlow's own, which forgets the length of the other axes."""
-    gathered = context.all_gather(values, axis=0)
-    gathered.set_shape((None, *values.shape[1:]))
-    return gathered
+    return replicas.gather(values)
 
 
 def gather_with_gradient(values: Tensor) -> Tensor:
     """Joins the replicas' shares of a batch, for use in a compiled loss.
 
-    Keras divides a compiled loss by the number of replicas R and adds up the
-    replicas' gradients. Here every replica computes the loss of the global
-    batch; each sample's gradient goes back on its own replica alone, R times:
-    the gradient of the weights is one device's.
+    Keras averages the gradients of the R replicas. Here every replica computes
+    the loss of the global batch; each sample's gradient goes back on its own
+    replica alone, R times: the gradient of the weights is one device's.
 
     Args:
         values: Tensor `(replica_batch, ...)`; the replicas' batches may differ
@@ -101,36 +235,17 @@ def gather_with_gradient(values: Tensor) -> Tensor:
     >>> tuple(values.shape)
     (4, 2)
     """
-    context = _replica_context()
-    if context is None:
-        return values
-    import tensorflow as tf
-
-    gathered = _all_gather(context, tf.stop_gradient(values))
-    size = tf.shape(values)[0]
-    sizes = _all_gather(context, size[None])
-    start = tf.reduce_sum(sizes[: context.replica_id_in_sync_group])
-
-    @tf.custom_gradient
-    def joined(own: Any) -> tuple[Any, Any]:
-        def gradient(upstream: Any) -> Any:
-            # (The gradient of a gather holds the rows of a few samples.)
-            share = tf.convert_to_tensor(upstream)[start : start + size]
-            replicas = tf.cast(context.num_replicas_in_sync, own.dtype)
-            return replicas * share
-
-        return gathered, gradient
-
-    return joined(values)
+    replicas = _replicas()
+    return values if replicas is None else replicas.gather_with_gradient(values)
 
 
 def global_sum(values: Tensor) -> Tensor:
     """Sums a tensor over the replicas, for use in `add_loss`.
 
-    Keras divides an `add_loss` by the number of replicas R and adds up the
-    replicas' gradients. The sum returned here therefore has the value of the
-    global sum on every replica, and R times the gradient of the replica's own
-    share: the reported loss and the gradient both equal one device's.
+    Keras averages the losses of the R replicas and their gradients. The sum
+    returned here therefore has the value of the global sum on every replica,
+    and R times the gradient of the replica's own share: the reported loss and
+    the gradient both equal one device's.
 
     Args:
         values: Tensor of any shape: this replica's share of the sum.
@@ -143,15 +258,11 @@ def global_sum(values: Tensor) -> Tensor:
     >>> float(keras_finegrain.distribution.global_sum(ops.sum(ops.ones(4))))
     4.0
     """
-    context = _replica_context()
-    if context is None:
+    replicas = _replicas()
+    if replicas is None:
         return values
-    import tensorflow as tf
-
-    total = context.all_reduce(
-        tf.distribute.ReduceOp.SUM, ops.stop_gradient(values)
-    )
-    share = values * ops.cast(context.num_replicas_in_sync, values.dtype)
+    total = replicas.sum(ops.stop_gradient(values))
+    share = values * ops.cast(replicas.count, values.dtype)
     return ops.stop_gradient(total - share) + share
 
 
@@ -163,8 +274,30 @@ def num_replicas() -> int:
     >>> keras_finegrain.distribution.num_replicas()
     1
     """
-    context = _replica_context()
-    return 1 if context is None else context.num_replicas_in_sync
+    replicas = _replicas()
+    return 1 if replicas is None else replicas.count
+
+
+def as_compiled(loss: Tensor) -> Tensor:
+    """The loss of the global batch as a replica's compiled loss returns it.
+
+    TensorFlow's replicas add up their losses, PyTorch's average them.
+
+    Args:
+        loss: Tensor of any shape, the same on every replica.
+
+    Returns:
+        Tensor of the same shape.
+
+    Example:
+
+    >>> keras_finegrain.distribution.as_compiled(2.0)
+    2.0
+    """
+    replicas = _replicas()
+    if replicas is None or not replicas.adds_losses:
+        return loss
+    return loss / replicas.count
 
 
 def compiled_mean(values: Tensor) -> Tensor:
@@ -178,7 +311,7 @@ def compiled_mean(values: Tensor) -> Tensor:
         values: Tensor `(replica_batch,)`: the losses of this replica's samples.
 
     Returns:
-        Scalar, divided by the number of replicas as Keras's own reduction is.
+        Scalar, `as_compiled`.
 
     Example:
 
@@ -187,7 +320,24 @@ def compiled_mean(values: Tensor) -> Tensor:
     """
     count = ops.cast(ops.shape(values)[0], values.dtype)
     sums = global_sum(ops.stack([ops.sum(values), count]))
-    return sums[0] / ops.stop_gradient(sums[1]) / num_replicas()
+    return as_compiled(sums[0] / ops.stop_gradient(sums[1]))
+
+
+def compiled_sum(values: Tensor) -> Tensor:
+    """The sum over the global batch, for use in a compiled loss.
+
+    Args:
+        values: Tensor `(replica_batch,)`: the losses of this replica's samples.
+
+    Returns:
+        Scalar, `as_compiled`.
+
+    Example:
+
+    >>> float(keras_finegrain.distribution.compiled_sum(ops.array([1.0, 3.0])))
+    4.0
+    """
+    return as_compiled(global_sum(ops.sum(values)))
 
 
 def runs_on_several_workers(strategy: Any) -> bool:

@@ -47,13 +47,18 @@ class LayerwiseLearningRate(MultipliedRates):
             multiplier 1. A weight with multiplier 0 is neither updated nor
             decayed, and its slots (such as the momentum) keep their initial
             values; its gradient still counts in `global_clipnorm`.
+        may_be_frozen: Keys of `multipliers` that may be found in no trainable
+            weight's path, as for a part that is frozen now and trained by
+            another model, or after another `compile()` with an optimizer of
+            the same multipliers.
 
     Raises:
         ValueError: If `optimizer` is not an optimizer, has trained a model, has
             multipliers already or is a `keras.optimizers.MultiOptimizer`; if
-            `multipliers` is not a mapping, a multiplier is negative or not
-            finite, or a key is not a regular expression; when the model is
-            built, if a key is found in no trainable weight's path.
+            `may_be_frozen` is not a sequence of keys; if `multipliers` is not a
+            mapping, a multiplier is negative or not finite, or a key is not a
+            regular expression; when the model is built, if a key that is not
+            in `may_be_frozen` is found in no trainable weight's path.
 
     Example:
 
@@ -75,13 +80,17 @@ class LayerwiseLearningRate(MultipliedRates):
         cls,
         optimizer: keras.optimizers.Optimizer | str,
         multipliers: Mapping[str, float],
+        may_be_frozen: Sequence[str] = (),
     ) -> Any:
         """Returns `optimizer`, as an instance of this class too."""
         _check_multipliers(multipliers)
+        _check_frozen(may_be_frozen, multipliers)
         optimizer = keras.optimizers.get(optimizer)
         _check_optimizer(optimizer)
         if hasattr(optimizer, "inner_optimizer"):
-            LayerwiseLearningRate(optimizer.inner_optimizer, multipliers)
+            LayerwiseLearningRate(
+                optimizer.inner_optimizer, multipliers, may_be_frozen
+            )
             return optimizer
         optimizer.__class__ = _layerwise(optimizer.__class__)
         return optimizer
@@ -90,12 +99,14 @@ class LayerwiseLearningRate(MultipliedRates):
         self,
         optimizer: keras.optimizers.Optimizer | str,
         multipliers: Mapping[str, float],
+        may_be_frozen: Sequence[str] = (),
     ) -> None:
         # No super().__init__(): this is `optimizer`, which has its state.
         self.multipliers = {
             pattern: float(multiplier)
             for pattern, multiplier in multipliers.items()
         }
+        self.may_be_frozen = list(may_be_frozen)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Creates the slots of the model's trainable variables."""
@@ -114,12 +125,15 @@ class LayerwiseLearningRate(MultipliedRates):
     def _check_found(self, paths: Sequence[str]) -> None:
         """Raises if a regular expression is found in none of the paths."""
         for pattern in self.multipliers:
-            if not any(re.search(pattern, path) for path in paths):
+            if pattern not in self.may_be_frozen and not any(
+                re.search(pattern, path) for path in paths
+            ):
                 near = difflib.get_close_matches(pattern, paths, n=3, cutoff=0)
                 raise ValueError(
                     "LayerwiseLearningRate: multipliers has the key "
                     f"{pattern!r}, which is found in no trainable weight's "
-                    f"path. Near paths: {', '.join(near)}."
+                    f"path. Near paths: {', '.join(near)}. If it names a "
+                    f"part that is frozen now: may_be_frozen=[{pattern!r}]."
                 )
 
     def get_config(self) -> dict[str, Any]:
@@ -127,6 +141,7 @@ class LayerwiseLearningRate(MultipliedRates):
         return {
             "optimizer": keras.optimizers.serialize(self.as_passed()),
             "multipliers": dict(self.multipliers),
+            "may_be_frozen": list(self.may_be_frozen),
         }
 
     @classmethod
@@ -145,7 +160,9 @@ class LayerwiseLearningRate(MultipliedRates):
         optimizer = keras.optimizers.deserialize(
             config["optimizer"], custom_objects=custom_objects
         )
-        return LayerwiseLearningRate(optimizer, config["multipliers"])
+        return LayerwiseLearningRate(
+            optimizer, config["multipliers"], config.get("may_be_frozen", ())
+        )
 
     def __repr__(self) -> str:
         return (
@@ -190,6 +207,19 @@ def _check_optimizer(optimizer: Any) -> None:
             f"{who}: optimizer must be new, received one that has state for "
             f"{num_optimized_variables(optimizer)} weights. Create another: "
             "type(optimizer).from_config(optimizer.get_config())."
+        )
+
+
+def _check_frozen(may_be_frozen: Any, multipliers: Mapping[str, float]) -> None:
+    if (
+        isinstance(may_be_frozen, str)
+        or not isinstance(may_be_frozen, Sequence)
+        or any(pattern not in multipliers for pattern in may_be_frozen)
+    ):
+        raise ValueError(
+            f"{LayerwiseLearningRate.__name__}: may_be_frozen must list keys "
+            f"of multipliers, received {may_be_frozen!r} and the keys "
+            f"{list(multipliers)}."
         )
 
 

@@ -60,3 +60,21 @@ def test_other_backends_are_not_needed():
 def test_classes_are_registered_under_the_package(name):
     registered = keras.saving.get_registered_object(f"keras_finegrain>{name}")
     assert registered is getattr(keras_finegrain, name)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_backend_that_is_not_installed_is_named_with_its_extra(backend):
+    output = run(
+        "import importlib.abc, os, sys\n"
+        f"os.environ['KERAS_BACKEND'] = {backend!r}\n"
+        "class Hidden(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name.split('.')[0] in {BACKENDS}:\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+        "try:\n"
+        "    import keras_finegrain\n"
+        "except ModuleNotFoundError as error:\n"
+        "    print(error)"
+    )
+    assert f'"keras-finegrain[{backend}]"`,' in output

@@ -455,7 +455,30 @@ def test_config_is_restored_by_the_public_class():
     assert registered is LayerwiseLearningRate
 
 
+def test_a_part_may_be_frozen_now_and_trained_at_its_rate_later():
+    multipliers = {"backbone": 0.5, "head": 2}
+    first = LayerwiseLearningRate(
+        "sgd", multipliers, may_be_frozen=["backbone"]
+    )
+    trained = model()
+    trained.get_layer("backbone").trainable = False
+    trained.compile(first, "mse")
+    trained.fit(*data(), verbose=0)
+    second = type(first).from_config(first.get_config())
+    assert second.may_be_frozen == ["backbone"]
+    trained.get_layer("backbone").trainable = True
+    trained.compile(second, "mse")
+    before = trained.get_weights()
+    trained.fit(*data(), verbose=0)
+    assert np.any(trained.get_weights()[0] != before[0])
+
+
 class TestBadInput:
+    @pytest.mark.parametrize("keys", ["head", ["tail"], 1])
+    def test_what_may_be_frozen_must_be_keys(self, keys):
+        with pytest.raises(ValueError, match="may_be_frozen must list keys"):
+            LayerwiseLearningRate("sgd", {"head": 2}, may_be_frozen=keys)
+
     def test_pattern_that_matches_nothing_names_near_paths(self):
         with pytest.raises(ValueError, match=r"'haed'.*head/"):
             steps(LayerwiseLearningRate("sgd", {"haed": 10}))

@@ -4,6 +4,7 @@ Each was there from the lowest Keras that this package supports to the newest
 that it was tested with.
 """
 
+import json
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -118,6 +119,23 @@ class _ThreadLocalList(threading.local):
         self.items: list[Tensor] = []
 
 
+def data_parallel_group() -> Any:
+    """The processes of `torch.distributed` that share a batch.
+
+    `None` for all of them, as in the functions of `torch.distributed`.
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return None
+    mesh = distribution.device_mesh.backend_mesh
+    return mesh.get_group(distribution.batch_dim_name)
+
+
+def trains_on_ranks() -> bool:
+    """Whether this Keras averages gradients over `torch.distributed`."""
+    return hasattr(keras.Model, "_initialize_ddp")
+
+
 class BuiltFromOneShare:
     """Mixed into a model: builds it from one replica's share of a batch.
 
@@ -139,6 +157,26 @@ class BuiltFromOneShare:
         super()._maybe_symbolic_build(  # type: ignore[misc]
             iterator=iterator, data_batch=data_batch
         )
+
+
+class NamedInHDF5:
+    """Mixed into a model: an HDF5 file of it loads as its class.
+
+    Keras writes the bare name of the class there: it finds no registered class
+    by it, and takes every class that is called Sequential for its own.
+    """
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As `keras.Model.save`."""
+        super().save(filepath, *args, **kwargs)  # type: ignore[misc]
+        if not str(filepath).endswith((".h5", ".hdf5")):
+            return
+        import h5py
+
+        with h5py.File(filepath, "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            config["class_name"] = keras.saving.get_registered_name(type(self))
+            file.attrs["model_config"] = json.dumps(config).encode()
 
 
 def _first_share(batch: Any) -> Any:

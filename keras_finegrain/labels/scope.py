@@ -5,8 +5,8 @@ training and test step. A layer that was given no labels reads them there.
 """
 
 import contextlib
+import contextvars
 import dataclasses
-import threading
 from collections.abc import Iterator
 
 import keras
@@ -21,19 +21,25 @@ class LabelScope:
     Attributes:
         labels: The step's `y`, as the data set gave it, or `None`.
         sample_weight: The step's sample weights, or `None`.
+        unlabelled: Whether somebody said that there are no labels, so that
+            layers do not ask for them.
         measurements: What the layers measured in this step, for the logs:
             metric, value and weight.
     """
 
     labels: Tensor | None
     sample_weight: Tensor | None
+    unlabelled: bool = False
     measurements: list[tuple[keras.metrics.Metric, Tensor, Tensor]] = (
         dataclasses.field(default_factory=list)
     )
 
 
-# One scope per thread: `tf.distribute` runs each replica in its own.
-_active = threading.local()
+# The open scopes, the innermost last. Each thread has its own, as
+# `tf.distribute` runs each replica in one, and so has each task of asyncio.
+_open: contextvars.ContextVar[tuple[LabelScope, ...]] = contextvars.ContextVar(
+    "keras_finegrain_label_scopes", default=()
+)
 
 
 @contextlib.contextmanager
@@ -43,11 +49,16 @@ def label_scope(
     """Shows labels to the layers that are called inside.
 
     `keras_finegrain.Model` opens it in each step. In a training loop of your
-    own, open it around the call of the model.
+    own, open it around the call of the model. `label_scope(None)` says that
+    there are no labels: layers called with `training=True` inside of it add no
+    loss and move no center, as for MC dropout.
+
+    A generator function that yields inside of the scope leaves it open for its
+    caller until it goes on.
 
     Args:
         labels: Integer labels `(batch,)` or `(batch, 1)`, or one-hot labels
-            `(batch, num_classes)`.
+            `(batch, num_classes)`. `None` for no labels.
         sample_weight: Weights `(batch,)`, or `None`.
 
     Yields:
@@ -60,15 +71,34 @@ def label_scope(
     ...     embedding = layer(ops.ones((2, 4)), training=True)
     >>> len(layer.losses)
     1
+    >>> with keras_finegrain.label_scope(None):
+    ...     embedding = layer(ops.ones((2, 4)), training=True)
+    >>> len(layer.losses)
+    0
     """
-    outer = current_scope()
-    _active.scope = LabelScope(labels, sample_weight)
+    scope = LabelScope(labels, sample_weight, unlabelled=labels is None)
+    with opened(scope):
+        yield scope
+
+
+@contextlib.contextmanager
+def opened(scope: LabelScope) -> Iterator[LabelScope]:
+    """Opens a scope, and closes it on any exit."""
+    _open.set((*_open.get(), scope))
     try:
-        yield _active.scope
+        yield scope
     finally:
-        _active.scope = outer
+        # Not by a token: generators may close theirs in any order.
+        _open.set(tuple(each for each in _open.get() if each is not scope))
 
 
 def current_scope() -> LabelScope | None:
-    """The innermost open label scope of this thread, or `None`."""
-    return getattr(_active, "scope", None)
+    """The innermost open label scope here, or `None`."""
+    scopes = _open.get()
+    return scopes[-1] if scopes else None
+
+
+def is_unlabelled() -> bool:
+    """Whether `label_scope(None)` is the innermost open scope."""
+    scope = current_scope()
+    return scope is not None and scope.unlabelled

@@ -34,7 +34,7 @@ from keras_finegrain.labels.sampling import (
     drawn_classes,
     sample_classes,
 )
-from keras_finegrain.labels.scope import current_scope
+from keras_finegrain.labels.scope import current_scope, is_unlabelled
 from keras_finegrain.layers.measured import MeasuredLayer
 
 
@@ -84,6 +84,9 @@ class CosineSimilarity(MeasuredLayer):
     `CosFaceLoss`, `ArcFaceLoss`, `SphereFaceLoss`, `CombinedMarginLoss`,
     `SoftTripleLoss`, `ProxyNCALoss`, `ProxyNCAPlusPlusLoss`,
     `ProxyAnchorLoss`, `CenterContrastiveLoss`.
+
+    There is no `enable_lora` as in `keras.layers.Dense`: a new head is trained
+    whole, as LoRA adapts what was trained before. Enable it on the backbone.
 
     Args:
         num_classes: The number of classes C, at least 1.
@@ -266,9 +269,9 @@ class CosineSimilarity(MeasuredLayer):
 
         Returns:
             Tensor `(classes, centers_per_class, dim)`: all classes, or in
-            training those that were drawn.
+            training on labels those that were drawn.
         """
-        if self.samples and training:
+        if self.samples and training and not is_unlabelled():
             classes = self._sampled_classes(embeddings)
             return ops.take(self.centers, classes, axis=0)
         return read_centers(self.centers)
@@ -282,7 +285,8 @@ class CosineSimilarity(MeasuredLayer):
                 f"{self.who}: sampled_share={self.sampled_share:g} needs the "
                 "labels of the batch in training, as the one `y` of `fit()`: "
                 "build the model with `keras_finegrain.Model` or "
-                "`keras_finegrain.Sequential`."
+                "`keras_finegrain.Sequential`, or call it inside "
+                "`keras_finegrain.label_scope(None)` to score all classes."
             )
         if drawn_classes() is not None:
             raise ValueError(

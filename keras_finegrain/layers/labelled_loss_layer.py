@@ -17,7 +17,7 @@ from keras_finegrain.labels.forms import (
     in_range,
     to_range,
 )
-from keras_finegrain.labels.scope import current_scope
+from keras_finegrain.labels.scope import current_scope, is_unlabelled
 from keras_finegrain.layers.measured import MeasuredLayer
 
 
@@ -102,7 +102,7 @@ class LabelledLossLayer(MeasuredLayer):
             if scope is not None:
                 labels, sample_weight = scope.labels, scope.sample_weight
         if labels is None:
-            if training:
+            if training and not is_unlabelled():
                 raise ValueError(self._no_labels())
             return None
         if isinstance(labels, (dict, list, tuple)):
@@ -186,7 +186,8 @@ class LabelledLossLayer(MeasuredLayer):
             "explicitly: `layer(features, labels)` with "
             "`labels = keras.Input((), dtype='int32', optional=True)`. In a "
             "training loop of your own, call the model inside "
-            "`with keras_finegrain.label_scope(labels):`."
+            "`with keras_finegrain.label_scope(labels):`, or inside "
+            "`label_scope(None)` where there are none, as for MC dropout."
         )
 
     def compute_output_shape(

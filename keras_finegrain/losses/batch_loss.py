@@ -6,9 +6,9 @@ from keras import ops
 
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import (
+    as_compiled,
     gather,
     gather_with_gradient,
-    num_replicas,
 )
 from keras_finegrain.losses.base_loss import BaseLoss
 
@@ -44,8 +44,7 @@ class BatchLoss(BaseLoss):
         # Keras casts labels to the dtype of the loss. In float32 two labels
         # above 2²⁴ can become one.
         loss = self.call(ops.convert_to_tensor(y_true), y_pred)
-        # Each replica computes the whole loss, and Keras adds up the replicas'.
-        loss = loss / num_replicas()
+        loss = as_compiled(loss)
         return loss[None] if self.reduction in (None, "none") else loss
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:

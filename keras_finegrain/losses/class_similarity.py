@@ -8,7 +8,11 @@ import keras
 from keras import ops
 
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain.distribution import compiled_mean, num_replicas
+from keras_finegrain.distribution import (
+    compiled_mean,
+    compiled_sum,
+    num_replicas,
+)
 from keras_finegrain.labels.forms import (
     are_rows,
     check_labels,
@@ -23,8 +27,8 @@ class ClassSimilarityLoss(BaseLoss):
     """Base of the losses that compare samples with classes.
 
     Labels come as integers or one-hot, are checked where they can be read, and
-    stay exact under every dtype policy. On replicas of `tf.distribute` a mean
-    is that of the global batch, however unequal the replicas' shares are.
+    stay exact under every dtype policy. On replicas a mean or a sum is that of
+    the global batch, however unequal the replicas' shares are.
 
     Args:
         name: Name of the loss.
@@ -40,12 +44,16 @@ class ClassSimilarityLoss(BaseLoss):
         y_pred = self.checked_output(y_true, y_pred)
         # Before Keras casts them to the dtype of the loss.
         y_true = checked_labels(self.who, y_true, y_pred)
-        averages = self.reduction in ("sum_over_batch_size", "mean")
-        if not averages or num_replicas() == 1:
+        reduce = {
+            "sum_over_batch_size": compiled_mean,
+            "mean": compiled_mean,
+            "sum": compiled_sum,
+        }.get(self.reduction)
+        if reduce is None or num_replicas() == 1:
             return super().__call__(y_true, y_pred, sample_weight)
         each = copy.copy(self)
         each.reduction = "none"
-        return compiled_mean(each(y_true, y_pred, sample_weight))
+        return reduce(each(y_true, y_pred, sample_weight))
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of each sample `(batch,)`."""

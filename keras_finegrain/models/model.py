@@ -10,20 +10,25 @@ from keras import ops
 from keras_finegrain._base.private_keras import (
     BuiltFromOneShare,
     Functional,
+    NamedInHDF5,
     forget_losses,
     inner_layers,
     is_evaluation_of_fit,
+    trains_on_ranks,
 )
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain.distribution import runs_on_several_workers
+from keras_finegrain.distribution import (
+    num_replicas,
+    runs_on_several_workers,
+)
 from keras_finegrain.labels.sampling import drawn_classes
-from keras_finegrain.labels.scope import LabelScope, current_scope, label_scope
+from keras_finegrain.labels.scope import LabelScope, current_scope, opened
 from keras_finegrain.layers.measured import MeasuredLayer
 from keras_finegrain.models.head_checks import check_losses, check_pairs
 from keras_finegrain.models.label_checks import check_head, checked_labels
 
 
-class _LabelScopeSteps(BuiltFromOneShare):
+class _LabelScopeSteps(BuiltFromOneShare, NamedInHDF5):
     """Opens a label scope in each training and test step.
 
     Mixed into a Keras model. Everything else is the model's own.
@@ -71,6 +76,27 @@ class _LabelScopeSteps(BuiltFromOneShare):
         x, y = checked_labels(self, x, y)
         return super().test_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """As `keras.Model.make_train_function`.
+
+        Raises:
+            ValueError: On PyTorch, where `torch.distributed` has several
+                processes and Keras leaves each to its own gradients.
+        """
+        if keras.backend.backend() == "torch" and not trains_on_ranks():
+            ranks = num_replicas()
+            if ranks > 1:
+                raise ValueError(
+                    f"{type(self).__name__}.fit: torch.distributed must have "
+                    f"one process under Keras {keras.__version__}, received "
+                    f"{ranks}. This Keras does not average their gradients, "
+                    "and their weights would part. Use Keras 3.16, or wrap "
+                    "the model in torch.nn.parallel.DistributedDataParallel "
+                    "and train it in a loop of your own, inside "
+                    "keras_finegrain.label_scope(labels)."
+                )
+        return super().make_train_function(force)  # type: ignore[misc]
+
     def train_step(self, *args: Any) -> Any:
         """As `keras.Model.train_step`, inside of a label scope."""
         with self._label_scope(*args):
@@ -89,7 +115,7 @@ class _LabelScopeSteps(BuiltFromOneShare):
             forget_losses(self)
         # The data is the last argument on every backend.
         _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
-        return label_scope(y, sample_weight)
+        return opened(LabelScope(y, sample_weight))
 
     def _reducible(self, logs: Any) -> Any:
         """Logs with an axis where Keras reduces them over workers.

@@ -554,6 +554,20 @@ class TestMixedPrecision:
 
 
 class TestSaving:
+    @pytest.mark.parametrize("build", [functional_model, sequential_model])
+    def test_an_hdf5_file_loads_as_the_class_that_it_was(self, build, tmp_path):
+        model = compiled(build())
+        images, labels = data()
+        train(model, images, labels)
+        model.save(tmp_path / "model.h5")
+        loaded = keras.saving.load_model(tmp_path / "model.h5")
+        assert type(loaded) is type(model)
+        np.testing.assert_array_equal(
+            loaded.predict(images, verbose=0), model.predict(images, verbose=0)
+        )
+        # (Keras restores no optimizer from HDF5.)
+        train(compiled(loaded), images, labels)
+
     def test_weights_include_the_centers(self, tmp_path):
         model = compiled(functional_model())
         model.fit(*data(), verbose=0)

@@ -3,7 +3,8 @@
 python -m tests.programs.replicas REPLICAS OUTPUT.npz [SCENARIO ...]
 
 With TensorFlow the replicas are logical CPUs under MirroredStrategy, with JAX
-host devices under keras.distribution.DataParallel. One replica is a plain
+host devices under keras.distribution.DataParallel, with PyTorch there are
+workers alone: the processes of torch.distributed. One replica is a plain
 process without any strategy: what the others are compared with. Where the
 environment names several workers, this process is one of them.
 """
@@ -35,10 +36,23 @@ if keras.backend.backend() == "jax":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         keras.distribution.initialize()
 
+if keras.backend.backend() == "torch" and WORKERS > 1:
+    import torch
+
+    addresses = os.environ["KERAS_DISTRIBUTION_JOB_ADDRESSES"].split(",")
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"tcp://{addresses[0]}",
+        rank=WORKER,
+        world_size=WORKERS,
+    )
+
 import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 from keras import ops  # noqa: E402
 
 import keras_finegrain  # noqa: E402
+from keras_finegrain._base.private_keras import trains_on_ranks  # noqa: E402
 
 CLASSES = 5
 BATCH = 16
@@ -50,6 +64,8 @@ def scope_maker():
         return contextlib.nullcontext
     if keras.backend.backend() == "jax":
         return data_parallel
+    if keras.backend.backend() == "torch":
+        return contextlib.nullcontext
     import tensorflow as tf
 
     if WORKERS > 1:
@@ -173,6 +189,19 @@ SCENARIOS = {
         2 * BATCH + 9,
         "float32",
     ),
+    "n_pairs": (
+        lambda: batch_loss(keras_finegrain.losses.NPairsLoss()),
+        3 * BATCH,
+        "float32",
+    ),
+    "arc_face_sum_ragged": (
+        lambda: batch_loss(
+            keras_finegrain.losses.ArcFaceLoss(reduction="sum"),
+            keras_finegrain.CosineSimilarity(CLASSES),
+        ),
+        2 * BATCH + 9,
+        "float32",
+    ),
     "proxy_anchor_ragged": (
         lambda: batch_loss(
             keras_finegrain.losses.ProxyAnchorLoss(),
@@ -217,7 +246,7 @@ def replica_spread(model_weights):
     spread = 0.0
     for variable in model_weights:
         copies = getattr(variable.value, "values", None)
-        if copies:
+        if isinstance(copies, tuple):
             copies = [copy.numpy() for copy in copies]
             spread = max(spread, *(np.abs(copies[0] - c).max() for c in copies))
     return spread
@@ -249,6 +278,35 @@ def built(name):
     return model
 
 
+def fits_on_workers():
+    """Whether `fit` of this Keras trains on several processes."""
+    return keras.backend.backend() != "torch" or trains_on_ranks()
+
+
+def train_on_ranks(model, inputs, labels, batch):
+    """What `fit` of two epochs does, in a loop around PyTorch's own wrapper."""
+    with pytest.raises(ValueError, match=r"torch\.distributed must have one"):
+        model.fit(inputs, labels, batch_size=batch, verbose=0)
+    wrapped = torch.nn.parallel.DistributedDataParallel(model)
+    for start in [*range(0, len(labels), batch)] * 2:
+        x = ops.convert_to_tensor(inputs[start : start + batch])
+        y = ops.convert_to_tensor(labels[start : start + batch])
+        with keras_finegrain.label_scope(y):
+            wrapped.zero_grad()
+            predictions = wrapped(x, training=True)
+            loss = model.compute_loss(x, y, predictions)
+            loss.backward()
+        with torch.no_grad():
+            model.optimizer.apply(
+                [v.value.grad for v in model.trainable_variables],
+                model.trainable_variables,
+            )
+
+
+def trained(model):
+    return {f"weight {v.path}": ops.convert_to_numpy(v) for v in model.weights}
+
+
 def run(model, count):
     """What training and evaluation end with, by name."""
     images, labels = data(count)
@@ -256,13 +314,25 @@ def run(model, count):
     if keras.backend.backend() == "jax":
         distributed = keras.distribution.distribution() is not None
         assert distributed == (REPLICAS * WORKERS > 1)
+    if keras.backend.backend() != "tensorflow":
         # Each process is given its own share of a batch. (TensorFlow shares
         # out a data set by itself.)
-        images, labels = images[WORKER::WORKERS], labels[WORKER::WORKERS]
+        share = np.concatenate(
+            [
+                np.array_split(
+                    np.arange(count)[start : start + batch], WORKERS
+                )[WORKER]
+                for start in range(0, count, batch)
+            ]
+        )
+        images, labels = images[share], labels[share]
         batch //= WORKERS
     inputs = images
     if isinstance(model.input, dict):
         inputs = {"image": images, "label": labels}
+    if WORKERS > 1 and not fits_on_workers():
+        train_on_ranks(model, inputs, labels, batch)
+        return trained(model)
     history = model.fit(
         inputs, labels, batch_size=batch, epochs=2, shuffle=False, verbose=0
     ).history
@@ -278,7 +348,7 @@ def run(model, count):
     return {
         **predictions,
         "replica spread": replica_spread(model.weights),
-        **{f"weight {v.path}": ops.convert_to_numpy(v) for v in model.weights},
+        **trained(model),
         **{f"fit {key}": value for key, value in history.items()},
         **{f"evaluate {key}": value for key, value in scores.items()},
     }
