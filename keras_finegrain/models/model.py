@@ -20,9 +20,10 @@ from keras_finegrain.labels.sampling import drawn_classes
 from keras_finegrain.labels.scope import LabelScope, current_scope, label_scope
 from keras_finegrain.layers.measured import MeasuredLayer
 from keras_finegrain.models.label_checks import check_head, checked_labels
+from keras_finegrain.models.whole_files import WholeFiles
 
 
-class _LabelScopeSteps(BuiltFromOneShare):
+class _LabelScopeSteps(WholeFiles, BuiltFromOneShare):
     """Opens a label scope in each training and test step.
 
     Mixed into a Keras model. Everything else is the model's own.
@@ -165,6 +166,9 @@ class Model(_LabelScopeSteps, keras.Model):
     Before training, labels are checked where the data is made: all of an
     array, each batch of a `tf.data.Dataset` on its way (on the CPU, in the
     input pipeline), the first batch of a `PyDataset` or a generator.
+
+    `save()` and `save_weights()` replace an older file when the new one is
+    whole: a full disk or a killed process leaves the older one as it was.
 
     Args:
         *args: As in `keras.Model`, such as `inputs, outputs`.
