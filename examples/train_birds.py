@@ -17,7 +17,7 @@ from typing import Any
 
 from birds_lib.arguments import parse_arguments
 from birds_lib.errors import RunError
-from birds_lib.output import writable_folder
+from birds_lib.output import remove_unfinished, writable_folder
 from birds_lib.requirements import check_packages
 
 # Import name of each package, and the extra that installs it.
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         check_packages(PACKAGES)
         train_and_compare(options, folder)
-    except RunError as error:
+    except (RunError, OSError) as error:
+        # OSError: a full disk, a file that is gone.
         print(f"train_birds.py: error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -136,6 +137,7 @@ def train_all(
     folder: pathlib.Path,
 ) -> None:
     """Trains every method with every seed and writes the results."""
+    import keras
     from birds_lib.pictures import draw_embeddings, draw_learning_curves
     from birds_lib.progress import Progress
     from birds_lib.results import Results
@@ -146,38 +148,41 @@ def train_all(
 
     source, cache = ImageStream(data), FeatureCache()
     results = Results(folder, options, data)
-    finished = results.restore() if options.resume else []
-    first_runs = {}
+    remove_unfinished(folder)
+    if options.resume:
+        results.restore()
+    elif options.overwrite:
+        results.clear()
     for seed in range(options.first_seed, options.first_seed + options.seeds):
-        if seed in finished:
-            continue
+        is_first = seed == options.first_seed
         for method in options.method:
-            run = train(
-                settings[method],
-                seed,
-                source,
-                cache=cache,
-                scope=scope,
-                validate=True,
-                callbacks=[Progress(f"{method} seed {seed}")],
-            )
-            results.add(method, seed, run)
-            if seed != options.first_seed:
-                continue
-            first_runs[method] = run
-            run.model.save(folder / f"{method}.keras")
-            if options.report:
+            # What an earlier process has finished stays; what it has left out
+            # is made here.
+            is_new = not results.is_finished(method, seed)
+            if is_new:
+                run = train(
+                    settings[method],
+                    seed,
+                    source,
+                    cache=cache,
+                    scope=scope,
+                    validate=True,
+                    callbacks=[Progress(f"{method} seed {seed}")],
+                )
+                results.add(method, seed, run)
+            page = folder / f"{method}.html"
+            if options.report and is_first and (is_new or not page.exists()):
                 keras_finegrain.report(
-                    run.model,
+                    keras.models.load_model(folder / f"{method}.keras"),
                     source.test(settings[method]),
-                    folder / f"{method}.html",
+                    page,
                     data.class_names,
                     title=f"{method} on the test images of {data.name}",
                 )
-        draw_learning_curves(results, folder / "learning_curves.png")
-        if seed == options.first_seed:
+        if is_first:
             path = folder / "embedding.png"
-            draw_embeddings(results, first_runs, data.class_names, path, seed)
+            draw_embeddings(results, data.class_names, path, seed)
+        draw_learning_curves(results, folder / "learning_curves.png")
     print(f"\n{plain(results.table())}")
     if gains := results.gains():
         print(f"\n{plain(gains)}")

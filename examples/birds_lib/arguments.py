@@ -39,7 +39,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Returns:
         The options, each checked for its own range.
     """
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
     options.method = list(dict.fromkeys(options.method))
     built_in = options.backbone == BUILT_IN
     if options.weights is None:
@@ -51,6 +52,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if options.lr is None:
         options.lr = 3e-3 if options.weights == "none" else 1e-4
     if options.output is None:
+        if options.resume:
+            parser.error("--resume: needs --output, the folder to go on in")
         options.output = new_folder()
     return options
 

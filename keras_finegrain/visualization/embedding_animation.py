@@ -6,11 +6,12 @@ import io
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from keras_finegrain._base.checks import number
+from keras_finegrain._base.files import replacing
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain.visualization.checks import as_sequence
 from keras_finegrain.visualization.embedding_scatter import (
@@ -122,10 +123,11 @@ def embedding_animation(
         import_optional(module, _WHO)
     pictures = _drawn(planes, titles, class_names, dpi)
     duration = round(1000 / frames_per_second)
-    if ending == ".gif":
-        _write_gif(path, pictures, len(planes), duration)
-    else:
-        _write_page(path, pictures, titles, duration)
+    with replacing(path) as file:
+        if ending == ".gif":
+            _write_gif(file, pictures, len(planes), duration)
+        else:
+            _write_page(file, pictures, titles, duration)
     return path
 
 
@@ -262,11 +264,11 @@ def _box_of_all(figure: Any, axis: Any, titles: Sequence[str]) -> Any:
 
 
 def _write_gif(
-    path: pathlib.Path, pictures: Iterator[Any], count: int, duration: int
+    file: BinaryIO, pictures: Iterator[Any], count: int, duration: int
 ) -> None:
     last = max(duration, round(1000 * LAST_FRAME_SECONDS))
     next(pictures).save(
-        path,
+        file,
         format="GIF",
         save_all=True,
         append_images=pictures,
@@ -276,25 +278,24 @@ def _write_gif(
 
 
 def _write_page(
-    path: pathlib.Path,
+    file: BinaryIO,
     pictures: Iterator[Any],
     titles: Sequence[str],
     duration: int,
 ) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(_PAGE_BEGIN)
-        for index, (picture, title) in enumerate(
-            zip(pictures, titles, strict=True)
-        ):
-            png = io.BytesIO()
-            picture.save(png, format="PNG", optimize=True)
-            data = base64.b64encode(png.getvalue()).decode("ascii")
-            hidden = " hidden" if index else ""
-            file.write(
-                f'<img{hidden} alt="{html.escape(title)}" '
-                f'src="data:image/png;base64,{data}">\n'
-            )
-        file.write(_PAGE_END.replace("MILLISECONDS", str(duration)))
+    file.write(_PAGE_BEGIN.encode())
+    for index, (picture, title) in enumerate(
+        zip(pictures, titles, strict=True)
+    ):
+        png = io.BytesIO()
+        picture.save(png, format="PNG", optimize=True)
+        data = base64.b64encode(png.getvalue()).decode("ascii")
+        hidden = " hidden" if index else ""
+        file.write(
+            f'<img{hidden} alt="{html.escape(title)}" '
+            f'src="data:image/png;base64,{data}">\n'.encode()
+        )
+    file.write(_PAGE_END.replace("MILLISECONDS", str(duration)).encode())
 
 
 _PAGE_BEGIN = """<!DOCTYPE html>

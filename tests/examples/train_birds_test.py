@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -400,8 +401,42 @@ def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
 
     assert command([*arguments, "--lr", "0.5", "--resume"]) == 2
     assert "started with another --lr" in capsys.readouterr().err
-    assert command([*arguments[:-1], str(tmp_path), "--resume"]) == 2
-    assert "no results to go on from" in capsys.readouterr().err
+    assert command([*arguments, "--classes", "finch", "--resume"]) == 2
+    assert "started with another --classes" in capsys.readouterr().err
+
+    (output / "results.json").write_text("{")
+    assert command([*arguments, "--resume"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_resume_in_a_new_folder_starts(folder, tmp_path, command, capsys):
+    """A supervisor always passes it."""
+    output = tmp_path / "new" / "output"
+    arguments = [
+        *("--dataset", str(folder), "--method", "softmax", "--resume"),
+        *("--image-size", "16", "--epochs", "1"),
+    ]
+    assert command([*arguments, "--output", str(output)]) == 0
+    assert (output / "results.json").exists()
+    with pytest.raises(SystemExit):
+        command(arguments)
+    assert "--resume: needs --output" in capsys.readouterr().err
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_run(
+    comparison, folder, tmp_path, command
+):
+    output = tmp_path / "output"
+    shutil.copytree(comparison[0], output)
+    status = command(
+        [
+            *("--dataset", str(folder), "--method", "center", "soft_triple"),
+            *("--image-size", "16", "--epochs", "1", "--lr", "1e30"),
+            *("--output", str(output), "--overwrite"),
+        ]
+    )
+    assert status == 2
+    assert not list(output.iterdir())
 
 
 def test_results_of_an_earlier_run_are_not_replaced_unasked(
