@@ -61,3 +61,43 @@ def one_of(who: str, name: str, value: Any, options: Sequence[str]) -> str:
             f"{who}: {name} must be one of {listed}, received {value!r}."
         )
     return value
+
+
+def boolean(who: str, name: str, value: Any) -> bool:
+    """Returns `value` as a bool, or raises if it is none.
+
+    (Python takes every non-empty string for true, `"False"` included.)
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(
+            f"{who}: {name} must be True or False, received {value!r}."
+        )
+    return bool(value)
+
+
+def seed(who: str, name: str, value: Any) -> int:
+    """Returns `value` as an int that all generators take, or raises."""
+    is_integer = isinstance(value, (int, np.integer))
+    if not is_integer or isinstance(value, bool) or not 0 <= value < 2**32:
+        raise ValueError(
+            f"{who}: {name} must be an integer in [0, 2**32), received "
+            f"{value!r}."
+        )
+    return int(value)
+
+
+def names_or_none(who: str, name: str, value: Any) -> tuple[str, ...] | None:
+    """Returns a sequence of strings as a tuple, or `None`.
+
+    (One string is a sequence of strings, too: of its letters.)
+    """
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple, np.ndarray)) or not all(
+        isinstance(item, str) for item in value
+    ):
+        raise ValueError(
+            f"{who}: {name} must be a list of strings, one for each class, "
+            f"received {value!r}."
+        )
+    return tuple(map(str, value))
