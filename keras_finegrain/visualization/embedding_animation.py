@@ -13,7 +13,7 @@ import numpy as np
 from keras_finegrain._base.checks import number
 from keras_finegrain._base.files import replacing
 from keras_finegrain._base.optional import import_optional
-from keras_finegrain.visualization.checks import as_sequence
+from keras_finegrain.visualization.checks import as_path, as_sequence
 from keras_finegrain.visualization.embedding_scatter import (
     LabelledVectors,
     draw_classes,
@@ -102,7 +102,7 @@ def embedding_animation(
     ...     path.read_bytes()[:6]
     b'GIF89a'
     """
-    path = pathlib.Path(path)
+    path = as_path(_WHO, "path", path)
     ending = path.suffix.lower()
     if ending not in (".gif", ".html"):
         raise ValueError(
@@ -113,6 +113,7 @@ def embedding_animation(
     planes = _in_one_plane(frames, labels, class_names, centers)
     if titles is None:
         titles = [f"epoch {index + 1}" for index in range(len(planes))]
+    titles = as_sequence(_WHO, "titles", titles)
     if len(titles) != len(planes):
         raise ValueError(
             f"{_WHO}: titles must be one for each frame, {len(planes)}, "
@@ -138,10 +139,12 @@ def _in_one_plane(
     centers: Any,
 ) -> list[LabelledVectors]:
     """The checked embedding of each frame, in the same plane for all."""
-    frames = as_sequence(frames)
+    frames = as_sequence(_WHO, "frames", frames)
     if not len(frames):
         raise ValueError(f"{_WHO}: there must be a frame, received none.")
-    centers = [None] * len(frames) if centers is None else as_sequence(centers)
+    if centers is None:
+        centers = [None] * len(frames)
+    centers = as_sequence(_WHO, "centers", centers)
     if len(centers) != len(frames):
         raise ValueError(
             f"{_WHO}: centers must be one set for each frame, {len(frames)}, "

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_finegrain._base import checks
 from keras_finegrain._base.checks import one_of
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain.metrics.embedding_set import embedding_set
@@ -163,6 +164,7 @@ def in_plane(
         ValueError: If `method` is unknown, or `"none"` and `dim` is not 2.
     """
     one_of(who, "method", method, METHODS)
+    seed = checks.seed(who, "seed", seed)
     dim = vectors.points.shape[1]
     if keeps_coordinates(method, dim):
         if dim != 2:

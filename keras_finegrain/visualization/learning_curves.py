@@ -47,6 +47,11 @@ def learning_curves(
     >>> axis.lines[0].get_ydata().tolist()
     [2.5, 1.5]
     """
+    if not isinstance(histories, Mapping):
+        raise TypeError(
+            "learning_curves: histories must be a dict from name to history, "
+            f"received {histories!r:.80}."
+        )
     recorded = {name: _seeds(given) for name, given in histories.items()}
     known = {
         key for seeds in recorded.values() for seed in seeds for key in seed

@@ -32,6 +32,11 @@ def draw_parts(
         ValueError: If a place lies outside [0, 1].
     """
     places = {}
+    if not isinstance(parts or {}, Mapping):
+        raise TypeError(
+            f"{who}: parts must be a dict from name to place, received "
+            f"{parts!r:.80}."
+        )
     for name, part in (parts or {}).items():
         if not getattr(part, "visible", True):
             continue
