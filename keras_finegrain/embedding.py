@@ -1,7 +1,6 @@
 """The embeddings of a data set, by any Keras model."""
 
 import difflib
-import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -55,6 +54,11 @@ def embedding_model(
             "embedding_model: model must be functional or sequential, and "
             f"built, received {type(model).__name__} '{model.name}'. Pass a "
             "functional model of your own from images to embeddings."
+        )
+    if not isinstance(layer, (str, keras.layers.Layer, type(None))):
+        raise TypeError(
+            "embedding_model: layer must be a layer or its name, received "
+            f"{layer!r:.80}."
         )
     with scope_of(model):
         if layer is not None:
@@ -175,8 +179,9 @@ def embed(
         are several, and the labels as integers `(samples,)`.
 
     Raises:
-        ValueError: If the data has no labels, no batch, or can be read only
-            once.
+        TypeError: If the data is no data.
+        ValueError: If the data has no labels, another number of them than of
+            inputs, no batch, or can be read only once.
 
     Example:
 
@@ -228,7 +233,14 @@ def labelled_batches(
             )
         found = True
         x = keras.tree.map_structure(keras.ops.convert_to_numpy, x)
-        yield x, integer_labels("embed", y)
+        labels = integer_labels("embed", y)
+        sizes = [len(array) for array in keras.tree.flatten(x)]
+        if any(size != len(labels) for size in sizes):
+            raise ValueError(
+                "embed: data must have one label for each input, received "
+                f"{len(labels)} labels and inputs of {sizes} samples."
+            )
+        yield x, labels
     if not found:
         raise ValueError("embed: data must have a batch, received none.")
 
@@ -255,7 +267,7 @@ def images_of(x: Any) -> np.ndarray | None:
 
 
 def _batches(data: Any, batch_size: int) -> Iterable[Any]:
-    if isinstance(data, tuple):
+    if isinstance(data, tuple) and data:
         return _slices(data, batch_size)
     if isinstance(data, keras.utils.PyDataset):
         return (data[index] for index in range(len(data)))
@@ -265,14 +277,22 @@ def _batches(data: Any, batch_size: int) -> Iterable[Any]:
             f"received a {type(data).__name__}, which can be read only once. "
             "Pass a tf.data.Dataset, a PyDataset, or arrays."
         )
+    if not isinstance(data, Iterable):
+        raise TypeError(
+            "embed: data must be arrays (x, y) or give batches (x, y), "
+            f"received {data!r:.80}."
+        )
     return data
 
 
 def _slices(data: tuple[Any, ...], batch_size: int) -> Iterator[Any]:
-    samples = len(keras.tree.flatten(data)[0])
-    for start in range(0, samples, batch_size):
+    # A missing part, such as no weights, is missing in each batch.
+    sizes = [len(x) for x in keras.tree.flatten(data) if x is not None]
+    for start in range(0, max(sizes), batch_size):
         rows = slice(start, start + batch_size)
-        yield keras.tree.map_structure(operator.itemgetter(rows), data)
+        yield keras.tree.map_structure(
+            lambda x, rows=rows: None if x is None else x[rows], data
+        )
 
 
 def _padded(x: Any, size: int) -> Any:

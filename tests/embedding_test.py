@@ -215,3 +215,28 @@ def test_a_head_that_is_a_model_of_its_own_has_its_input_as_embedding():
     head = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
     model = keras.Model(x, head(keras.layers.ReLU()(x)))
     assert embedding_model(model).output_shape == (None, 5)
+
+
+X = np.ones((5, 4, 4, 3), "float32")
+Y = np.arange(5) % 3
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "data must be arrays"),
+        (5, "data must be arrays"),
+        ((X, None), "received a batch without labels"),
+        ((X, Y[:3]), "one label for each input, received 3 labels"),
+        ((X[:3], Y), "one label for each input, received 5 labels"),
+        ([(X, Y), (X, Y[:3])], "one label for each input, received 3 labels"),
+    ],
+)
+def test_data_that_is_none_is_named(data, message):
+    with pytest.raises((TypeError, ValueError), match=f"embed: .*{message}"):
+        embed(embedding_model(classifier()), data)
+
+
+def test_a_layer_that_is_none_is_named():
+    with pytest.raises(TypeError, match="layer must be a layer or its name"):
+        embedding_model(classifier(), 5)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.arrays import numeric
+from keras_finegrain._base.arrays import to_numpy
 from keras_finegrain._base.checks import one_of
 from keras_finegrain.labels.forms import integer_labels
 
@@ -165,7 +165,7 @@ def retrieval_set(
 
 def _checked_embeddings(who: str, name: str, values: Any) -> np.ndarray:
     """Finite float64 `(samples, dim)`."""
-    embeddings = numeric(who, name, values)
+    embeddings = to_numpy(values)
     if embeddings.ndim != 2 or embeddings.size == 0:
         raise ValueError(
             f"{who}: {name} must have the shape (samples, dim) with at "

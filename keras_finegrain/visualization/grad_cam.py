@@ -128,13 +128,14 @@ def grad_cam(
 
 def _check_inputs(model: keras.Model, images: Tensor) -> None:
     """Raises if the model takes other images, or more than one image."""
-    if not isinstance(model, Functional):
-        return  # What it takes is not known.
     needed = [
         tensor
-        for tensor in model.inputs
+        # (What a subclassed model takes is not known.)
+        for tensor in getattr(model, "inputs", None) or []
         if not getattr(call_behind(tensor).layer, "optional", False)
     ]
+    if not needed:
+        return
     if [len(tensor.shape) for tensor in needed] != [4]:
         shapes = {tensor.name: tuple(tensor.shape) for tensor in needed}
         raise ValueError(
