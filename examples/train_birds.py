@@ -62,6 +62,8 @@ def train_and_compare(
     for name in ("absl", "tensorflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
+        if options.lr is None:
+            options.lr = rate_of_frozen(options)
         settings = {
             method: to_settings(options, method) for method in options.method
         }
@@ -79,12 +81,27 @@ def train_and_compare(
         raise RunError(str(error)) from error
 
 
+def rate_of_frozen(options: argparse.Namespace) -> float:
+    """The default of --lr with --freeze.
+
+    A head on features that stand still learns next to nothing at the rate
+    that keeps a pretrained backbone in its place.
+    """
+    from keras_finegrain.training.backbones import build_backbone, cut_at
+
+    backbone = build_backbone(to_settings(options, options.method[0]))
+    cut_at(backbone, options.freeze)
+    return 1e-4 if backbone.trainable_weights else 1e-2
+
+
 def to_settings(options: argparse.Namespace, method: str) -> Any:
     """The settings of one method."""
     from keras_finegrain.training import Settings
 
     names = {field.name for field in dataclasses.fields(Settings)}
     given = {k: v for k, v in vars(options).items() if k in names}
+    if options.lr is None:
+        del given["lr"]  # Only a backbone is built yet.
     given["method"] = method
     for name in ("backbone_args", "loss_args"):
         given[name] = dict(given[name])
@@ -170,6 +187,7 @@ def train_all(
                     callbacks=[Progress(f"{method} seed {seed}")],
                 )
                 results.add(method, seed, run)
+                warn_near_chance(options, f"{method}, seed {seed}", run, data)
             page = folder / f"{method}.html"
             if options.report and is_first and (is_new or not page.exists()):
                 keras_finegrain.report(
@@ -191,6 +209,24 @@ def train_all(
     print(
         f"\n{folder}: results.json, results.md, history.csv, pictures, models"
     )
+
+
+def warn_near_chance(
+    options: argparse.Namespace, name: str, run: Any, data: Any
+) -> None:
+    """Says so if a run has learned next to nothing of its training images."""
+    chance = 1 / data.num_classes
+    # Methods on pairs have no accuracy while they train.
+    accuracy = run.history.get("accuracy", [1.0])[-1]
+    # Twice as good as a guess, which two classes cannot be.
+    if accuracy < min(2 * chance, chance + 0.1 * (1 - chance)):
+        print(
+            f"train_birds.py: warning: {name}: the training accuracy is "
+            f"{100 * accuracy:.1f} % after {options.epochs} epochs, where "
+            f"guessing has {100 * chance:.1f} %. It has learned next to "
+            f"nothing: raise --lr (now {options.lr:g}) or --epochs",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -181,10 +181,15 @@ def test_a_wholly_frozen_backbone_trains_the_head_alone(
             *("--dataset", str(folder), "--method", "soft_triple"),
             *("--image-size", "16", "--epochs", "1", "--output", str(output)),
             *("--weights", str(small_weights), "--freeze", "relu_4"),
+            "--report",
         ]
     )
 
     assert status == 0
+    # A head alone learns next to nothing at a backbone's rate.
+    results = json.loads((output / "results.json").read_text())
+    assert results["arguments"]["lr"] == 0.01
+    assert "top-1 accuracy" in (output / "soft_triple.html").read_text("utf-8")
     model = keras.models.load_model(output / "soft_triple.keras")
     assert model.predict(np.zeros((2, 16, 16, 3)), verbose=0).shape == (2, 3)
     trained = [variable.path for variable in model.trainable_variables]
@@ -275,6 +280,10 @@ def test_two_devices_share_a_run(folder, tmp_path):
     [
         (["--epochs", "0"], "--epochs: must be an integer of at least 1"),
         (["--batch-size", "1"], "--batch-size: must be .* at least 2"),
+        (["--batch-size", "9" * 20], "--batch-size: must be .* at most"),
+        (["--epochs", "9" * 400], "--epochs: must be .* at most"),
+        (["--image-size", "1000000"], "--image-size: must be .* at most 4096"),
+        (["--lr", "1e400"], "--lr: must be a number above 0"),
         (["--lr", "nan"], "--lr: must be a number above 0, received 'nan'"),
         (["--lr", "-1"], "--lr: must be a number above 0"),
         (["--seeds", "two"], "--seeds: must be an integer"),
@@ -407,6 +416,21 @@ def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
     (output / "results.json").write_text("{")
     assert command([*arguments, "--resume"]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_run_that_learns_nothing_is_warned_of(
+    folder, tmp_path, command, capsys
+):
+    arguments = [
+        *("--dataset", str(folder), "--method", "softmax", "--epochs", "1"),
+        *("--image-size", "16", "--lr", "1e-12", "--augment", "none"),
+    ]
+    assert command([*arguments, "--output", str(tmp_path / "output")]) == 0
+    accuracy = json.loads((tmp_path / "output" / "results.json").read_text())
+    warned = "softmax, seed 0: the training accuracy is" in (
+        capsys.readouterr().err
+    )
+    assert warned, accuracy["seeds"]
 
 
 def test_resume_in_a_new_folder_starts(folder, tmp_path, command, capsys):
