@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from birds_lib.errors import RunError
-from birds_lib.output import writable_folder
+from birds_lib.output import remove_unfinished, writable_folder
 from birds_lib.requirements import check_packages
 from mnist_lib.arguments import parse_arguments
 
@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         check_packages(PACKAGES)
         train_and_draw(options, folder)
-    except RunError as error:
+    except (RunError, OSError) as error:
+        # OSError: a full disk, a file that is gone.
         print(f"mnist_features.py: error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -63,18 +64,20 @@ def train_and_draw(options: argparse.Namespace, folder: pathlib.Path) -> None:
         f"to {folder}",
         flush=True,
     )
+    remove_unfinished(folder)
     results = Results(folder, options, data)
     first_runs = {}
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         for variant in options.variants:
             run = train(variant, seed, data, options)
-            results.add(variant, seed, run.metrics)
             if seed == options.first_seed:
                 first_runs[variant] = run
                 run.model.save(folder / f"{variant}.keras")
                 for ending in ("gif", "html"):
                     path = folder / f"features_{variant}.{ending}"
                     animate_features(variant, run, data, path)
+            # Last: a result that is written has its files.
+            results.add(variant, seed, run.metrics)
         if seed == options.first_seed:
             draw_features(first_runs, data, folder / "features.png")
     print(f"\n{plain(results.table())}")

@@ -17,7 +17,7 @@ from typing import Any
 
 from birds_lib.arguments import parse_arguments
 from birds_lib.errors import RunError
-from birds_lib.output import writable_folder
+from birds_lib.output import remove_unfinished, writable_folder
 from birds_lib.requirements import check_packages
 
 # Import name of each package, and the extra that installs it.
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         check_packages(PACKAGES)
         train_and_compare(options, folder)
-    except RunError as error:
+    except (RunError, OSError) as error:
+        # OSError: a full disk, a file that is gone.
         print(f"train_birds.py: error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -61,6 +62,8 @@ def train_and_compare(
     for name in ("absl", "tensorflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
+        if options.lr is None:
+            options.lr = rate_of_frozen(options)
         settings = {
             method: to_settings(options, method) for method in options.method
         }
@@ -78,12 +81,27 @@ def train_and_compare(
         raise RunError(str(error)) from error
 
 
+def rate_of_frozen(options: argparse.Namespace) -> float:
+    """The default of --lr with --freeze.
+
+    A head on features that stand still learns next to nothing at the rate
+    that keeps a pretrained backbone in its place.
+    """
+    from keras_finegrain.training.backbones import build_backbone, cut_at
+
+    backbone = build_backbone(to_settings(options, options.method[0]))
+    cut_at(backbone, options.freeze)
+    return 1e-4 if backbone.trainable_weights else 1e-2
+
+
 def to_settings(options: argparse.Namespace, method: str) -> Any:
     """The settings of one method."""
     from keras_finegrain.training import Settings
 
     names = {field.name for field in dataclasses.fields(Settings)}
     given = {k: v for k, v in vars(options).items() if k in names}
+    if options.lr is None:
+        del given["lr"]  # Only a backbone is built yet.
     given["method"] = method
     for name in ("backbone_args", "loss_args"):
         given[name] = dict(given[name])
@@ -137,6 +155,7 @@ def train_all(
     folder: pathlib.Path,
 ) -> None:
     """Trains every method with every seed and writes the results."""
+    import keras
     from birds_lib.pictures import draw_embeddings, draw_learning_curves
     from birds_lib.progress import Progress
     from birds_lib.results import Results
@@ -147,38 +166,42 @@ def train_all(
 
     source, cache = ImageStream(data), FeatureCache()
     results = Results(folder, options, data)
-    finished = results.restore() if options.resume else []
-    first_runs = {}
+    remove_unfinished(folder)
+    if options.resume:
+        results.restore()
+    elif options.overwrite:
+        results.clear()
     for seed in range(options.first_seed, options.first_seed + options.seeds):
-        if seed in finished:
-            continue
+        is_first = seed == options.first_seed
         for method in options.method:
-            run = train(
-                settings[method],
-                seed,
-                source,
-                cache=cache,
-                scope=scope,
-                validate=True,
-                callbacks=[Progress(f"{method} seed {seed}")],
-            )
-            results.add(method, seed, run)
-            if seed != options.first_seed:
-                continue
-            first_runs[method] = run
-            run.model.save(folder / f"{method}.keras")
-            if options.report:
+            # What an earlier process has finished stays; what it has left out
+            # is made here.
+            is_new = not results.is_finished(method, seed)
+            if is_new:
+                run = train(
+                    settings[method],
+                    seed,
+                    source,
+                    cache=cache,
+                    scope=scope,
+                    validate=True,
+                    callbacks=[Progress(f"{method} seed {seed}")],
+                )
+                results.add(method, seed, run)
+                warn_near_chance(options, f"{method}, seed {seed}", run, data)
+            page = folder / f"{method}.html"
+            if options.report and is_first and (is_new or not page.exists()):
                 keras_finegrain.report(
-                    run.model,
+                    keras.models.load_model(folder / f"{method}.keras"),
                     source.test(settings[method]),
-                    folder / f"{method}.html",
+                    page,
                     data.class_names,
                     title=f"{method} on the test images of {data.name}",
                 )
-        draw_learning_curves(results, folder / "learning_curves.png")
-        if seed == options.first_seed:
+        if is_first:
             path = folder / "embedding.png"
-            draw_embeddings(results, first_runs, data.class_names, path, seed)
+            draw_embeddings(results, data.class_names, path, seed)
+        draw_learning_curves(results, folder / "learning_curves.png")
     print(f"\n{plain(results.table())}")
     if gains := results.gains():
         print(f"\n{plain(gains)}")
@@ -187,6 +210,24 @@ def train_all(
     print(
         f"\n{folder}: results.json, results.md, history.csv, pictures, models"
     )
+
+
+def warn_near_chance(
+    options: argparse.Namespace, name: str, run: Any, data: Any
+) -> None:
+    """Says so if a run has learned next to nothing of its training images."""
+    chance = 1 / data.num_classes
+    # Methods on pairs have no accuracy while they train.
+    accuracy = run.history.get("accuracy", [1.0])[-1]
+    # Twice as good as a guess, which two classes cannot be.
+    if accuracy < min(2 * chance, chance + 0.1 * (1 - chance)):
+        print(
+            f"train_birds.py: warning: {name}: the training accuracy is "
+            f"{100 * accuracy:.1f} % after {options.epochs} epochs, where "
+            f"guessing has {100 * chance:.1f} %. It has learned next to "
+            f"nothing: raise --lr (now {options.lr:g}) or --epochs",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,20 @@
 """The embeddings of a data set, by any Keras model."""
 
-import operator
+import difflib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_finegrain._base.checks import positive_integer
-from keras_finegrain._base.private_keras import call_behind, calls_of
+from keras_finegrain._base.private_keras import (
+    Call,
+    call_behind,
+    calls_of,
+    inner_layers,
+)
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.labels.forms import integer_labels
 from keras_finegrain.layers.cosine_similarity import CosineSimilarity
@@ -24,7 +29,8 @@ def embedding_model(
         model: A functional or sequential model that is built.
         layer: The layer whose output is the embedding, or its name. Defaults
             to what goes into the head, the last layer that has weights; for a
-            model that is compiled with a loss on pairs, its output.
+            model that is compiled with a loss on pairs, its output. Both may
+            lie in a nested model.
 
     Returns:
         A model from the same inputs to the embedding `(batch, dim)`. It
@@ -50,12 +56,20 @@ def embedding_model(
             f"built, received {type(model).__name__} '{model.name}'. Pass a "
             "functional model of your own from images to embeddings."
         )
-    if layer is not None:
-        embedding = _output_of(model, layer)
-    elif getattr(getattr(model, "loss", None), "compares_embeddings", False):
-        embedding = model.outputs[0]
-    else:
-        embedding = _input_of_head(model)
+    if not isinstance(layer, (str, keras.layers.Layer, type(None))):
+        raise TypeError(
+            "embedding_model: layer must be a layer or its name, received "
+            f"{layer!r:.80}."
+        )
+    with scope_of(model):
+        if layer is not None:
+            embedding = _output_of(model, layer)
+        elif getattr(
+            getattr(model, "loss", None), "compares_embeddings", False
+        ):
+            embedding = model.outputs[0]
+        else:
+            embedding = _input_of_head(model)
     if len(embedding.shape) != 2:
         raise ValueError(
             f"embedding_model: layer must give vectors (batch, dim), received "
@@ -72,14 +86,60 @@ def _output_of(
     model: keras.Model, layer: str | keras.layers.Layer
 ) -> keras.KerasTensor:
     """What a layer gives in the graph of the model."""
-    for call in calls_of(model):
-        if layer in (call.layer, call.layer.name):
-            return call.outputs[0]
+
+    def output(call: Call) -> keras.KerasTensor | None:
+        is_it = call.layer is layer or call.layer.name == layer
+        return call.outputs[0] if is_it else None
+
+    found = find_tensor(model, output)
+    if found is not None:
+        return found
     name = layer if isinstance(layer, str) else layer.name
+    names = dict.fromkeys(each.name for each in inner_layers(model))
+    nearest = difflib.get_close_matches(name, names, n=5, cutoff=0.0)
     raise ValueError(
         f"embedding_model: layer must be a layer of the model, received "
-        f"{name!r}. Its layers are {[layer.name for layer in model.layers]}."
+        f"{name!r}. The nearest of its layers are {nearest}."
     )
+
+
+def find_tensor(
+    model: keras.Model, wanted: Callable[[Call], keras.KerasTensor | None]
+) -> keras.KerasTensor | None:
+    """A tensor of a call in the graph of a model or of a nested model.
+
+    Args:
+        model: A functional or sequential model.
+        wanted: Returns the tensor if the call is looked for, else `None`.
+
+    Returns:
+        The tensor, as it depends on the model's own inputs; of several that
+        nearest to the outputs. `None` if there is none.
+    """
+    for call in calls_of(model):
+        found = wanted(call)
+        if found is None and _is_graph(call.layer):
+            inner = find_tensor(call.layer, wanted)
+            found = None if inner is None else _outside(call, inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _is_graph(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is a model whose calls can be read."""
+    return isinstance(layer, keras.Model) and bool(
+        getattr(layer, "inputs", None)
+    )
+
+
+def _outside(call: Call, inner: keras.KerasTensor) -> keras.KerasTensor:
+    """A tensor of a nested model, as it depends on the inputs of its call."""
+    for own, given in zip(call.layer.inputs, call.inputs, strict=True):
+        if own is inner:
+            return given
+    part = keras.Model(call.layer.inputs, inner)
+    return part(call.inputs[0] if len(call.inputs) == 1 else call.inputs)
 
 
 def _input_of_head(model: keras.Model) -> keras.KerasTensor:
@@ -89,6 +149,8 @@ def _input_of_head(model: keras.Model) -> keras.KerasTensor:
         call = call_behind(call.inputs[0])
     if not call.inputs:
         return model.outputs[0]
+    if _is_graph(call.layer):
+        return _outside(call, _input_of_head(call.layer))
     if not isinstance(call.layer, keras.layers.Dense | CosineSimilarity):
         raise ValueError(
             "embedding_model: layer must be given where the last layer with "
@@ -118,8 +180,9 @@ def embed(
         are several, and the labels as integers `(samples,)`.
 
     Raises:
-        ValueError: If the data has no labels, no batch, or can be read only
-            once.
+        TypeError: If the data is no data.
+        ValueError: If the data has no labels, another number of them than of
+            inputs, no batch, or can be read only once.
 
     Example:
 
@@ -172,7 +235,14 @@ def labelled_batches(
             )
         found = True
         x = keras.tree.map_structure(keras.ops.convert_to_numpy, x)
-        yield x, integer_labels("embed", y)
+        labels = integer_labels("embed", y)
+        sizes = [len(array) for array in keras.tree.flatten(x)]
+        if any(size != len(labels) for size in sizes):
+            raise ValueError(
+                "embed: data must have one label for each input, received "
+                f"{len(labels)} labels and inputs of {sizes} samples."
+            )
+        yield x, labels
     if not found:
         raise ValueError("embed: data must have a batch, received none.")
 
@@ -199,7 +269,7 @@ def images_of(x: Any) -> np.ndarray | None:
 
 
 def _batches(data: Any, batch_size: int) -> Iterable[Any]:
-    if isinstance(data, tuple):
+    if isinstance(data, tuple) and data:
         return _slices(data, batch_size)
     if isinstance(data, keras.utils.PyDataset):
         return (data[index] for index in range(len(data)))
@@ -209,14 +279,22 @@ def _batches(data: Any, batch_size: int) -> Iterable[Any]:
             f"received a {type(data).__name__}, which can be read only once. "
             "Pass a tf.data.Dataset, a PyDataset, or arrays."
         )
+    if not isinstance(data, Iterable):
+        raise TypeError(
+            "embed: data must be arrays (x, y) or give batches (x, y), "
+            f"received {data!r:.80}."
+        )
     return data
 
 
 def _slices(data: tuple[Any, ...], batch_size: int) -> Iterator[Any]:
-    samples = len(keras.tree.flatten(data)[0])
-    for start in range(0, samples, batch_size):
+    # A missing part, such as no weights, is missing in each batch.
+    sizes = [len(x) for x in keras.tree.flatten(data) if x is not None]
+    for start in range(0, max(sizes), batch_size):
         rows = slice(start, start + batch_size)
-        yield keras.tree.map_structure(operator.itemgetter(rows), data)
+        yield keras.tree.map_structure(
+            lambda x, rows=rows: None if x is None else x[rows], data
+        )
 
 
 def _padded(x: Any, size: int) -> Any:

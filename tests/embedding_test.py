@@ -176,3 +176,67 @@ def test_a_later_batch_may_be_larger():
 def test_data_that_cannot_be_embedded_is_an_error(data, message):
     with pytest.raises(ValueError, match=message):
         embed(embedding_model(classifier()), data)
+
+
+@pytest.fixture
+def nested():
+    """Backbone and head are models of their own, behind each other."""
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(6, 3, name="conv")(image)
+    backbone = keras.Model(image, x, name="backbone")
+    map_ = keras.Input((6, 6, 6))
+    x = keras_finegrain.MCLoss(3)(map_)
+    x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
+    x = keras_finegrain.CenterLoss(3, name="center")(x)
+    head = keras_finegrain.Model(map_, keras.layers.Dense(3)(x), name="head")
+    image = keras.Input((8, 8, 3))
+    scores = keras.layers.Activation("softmax")(head(backbone(image)))
+    return keras_finegrain.Model(image, scores)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_head_in_a_nested_model_is_found(nested, saved, tmp_path):
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
+    if saved:
+        nested.save(tmp_path / "m.keras")
+        nested = keras.models.load_model(tmp_path / "m.keras")
+    expected = nested.get_layer("backbone").predict(x, verbose=0).mean((1, 2))
+    for layer in (None, "pooling", "center"):
+        found = embedding_model(nested, layer).predict(x, verbose=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    own = nested.get_layer("head").get_layer("pooling")
+    assert embedding_model(nested, own).output_shape == (None, 6)
+    with pytest.raises(ValueError, match=r"'poling'. The nearest .*'pooling'"):
+        embedding_model(nested, "poling")
+
+
+def test_a_head_that_is_a_model_of_its_own_has_its_input_as_embedding():
+    x = keras.Input((5,))
+    head = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    model = keras.Model(x, head(keras.layers.ReLU()(x)))
+    assert embedding_model(model).output_shape == (None, 5)
+
+
+X = np.ones((5, 4, 4, 3), "float32")
+Y = np.arange(5) % 3
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "data must be arrays"),
+        (5, "data must be arrays"),
+        ((X, None), "received a batch without labels"),
+        ((X, Y[:3]), "one label for each input, received 3 labels"),
+        ((X[:3], Y), "one label for each input, received 5 labels"),
+        ([(X, Y), (X, Y[:3])], "one label for each input, received 3 labels"),
+    ],
+)
+def test_data_that_is_none_is_named(data, message):
+    with pytest.raises((TypeError, ValueError), match=f"embed: .*{message}"):
+        embed(embedding_model(classifier()), data)
+
+
+def test_a_layer_that_is_none_is_named():
+    with pytest.raises(TypeError, match="layer must be a layer or its name"):
+        embedding_model(classifier(), 5)

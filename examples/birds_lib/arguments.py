@@ -28,6 +28,8 @@ METHODS = (
     *("contrastive", "multi_similarity", "n_pairs"),
 )
 BUILT_IN = "small"
+# A batch of larger images needs more memory than a machine has.
+MOST_PIXELS = 4096
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,7 +41,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Returns:
         The options, each checked for its own range.
     """
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
     options.method = list(dict.fromkeys(options.method))
     built_in = options.backbone == BUILT_IN
     if options.weights is None:
@@ -48,9 +51,12 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         options.image_size = 64 if built_in else 224
     if options.epochs is None:
         options.epochs = 12 if built_in else 30
-    if options.lr is None:
+    # With --freeze it depends on what the backbone has behind that layer.
+    if options.lr is None and options.freeze is None:
         options.lr = 3e-3 if options.weights == "none" else 1e-4
     if options.output is None:
+        if options.resume:
+            parser.error("--resume: needs --output, the folder to go on in")
         options.output = new_folder()
     return options
 
@@ -81,7 +87,7 @@ def _add_data(group: Any) -> None:
             "take only the classes whose name contains this, e.g. sparrow",
         ),
         (
-            *("--image-size", integer(8), None, "PIXELS"),
+            *("--image-size", integer(8, MOST_PIXELS), None, "PIXELS"),
             f"side of the input; 64 for {BUILT_IN}, else 224",
         ),
     )
@@ -159,7 +165,8 @@ def _add_training(group: Any) -> None:
         (
             *("--lr", positive, None, "RATE"),
             "first learning rate of AdamW, which falls to 0 as a cosine; "
-            "0.003 from scratch, else 0.0001",
+            "0.003 from scratch, 0.01 where --freeze leaves the head alone, "
+            "else 0.0001",
         ),
         (
             *("--head-lr-multiplier", positive, 1.0, "FACTOR"),

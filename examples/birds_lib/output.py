@@ -38,6 +38,18 @@ def writable_folder(
 
 def replace_file(path: pathlib.Path, text: str) -> None:
     """Writes a file in one step: a run that stops here keeps the old one."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.replace(path)
+    # Not above: before `check_packages` nothing imports Keras.
+    from keras_finegrain._base.files import replacing
+
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def remove_unfinished(folder: pathlib.Path) -> None:
+    """Removes what a killed process left half written."""
+    from keras_finegrain._base.files import remove_partial
+
+    remove_partial(folder)
+    # The names that earlier versions wrote under.
+    for name in ("results.json", "results.md", "history.csv"):
+        (folder / f"{name}.partial").unlink(missing_ok=True)

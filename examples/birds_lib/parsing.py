@@ -77,10 +77,10 @@ def new_folder() -> str:
     return f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
-def integer(at_least: int) -> Reader:
-    """Reads an integer of at least this."""
-    rule = f"an integer of at least {at_least}"
-    return _reader(int, rule, lambda value: value >= at_least)
+def integer(at_least: int, at_most: int = 2**31 - 1) -> Reader:
+    """Reads an integer in this range; by default one that a tensor can hold."""
+    rule = f"an integer of at least {at_least} and at most {at_most}"
+    return _reader(int, rule, lambda value: at_least <= value <= at_most)
 
 
 def _reader(kind: Reader, rule: str, is_valid: Callable[[Any], bool]) -> Reader:
@@ -89,7 +89,8 @@ def _reader(kind: Reader, rule: str, is_valid: Callable[[Any], bool]) -> Reader:
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value) or not is_valid(value):
+        # (Python compares an int of any size.)
+        if not -math.inf < value < math.inf or not is_valid(value):
             raise argparse.ArgumentTypeError(
                 f"must be {rule}, received {text!r}"
             )

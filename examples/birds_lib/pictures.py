@@ -1,17 +1,17 @@
 """learning_curves.png and embedding.png."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 
 from birds_lib.results import Results
-from keras_finegrain.training import Run
 from keras_finegrain.visualization import (
     class_legend,
     embedding_scatter,
     learning_curves,
+    save_figure,
 )
 
 matplotlib.use("Agg")
@@ -45,13 +45,12 @@ def draw_learning_curves(results: Results, path: pathlib.Path) -> None:
     axes[0, 0].set_ylabel(label)
     for axis in axes[0, 1:]:
         axis.get_legend().remove()
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
     pyplot.close(figure)
 
 
 def draw_embeddings(
     results: Results,
-    runs: Mapping[str, Run],
     class_names: Sequence[str],
     path: pathlib.Path,
     seed: int,
@@ -59,6 +58,7 @@ def draw_embeddings(
     """The test set in two dimensions by t-SNE, a panel a method."""
     from matplotlib import pyplot
 
+    runs = results.first_embeddings()
     columns = min(len(runs), _PANELS_IN_A_ROW)
     rows = -(-len(runs) // columns)
     figure, axes = pyplot.subplots(
@@ -72,11 +72,12 @@ def draw_embeddings(
     for axis in axes.flat[len(runs) :]:
         axis.set_axis_off()
     for axis, (method, run) in zip(axes.flat, runs.items(), strict=False):
+        embeddings, labels = run
         # Of unit length, as in Recall@1 and the distance ratio.
-        lengths = np.linalg.norm(run.embeddings, axis=1, keepdims=True)
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
         embedding_scatter(
-            run.embeddings / np.maximum(lengths, 1e-12),
-            run.labels,
+            embeddings / np.maximum(lengths, 1e-12),
+            labels,
             names,
             method="tsne",
             ax=axis,
@@ -89,5 +90,5 @@ def draw_embeddings(
             fontsize=10,
         )
     class_legend(figure, axes[0, 0])
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    save_figure(figure, path)
     pyplot.close(figure)

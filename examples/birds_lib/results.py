@@ -1,4 +1,9 @@
-"""The files of a comparison: results.json, history.csv and results.md."""
+"""The files of a comparison.
+
+`results.json` names a run when all else of it is written: its rows in
+`history.csv` and, of the first seed, `<method>.keras` and `<method>.npz`. The
+other files are made from these.
+"""
 
 import argparse
 import csv
@@ -7,8 +12,11 @@ import json
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from birds_lib.errors import RunError
 from birds_lib.output import replace_file
+from keras_finegrain._base.files import replacing
 from keras_finegrain.datasets import ImageDataset
 from keras_finegrain.training import Run, test_metrics
 from keras_finegrain.training.tables import (
@@ -24,6 +32,8 @@ from keras_finegrain.training.versions import versions
 _MAY_CHANGE = (
     *("seeds", "output", "overwrite", "resume", "report", "data_dir"),
 )
+# How a run was started, which says nothing about it.
+_NOT_KEPT = ("overwrite", "resume")
 History = dict[str, list[float]]
 
 
@@ -46,11 +56,16 @@ class Results:
         data: ImageDataset,
     ) -> None:
         self._folder = folder
+        self._methods = options.method
+        self._first_seed = options.first_seed
+        arguments = {
+            **vars(options),
+            "backbone_args": dict(options.backbone_args),
+        }
+        for name in _NOT_KEPT:
+            del arguments[name]
         self._about = {
-            "arguments": {
-                **vars(options),
-                "backbone_args": dict(options.backbone_args),
-            },
+            "arguments": arguments,
             "data": {
                 "name": data.name,
                 "classes": list(data.class_names),
@@ -70,62 +85,115 @@ class Results:
             for method, seeds in self.metrics.items()
         }
 
-    def restore(self) -> list[int]:
-        """Takes over the seeds that an earlier run has finished.
+    def clear(self) -> None:
+        """Removes the files of an earlier run."""
+        # First, so that it never names what is gone.
+        names = ["results.json", "results.md", "history.csv"]
+        names += ["learning_curves.png", "embedding.png"]
+        for method in self._methods:
+            names += [f"{method}.{end}" for end in ("keras", "npz", "html")]
+        for name in names:
+            (self._folder / name).unlink(missing_ok=True)
 
-        Returns:
-            Those seeds. A seed without one of the methods starts anew.
+    def restore(self) -> None:
+        """Takes over the runs that an earlier process has finished.
+
+        A run starts anew if a file of it is missing, and all do if nothing was
+        finished.
 
         Raises:
-            RunError: If there is no such run, or its arguments were others.
+            RunError: If the results cannot be read, or the arguments or the
+                data were others.
         """
-        options = self._about["arguments"]
+        path = self._folder / "results.json"
+        if not path.exists():
+            return
         try:
-            text = (self._folder / "results.json").read_text(encoding="utf-8")
-            earlier = json.loads(text)
-            with open(self._folder / "history.csv", newline="") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, ValueError) as error:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+            arguments, data = earlier["arguments"], earlier["data"]
+            seeds = {m: earlier["seeds"].get(m, {}) for m in self._methods}
+            histories = self._read_histories()
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
-                f"--resume: no results to go on from in {self._folder} "
-                f"({error})"
+                f"--resume: the results in {self._folder} cannot be read "
+                f"({type(error).__name__}: {error}); --overwrite without "
+                "--resume starts anew"
             ) from error
+        self._check_the_same(arguments, data)
+        numbers = {int(seed) for own in seeds.values() for seed in own}
+        for seed in sorted(numbers):
+            for method in self._methods:
+                metrics = seeds[method].get(str(seed))
+                history = histories.get((method, seed))
+                if metrics and history and self._has_files(method, seed):
+                    self._take(method, seed, metrics, history)
+        if self.metrics:
+            # The process may have ended between two files.
+            self._write()
+
+    def _read_histories(self) -> dict[tuple[str, int], History]:
+        """What is in history.csv, by method and seed."""
+        path = self._folder / "history.csv"
+        if not path.exists():
+            return {}
+        histories: dict[tuple[str, int], History] = {}
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                key = row.pop("method"), int(row.pop("seed"))
+                del row["epoch"]
+                history = histories.setdefault(key, {})
+                for name, value in row.items():
+                    if value:
+                        history.setdefault(name, []).append(float(value))
+        return histories
+
+    def _check_the_same(self, arguments: Any, data: Any) -> None:
+        """Raises if arguments or data of the earlier run were others."""
         # As JSON gives them back: tuples as lists.
-        now = json.loads(json.dumps(options))
+        now = json.loads(json.dumps(self._about))
         other = [
             "--" + name.replace("_", "-")
-            for name, value in now.items()
-            if name not in _MAY_CHANGE
-            and earlier["arguments"].get(name) != value
+            for name, value in now["arguments"].items()
+            if name not in _MAY_CHANGE and arguments.get(name) != value
         ]
         if other:
             raise RunError(
                 f"--resume: {self._folder} was started with another "
                 f"{', '.join(other)}"
             )
-        done = [set(earlier["seeds"].get(m, {})) for m in options["method"]]
-        seeds = sorted(int(seed) for seed in set.intersection(*done))
-        for seed in seeds:
-            for method in options["method"]:
-                logs = [
-                    row
-                    for row in rows
-                    if (row["method"], row["seed"]) == (method, str(seed))
-                ]
-                history = {
-                    name: [float(row[name]) for row in logs]
-                    for name in logs[0]
-                    if name not in ("method", "seed", "epoch") and logs[0][name]
-                }
-                metrics = earlier["seeds"][method][str(seed)]
-                self._take(method, seed, metrics, history)
-        return seeds
+        if data != now["data"]:
+            raise RunError(
+                f"--resume: {self._folder} was started on other images of "
+                f"{data.get('name')}; take another --output"
+            )
+
+    def _has_files(self, method: str, seed: int) -> bool:
+        if seed != self._first_seed:
+            return True
+        names = (f"{method}.keras", f"{method}.npz")
+        return all((self._folder / name).exists() for name in names)
+
+    def is_finished(self, method: str, seed: int) -> bool:
+        """Whether this run is among the results."""
+        return seed in self.metrics.get(method, {})
 
     def add(self, method: str, seed: int, run: Run) -> None:
-        """Takes a finished run and writes all files anew."""
+        """Takes a finished run, writes its files, and all others anew."""
+        if seed == self._first_seed:
+            run.model.save(self._folder / f"{method}.keras")
+            with replacing(self._folder / f"{method}.npz") as file:
+                np.savez(file, embeddings=run.embeddings, labels=run.labels)
         metrics = test_metrics(run.embeddings, run.scores, run.labels)
         self._take(method, seed, metrics | run.measured, run.history)
         self._write()
+
+    def first_embeddings(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Embeddings and labels of the first seed's test set, by method."""
+        found = {}
+        for method in self._methods:
+            with np.load(self._folder / f"{method}.npz") as file:
+                found[method] = file["embeddings"], file["labels"]
+        return found
 
     def _take(
         self,
@@ -136,6 +204,18 @@ class Results:
     ) -> None:
         self.metrics.setdefault(method, {})[seed] = metrics
         self._histories[method, seed] = history
+        # In the order of a run without a break: one may be made again.
+        order = self._methods.index
+        self.metrics = {
+            name: dict(sorted(self.metrics[name].items()))
+            for name in sorted(self.metrics, key=order)
+        }
+        self._histories = {
+            (name, number): self._histories[name, number]
+            for name, number in sorted(
+                self._histories, key=lambda run: (run[1], order(run[0]))
+            )
+        }
 
     def table(self) -> list[list[str]]:
         """The headings and one row a method, as text."""

@@ -11,6 +11,7 @@ from keras_finegrain.visualization.embedding_animation import (
 from keras_finegrain.visualization.embedding_comparison import (
     embedding_comparison,
 )
+from keras_finegrain.visualization.save_figure import save_figure
 from mnist_lib.data import ImageSet
 from mnist_lib.training import Run, pictured
 
@@ -40,7 +41,7 @@ def draw_features(
             f"{variant}: accuracy {100 * run.metrics['accuracy']:.1f} %",
             fontsize=10,
         )
-    panels[0].figure.savefig(path, dpi=150, bbox_inches="tight")
+    save_figure(panels[0], path)
     pyplot.close(panels[0].figure)
 
 

@@ -17,6 +17,22 @@ def to_numpy(values: Any) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(values))
 
 
+def numeric(who: str, name: str, values: Any) -> np.ndarray:
+    """A NumPy array of real numbers, or an error that names the argument."""
+    try:
+        array = to_numpy(values)
+        # (bfloat16 is of kind "V".)
+        valid = array.dtype.kind in "biuf" or "float" in array.dtype.name
+    except Exception:  # each backend raises an error class of its own
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"{who}: {name} must be an array or tensor of real numbers, "
+            f"received {type(values).__name__} {values!r:.80}."
+        )
+    return array
+
+
 def concrete(tensor: Tensor) -> np.ndarray | None:
     """The tensor's values where reading them is possible, else `None`.
 

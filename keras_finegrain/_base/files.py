@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
+_PARTIAL = ".partial-"
+
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
@@ -15,10 +17,28 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
     If the block raises, what was at `path` stays. A process that has the old
     file open goes on with it.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with replacing_path(path) as partial, open(partial, "wb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def replacing_path(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """As `replacing`, for writers that open the file themselves.
+
+    Yields:
+        Where to write: beside `path`, with the same ending.
+    """
+    # Behind a link, as if the file were written in its place.
+    path = pathlib.Path(os.path.realpath(path))
+    partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex}-{path.name}")
     try:
-        with open(partial, "wb") as file:
-            yield file
+        yield partial
         os.replace(partial, path)
     finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partial(folder: pathlib.Path) -> None:
+    """Removes what writers left in a folder whose processes were killed."""
+    for partial in folder.glob(f"{_PARTIAL}*"):
         partial.unlink(missing_ok=True)

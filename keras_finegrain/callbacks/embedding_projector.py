@@ -14,6 +14,7 @@ from keras_finegrain._base.checks import (
     names_or_none,
     positive_integer,
 )
+from keras_finegrain._base.files import replacing
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain.callbacks.embedding_callback import EmbeddingCallback
 from keras_finegrain.embedding import images_of, labelled_batches
@@ -202,7 +203,9 @@ class EmbeddingProjector(EmbeddingCallback):
         sheet = sheet.reshape(columns, columns, side, side, 3)
         sheet = sheet.swapaxes(1, 2).reshape(2 * (columns * side,) + (3,))
         pillow = import_optional("PIL.Image", "EmbeddingProjector")
-        pillow.fromarray(sheet).save(self.log_dir / "sprite.png")
+        with replacing(self.log_dir / "sprite.png") as file:
+            pillow.fromarray(sheet).save(file, format="PNG")
 
     def _write(self, name: str, text: str) -> None:
-        (self.log_dir / name).write_text(text, encoding="utf-8")
+        with replacing(self.log_dir / name) as file:
+            file.write(text.encode())

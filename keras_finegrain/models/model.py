@@ -26,9 +26,10 @@ from keras_finegrain.labels.scope import LabelScope, current_scope, opened
 from keras_finegrain.layers.measured import MeasuredLayer
 from keras_finegrain.models.head_checks import check_losses, check_pairs
 from keras_finegrain.models.label_checks import check_head, checked_labels
+from keras_finegrain.models.whole_files import WholeFiles
 
 
-class _LabelScopeSteps(BuiltFromOneShare, NamedInHDF5):
+class _LabelScopeSteps(WholeFiles, BuiltFromOneShare, NamedInHDF5):
     """Opens a label scope in each training and test step.
 
     Mixed into a Keras model. Everything else is the model's own.
@@ -200,6 +201,9 @@ class Model(_LabelScopeSteps, keras.Model):
     Before training, labels are checked where the data is made: all of an
     array, each batch of a `tf.data.Dataset` on its way (on the CPU, in the
     input pipeline), the first batch of a `PyDataset` or a generator.
+
+    `save()` and `save_weights()` replace an older file when the new one is
+    whole: a full disk or a killed process leaves the older one as it was.
 
     Args:
         *args: As in `keras.Model`, such as `inputs, outputs`.

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_finegrain._base import checks
 from keras_finegrain._base.checks import positive_integer
 from keras_finegrain._base.files import replacing
 from keras_finegrain._base.optional import import_optional
@@ -15,6 +16,7 @@ from keras_finegrain._version import __version__
 from keras_finegrain.reporting import page, sections
 from keras_finegrain.reporting.choose import choose
 from keras_finegrain.reporting.read import measure, read_photos
+from keras_finegrain.visualization.checks import as_path
 
 
 def report(
@@ -65,6 +67,7 @@ def report(
 
     Raises:
         ImportError: If matplotlib, scikit-learn or Pillow is missing.
+        TypeError: If an argument is of another type.
         ValueError: If the model has no embedding (name a layer), the data has
             no labels or another order each time, an image is out of its range
             (pass `to_photo`), or a class has no name or no score.
@@ -84,11 +87,27 @@ def report(
     ...     print(path.name, "Worst confusions" in path.read_text("utf-8"))
     r.html True
     """
-    batch_size = positive_integer("report", "batch_size", batch_size)
+    who = "report"
+    batch_size = positive_integer(who, "batch_size", batch_size)
+    seed = checks.seed(who, "seed", seed)
+    class_names = checks.names_or_none(who, "class_names", class_names)
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"{who}: model must be a Keras model, received {model!r:.80}."
+        )
+    if not (to_photo is None or callable(to_photo)):
+        raise TypeError(
+            f"{who}: to_photo must be a function from one input to a photo, "
+            f"received {to_photo!r:.80}."
+        )
+    if not (title is None or isinstance(title, str)):
+        raise TypeError(
+            f"{who}: title must be a string, received {title!r:.80}."
+        )
+    path = as_path(who, "output", output)
     # Before the data is read, which may take long.
     for module in ("matplotlib", "sklearn", "PIL"):
         import_optional(module, "report")
-    path = pathlib.Path(output).expanduser()
     results = measure(model, data, layer, class_names, batch_size)
     chosen = choose(results)
     photos = read_photos(

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 
 from keras_finegrain import visualization
-from keras_finegrain._base.private_keras import calls_of
+from keras_finegrain._base.private_keras import Call
 from keras_finegrain.distribution import scope_of
+from keras_finegrain.embedding import find_tensor
 from keras_finegrain.layers import CenterLoss, MCLoss
 from keras_finegrain.metrics import (
     EMBEDDING_METRICS,
@@ -244,11 +245,19 @@ def centers(
 def channels(results: Results, samples: np.ndarray, photos: Photos) -> str:
     """What the channels of MCLoss look at."""
     model = results.model
-    found = [c for c in calls_of(model) if isinstance(c.layer, MCLoss)]
-    if not found:
-        return ""
-    layer, (feature_map, *_), _ = found[0]
+    layers: list[MCLoss] = []
+
+    def input_of_mc_loss(call: Call) -> keras.KerasTensor | None:
+        if not isinstance(call.layer, MCLoss):
+            return None
+        layers.append(call.layer)
+        return call.inputs[0]
+
     with scope_of(model):
+        feature_map = find_tensor(model, input_of_mc_loss)
+        if feature_map is None:
+            return ""
+        (layer,) = layers
         (image, *_) = (i for i in model.inputs if len(i.shape) == 4)
         to_map = keras.Model(image, feature_map)
     content = []

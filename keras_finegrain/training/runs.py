@@ -120,10 +120,17 @@ def train(
         train_batches = batches.train_as_tested(settings)
         embeddings, _, labels = _outputs(tested, train_batches)
         _set_class_means(last, embeddings, labels)
-    elif getattr(last, "centers_per_class", 1) > 1:
+    outputs = _outputs(tested, test_batches)
+    # The last step may have been the one too far: no loss came after it.
+    if not all(np.isfinite(values).all() for values in outputs):
+        raise TrainingError(
+            f"{settings.method}, seed {seed}: the outputs for the test images "
+            "became NaN or infinite in the last epoch; lower --lr"
+        )
+    if getattr(last, "centers_per_class", 1) > 1:
         distinct = last.distinct_centers(tolerance=_DISTINCT)
         measured["distinct_centers"] = float(np.mean(distinct))
-    return Run(history, model, *_outputs(tested, test_batches), measured)
+    return Run(history, model, *outputs, measured)
 
 
 def build(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_finegrain._base.checks import names_or_none
 from keras_finegrain.metrics.embedding_set import (
     check_distance,
     squared_distances,
@@ -77,6 +78,7 @@ def center_distances(
         raise ValueError(
             f"{who}: centers must be of at least two classes, received one."
         )
+    names_or_none(who, "class_names", class_names)
     if class_names is not None and len(class_names) < len(centers):
         raise ValueError(
             f"{who}: class_names must have one entry for each class, received "

@@ -98,7 +98,7 @@ def center_images(
     """
     who = "center_images"
     per_center = positive_integer(who, "images_per_center", images_per_center)
-    images = as_sequence(images)
+    images = as_sequence(who, "images", images)
     embeddings = embedding_set(who, embeddings, labels)[0]
     labels = class_labels(who, labels, len(images), class_names)
     centers = class_centers(who, centers, embeddings.shape[1])

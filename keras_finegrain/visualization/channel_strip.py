@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.arrays import to_numpy
+from keras_finegrain._base.arrays import numeric
+from keras_finegrain._base.checks import positive_integer
 from keras_finegrain.layers.mc_loss import group_sizes
 from keras_finegrain.visualization.axes import axis_or_new
+from keras_finegrain.visualization.checks import index_array
 from keras_finegrain.visualization.heat_map_overlay import heat_map_overlay
 from keras_finegrain.visualization.parts import draw_parts
 from keras_finegrain.visualization.photo import as_photo, show_photo
@@ -77,10 +79,11 @@ def channel_strip(
     # In widths of a tile. The names of the parts stand on both sides.
     margin = 0.0 if parts is None else 0.6
     total = 2 * margin + len(maps) + 1 + 0.06 * len(maps)
-    if ax is None:
-        tile_inches = min(1.8, 16.0 / total)
-        size = (tile_inches * total, tile_inches + 0.6)
-        ax = axis_or_new(None, size)
+    own_figure = ax is None
+    tile_inches = min(1.8, 16.0 / total)
+    size = (tile_inches * total, tile_inches + 0.6)
+    ax = axis_or_new(ax, size)
+    if own_figure:
         ax.set_position((0.0, 0.3 / size[1], 1.0, tile_inches / size[1]))
     ax.axis("off")
     tile = ax.inset_axes((margin / total, 0.0, 1.0 / total, 1.0))
@@ -127,11 +130,13 @@ def class_channels(
     >>> class_channels(num_channels=13, num_classes=5, label=2)
     range(4, 7)
     """
+    who = "class_channels"
+    positive_integer(who, "num_channels", num_channels)
+    positive_integer(who, "num_classes", num_classes)
     sizes = group_sizes(num_channels, num_classes, channels_per_class)
-    if not 0 <= label < num_classes:
+    if isinstance(label, bool) or label not in range(num_classes):
         raise ValueError(
-            f"class_channels: label must lie in [0, {num_classes}), received "
-            f"{label!r}."
+            f"{who}: label must lie in [0, {num_classes}), received {label!r}."
         )
     start = sum(sizes[:label])
     return range(start, start + sizes[label])
@@ -154,7 +159,7 @@ def channel_maps(
     Raises:
         ValueError: If the feature map or a channel does not fit.
     """
-    feature_map = to_numpy(feature_map)
+    feature_map = numeric(who, "feature_map", feature_map)
     if feature_map.ndim != 3:
         raise ValueError(
             f"{who}: feature_map must have the shape (rows, columns, "
@@ -166,7 +171,12 @@ def channel_maps(
             f"{who}: feature_map must be finite, received NaN or infinity."
         )
     count = feature_map.shape[-1]
-    if not len(channels) or min(channels) < 0 or max(channels) >= count:
+    indices = index_array(
+        who,
+        "channels",
+        list(channels) if isinstance(channels, range) else channels,
+    )
+    if indices.min() < 0 or indices.max() >= count:
         raise ValueError(
             f"{who}: channels must be one or more indices in [0, {count}), "
             f"the channels of the feature map, received {channels!r}."
@@ -175,7 +185,7 @@ def channel_maps(
         int(channel): np.maximum(
             feature_map[..., channel].astype(np.float32), 0.0
         )
-        for channel in channels
+        for channel in indices
     }
     by_strength = sorted(maps, key=lambda channel: -maps[channel].max())
     strongest = set(by_strength[:limit])

@@ -1,11 +1,14 @@
 """Checks of labels, class names and centers, which many pictures take."""
 
+import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.arrays import to_numpy
+from keras_finegrain._base.arrays import numeric
+from keras_finegrain._base.checks import names_or_none
 from keras_finegrain.labels.forms import integer_labels
 
 
@@ -55,6 +58,8 @@ def check_indexed(
     labels_name: str = "labels",
 ) -> None:
     """Raises if a label has no entry in `values`, which may be `None`."""
+    if name == "class_names":
+        names_or_none(who, name, values)
     if values is not None and labels.max() >= len(values):
         raise ValueError(
             f"{who}: {name} must have one entry for each class, received "
@@ -78,7 +83,7 @@ def class_centers(who: str, centers: Any, dim: int | None = None) -> np.ndarray:
         ValueError: If the shape or the dim is another, or a center is not
             finite.
     """
-    centers = to_numpy(centers).astype(np.float64)
+    centers = numeric(who, "centers", centers).astype(np.float64)
     if centers.ndim not in (2, 3) or not centers.size:
         raise ValueError(
             f"{who}: centers must have the shape (classes, dim) or (classes, "
@@ -108,17 +113,34 @@ def class_name(index: int, class_names: Sequence[str] | None) -> str:
     return f"{index}  {class_names[index]}".replace("_", " ")
 
 
-def as_sequence(values: Any) -> Any:
-    """A sequence as it is, a tensor as a NumPy array."""
-    return values if isinstance(values, Sequence) else to_numpy(values)
+def as_sequence(who: str, name: str, values: Any) -> Any:
+    """A sequence as it is, a tensor as a NumPy array; raises for others."""
+    if isinstance(values, Sequence) and not isinstance(values, (str, bytes)):
+        return values
+    array = numeric(who, name, values)
+    if not array.ndim:
+        raise ValueError(
+            f"{who}: {name} must be a sequence or an array of several, "
+            f"received {values!r}."
+        )
+    return array
 
 
 def index_array(who: str, name: str, values: Any) -> np.ndarray:
     """Integers `(count,)`, at least one; raises for anything else."""
-    indices = to_numpy(values)
+    indices = numeric(who, name, values)
     if indices.ndim != 1 or not len(indices) or indices.dtype.kind not in "iu":
         raise ValueError(
             f"{who}: {name} must be integers of the shape (count,) with at "
             f"least one, received {values!r}."
         )
     return indices
+
+
+def as_path(who: str, name: str, value: Any) -> pathlib.Path:
+    """The path of a file, with `~` expanded; raises for anything else."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(
+            f"{who}: {name} must be the path of a file, received {value!r:.80}."
+        )
+    return pathlib.Path(value).expanduser()

@@ -73,7 +73,7 @@ def class_grid(
     """
     who = "class_grid"
     per_class = positive_integer(who, "images_per_class", images_per_class)
-    images = as_sequence(images)
+    images = as_sequence(who, "images", images)
     labels = class_labels(who, labels, len(images), class_names)
     classes, sizes = np.unique(labels, return_counts=True)
     per_class = min(per_class, sizes.max())

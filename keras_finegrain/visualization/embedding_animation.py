@@ -6,13 +6,14 @@ import io
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from keras_finegrain._base.checks import number
+from keras_finegrain._base.files import replacing
 from keras_finegrain._base.optional import import_optional
-from keras_finegrain.visualization.checks import as_sequence
+from keras_finegrain.visualization.checks import as_path, as_sequence
 from keras_finegrain.visualization.embedding_scatter import (
     LabelledVectors,
     draw_classes,
@@ -101,7 +102,7 @@ def embedding_animation(
     ...     path.read_bytes()[:6]
     b'GIF89a'
     """
-    path = pathlib.Path(path)
+    path = as_path(_WHO, "path", path)
     ending = path.suffix.lower()
     if ending not in (".gif", ".html"):
         raise ValueError(
@@ -112,6 +113,7 @@ def embedding_animation(
     planes = _in_one_plane(frames, labels, class_names, centers)
     if titles is None:
         titles = [f"epoch {index + 1}" for index in range(len(planes))]
+    titles = as_sequence(_WHO, "titles", titles)
     if len(titles) != len(planes):
         raise ValueError(
             f"{_WHO}: titles must be one for each frame, {len(planes)}, "
@@ -122,10 +124,11 @@ def embedding_animation(
         import_optional(module, _WHO)
     pictures = _drawn(planes, titles, class_names, dpi)
     duration = round(1000 / frames_per_second)
-    if ending == ".gif":
-        _write_gif(path, pictures, len(planes), duration)
-    else:
-        _write_page(path, pictures, titles, duration)
+    with replacing(path) as file:
+        if ending == ".gif":
+            _write_gif(file, pictures, len(planes), duration)
+        else:
+            _write_page(file, pictures, titles, duration)
     return path
 
 
@@ -136,10 +139,12 @@ def _in_one_plane(
     centers: Any,
 ) -> list[LabelledVectors]:
     """The checked embedding of each frame, in the same plane for all."""
-    frames = as_sequence(frames)
+    frames = as_sequence(_WHO, "frames", frames)
     if not len(frames):
         raise ValueError(f"{_WHO}: there must be a frame, received none.")
-    centers = [None] * len(frames) if centers is None else as_sequence(centers)
+    if centers is None:
+        centers = [None] * len(frames)
+    centers = as_sequence(_WHO, "centers", centers)
     if len(centers) != len(frames):
         raise ValueError(
             f"{_WHO}: centers must be one set for each frame, {len(frames)}, "
@@ -262,11 +267,11 @@ def _box_of_all(figure: Any, axis: Any, titles: Sequence[str]) -> Any:
 
 
 def _write_gif(
-    path: pathlib.Path, pictures: Iterator[Any], count: int, duration: int
+    file: BinaryIO, pictures: Iterator[Any], count: int, duration: int
 ) -> None:
     last = max(duration, round(1000 * LAST_FRAME_SECONDS))
     next(pictures).save(
-        path,
+        file,
         format="GIF",
         save_all=True,
         append_images=pictures,
@@ -276,25 +281,24 @@ def _write_gif(
 
 
 def _write_page(
-    path: pathlib.Path,
+    file: BinaryIO,
     pictures: Iterator[Any],
     titles: Sequence[str],
     duration: int,
 ) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(_PAGE_BEGIN)
-        for index, (picture, title) in enumerate(
-            zip(pictures, titles, strict=True)
-        ):
-            png = io.BytesIO()
-            picture.save(png, format="PNG", optimize=True)
-            data = base64.b64encode(png.getvalue()).decode("ascii")
-            hidden = " hidden" if index else ""
-            file.write(
-                f'<img{hidden} alt="{html.escape(title)}" '
-                f'src="data:image/png;base64,{data}">\n'
-            )
-        file.write(_PAGE_END.replace("MILLISECONDS", str(duration)))
+    file.write(_PAGE_BEGIN.encode())
+    for index, (picture, title) in enumerate(
+        zip(pictures, titles, strict=True)
+    ):
+        png = io.BytesIO()
+        picture.save(png, format="PNG", optimize=True)
+        data = base64.b64encode(png.getvalue()).decode("ascii")
+        hidden = " hidden" if index else ""
+        file.write(
+            f'<img{hidden} alt="{html.escape(title)}" '
+            f'src="data:image/png;base64,{data}">\n'.encode()
+        )
+    file.write(_PAGE_END.replace("MILLISECONDS", str(duration)).encode())
 
 
 _PAGE_BEGIN = """<!DOCTYPE html>

@@ -3,8 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from keras_finegrain._base.checks import one_of
 from keras_finegrain._base.optional import import_optional
+from keras_finegrain.visualization.axes import axis_or_new
 from keras_finegrain.visualization.embedding_scatter import (
+    METHODS,
     draw_classes,
     in_plane,
     keeps_coordinates,
@@ -75,7 +80,17 @@ def embedding_comparison(
     >>> [axis.get_title() for axis in axes]
     ['softmax', 'center loss']
     """
+    for name, value in (
+        ("embeddings_by_name", embeddings_by_name),
+        ("centers", {} if centers is None else centers),
+    ):
+        if not isinstance(value, Mapping):
+            raise TypeError(
+                f"embedding_comparison: {name} must be a dict from the name "
+                f"of a model, received {value!r:.80}."
+            )
     centers = centers or {}
+    one_of("embedding_comparison", "method", method, METHODS)
     _check_names(embeddings_by_name, centers, axes)
     planes = {}
     for name, embeddings in embeddings_by_name.items():
@@ -86,7 +101,11 @@ def embedding_comparison(
         has_units = keeps_coordinates(method, vectors.points.shape[1])
         planes[name] = in_plane(who, vectors, method, seed), has_units
 
-    panels = _panels(len(planes)) if axes is None else list(axes)
+    panels = (
+        _panels(len(planes))
+        if axes is None
+        else [axis_or_new(axis, (4, 4)) for axis in axes]
+    )
     for axis, (name, (plane, has_units)) in zip(
         panels, planes.items(), strict=True
     ):
@@ -142,6 +161,11 @@ def _check_names(
             "embedding_comparison: centers must name models of "
             f"embeddings_by_name, {list(embeddings_by_name)}, received "
             f"{unknown}."
+        )
+    if axes is not None and not isinstance(axes, (Sequence, np.ndarray)):
+        raise TypeError(
+            "embedding_comparison: axes must be a list of matplotlib axes, "
+            f"received {axes!r:.80}."
         )
     if axes is not None and len(axes) != len(embeddings_by_name):
         raise ValueError(

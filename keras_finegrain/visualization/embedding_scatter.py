@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_finegrain._base import checks
 from keras_finegrain._base.checks import one_of
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain.metrics.embedding_set import embedding_set
@@ -163,6 +164,7 @@ def in_plane(
         ValueError: If `method` is unknown, or `"none"` and `dim` is not 2.
     """
     one_of(who, "method", method, METHODS)
+    seed = checks.seed(who, "seed", seed)
     dim = vectors.points.shape[1]
     if keeps_coordinates(method, dim):
         if dim != 2:
@@ -188,6 +190,14 @@ def keeps_coordinates(method: str, dim: int) -> bool:
 def _tsne(vectors: np.ndarray, seed: int) -> np.ndarray:
     manifold = import_optional("sklearn.manifold", "visualization")
     threads = import_optional("threadpoolctl", "visualization")
+    # Van der Maaten and Hinton too take 50 components: they keep what matters,
+    # and the search for neighbours no longer depends on dim.
+    components = _principal_components(vectors, 50)
+    extent = np.abs(components).max()
+    # scikit-learn divides by the extent of its start, and kills the process
+    # where that is 0. What differs by rounding alone is equal.
+    if extent <= np.finfo(np.float32).eps * np.abs(vectors).max():
+        return np.zeros((len(vectors), 2))
     tsne = manifold.TSNE(
         init="pca",
         # scikit-learn's default of 30, where there are enough samples: it
@@ -199,11 +209,8 @@ def _tsne(vectors: np.ndarray, seed: int) -> np.ndarray:
     # one another because others use the cores too.
     limit = 1 if len(vectors) < SAMPLES_FOR_THREADS else None
     with threads.threadpool_limits(limit, user_api="openmp"):
-        # Van der Maaten and Hinton too take 50 components: they keep what
-        # matters, and the search for neighbours no longer depends on dim.
-        return tsne.fit_transform(
-            _principal_components(vectors, 50).astype(np.float32)
-        )
+        # Squares of its float32 neither overflow nor vanish.
+        return tsne.fit_transform((components / extent).astype(np.float32))
 
 
 def _principal_components(vectors: np.ndarray, dimensions: int) -> np.ndarray:

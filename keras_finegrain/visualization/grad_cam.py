@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_finegrain._base.arrays import numeric
 from keras_finegrain._base.private_keras import Functional, call_behind
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.visualization.gradients import gradient
@@ -63,8 +64,9 @@ def grad_cam(
         speaks for the class.
 
     Raises:
+        TypeError: If the model is none, or the layer no layer and no path.
         ValueError: If the model, the image, the class or the layer does not
-            fit.
+            fit, or the image is not finite.
 
     Example:
 
@@ -83,19 +85,28 @@ def grad_cam(
       gradient-based localization, ICCV
       2017](https://arxiv.org/abs/1610.02391)
     """
-    image = ops.convert_to_tensor(image)
-    if len(image.shape) not in (3, 4):
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"grad_cam: model must be a Keras model, received {model!r:.80}."
+        )
+    image = numeric("grad_cam", "image", image)
+    if image.ndim not in (3, 4) or not image.size:
         raise ValueError(
             "grad_cam: image must have the shape (height, width, channels) or "
             f"(batch, height, width, channels), received {tuple(image.shape)}."
         )
-    images = image if len(image.shape) == 4 else image[None]
+    if not np.isfinite(image.astype(np.float32)).all():
+        raise ValueError(
+            "grad_cam: image must be finite, received NaN or infinity."
+        )
     if not model.built:
         raise ValueError(
             f"grad_cam: model must be built, received {model.name!r} without "
             "weights. Begin it with keras.Input, or call it on images once."
         )
 
+    images = ops.convert_to_tensor(image if image.ndim == 4 else image[None])
+    _check_inputs(model, images)
     with _softmax_left_out(model):
         layer, feature_map, scores = _forward(model, images, layer)
         classes = _classes(class_index, scores)
@@ -112,7 +123,34 @@ def grad_cam(
     weights = slopes.mean(axis=(1, 2), keepdims=True)
     maps = np.maximum(np.sum(weights * feature_map, axis=-1), 0.0)
     maps = shares(maps, *images.shape[_position_axes()])
-    return maps if len(image.shape) == 4 else maps[0]
+    return maps if image.ndim == 4 else maps[0]
+
+
+def _check_inputs(model: keras.Model, images: Tensor) -> None:
+    """Raises if the model takes other images, or more than one image."""
+    needed = [
+        tensor
+        # (What a subclassed model takes is not known.)
+        for tensor in getattr(model, "inputs", None) or []
+        if not getattr(call_behind(tensor).layer, "optional", False)
+    ]
+    if not needed:
+        return
+    if [len(tensor.shape) for tensor in needed] != [4]:
+        shapes = {tensor.name: tuple(tensor.shape) for tensor in needed}
+        raise ValueError(
+            "grad_cam: model must need one input, images (batch, height, "
+            f"width, channels), received one that needs {shapes}. Build a "
+            "model in which the other inputs are constants."
+        )
+    expected, given = tuple(needed[0].shape), tuple(images.shape)
+    for size, wanted in zip(given[1:], expected[1:], strict=True):
+        if wanted not in (None, size):
+            raise ValueError(
+                f"grad_cam: image must have the model's shape {expected[1:]}, "
+                f"received {given[1:]}. Resize the image, and preprocess it "
+                "as the model expects."
+            )
 
 
 def _forward(
@@ -121,6 +159,11 @@ def _forward(
     layer: str | keras.layers.Layer | None,
 ) -> tuple[keras.layers.Layer, Tensor, Tensor]:
     """The layer, its output for the images, and the scores."""
+    if not isinstance(layer, (str, keras.layers.Layer, type(None))):
+        raise TypeError(
+            "grad_cam: layer must be a layer or its path, received "
+            f"{layer!r:.80}."
+        )
     chosen = (
         layer_at("grad_cam", model, layer) if isinstance(layer, str) else layer
     )

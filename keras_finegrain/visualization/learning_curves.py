@@ -47,11 +47,16 @@ def learning_curves(
     >>> axis.lines[0].get_ydata().tolist()
     [2.5, 1.5]
     """
+    if not isinstance(histories, Mapping):
+        raise TypeError(
+            "learning_curves: histories must be a dict from name to history, "
+            f"received {histories!r:.80}."
+        )
     recorded = {name: _seeds(given) for name, given in histories.items()}
     known = {
         key for seeds in recorded.values() for seed in seeds for key in seed
     }
-    if metric not in known:
+    if not isinstance(metric, str) or metric not in known:
         raise ValueError(
             f"learning_curves: metric must be recorded by some history, "
             f"received {metric!r}. Recorded are {sorted(known)}."
@@ -97,4 +102,11 @@ def _seeds(recorded: Any) -> list[Mapping[str, Sequence[float]]]:
     """The dict of lists of each seed."""
     if isinstance(recorded, Mapping) or hasattr(recorded, "history"):
         recorded = [recorded]
-    return [getattr(seed, "history", seed) for seed in recorded]
+    if isinstance(recorded, (list, tuple)):
+        seeds: list[Any] = [getattr(seed, "history", seed) for seed in recorded]
+        if all(isinstance(seed, Mapping) for seed in seeds):
+            return seeds
+    raise TypeError(
+        "learning_curves: histories must hold what `fit` returns, its dict, or "
+        f"a list of these for each name, received {recorded!r:.80}."
+    )

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from keras_finegrain._base.checks import positive_integer
+
 # Okabe and Ito's colours (https://jfly.uni-koeln.de/color/) without the
 # yellow, which is too faint for a small marker on white.
 COLORS = (
@@ -39,10 +41,15 @@ def class_styles(num_classes: int) -> list[ClassStyle]:
         One `ClassStyle` for each class. The first seven differ in colour and
         in marker, so that few classes are the easiest to tell apart.
 
+    Raises:
+        ValueError: If `num_classes` is no integer or negative.
+
     Example:
     >>> class_styles(2)[1]
     ClassStyle(color='#E69F00', marker='^', filled=True)
     """
+    if num_classes != 0:
+        positive_integer("class_styles", "num_classes", num_classes)
     styles = []
     for index in range(num_classes):
         round_of_colors, color = divmod(index, len(COLORS))

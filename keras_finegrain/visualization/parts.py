@@ -32,16 +32,28 @@ def draw_parts(
         ValueError: If a place lies outside [0, 1].
     """
     places = {}
+    if not isinstance(parts or {}, Mapping):
+        raise TypeError(
+            f"{who}: parts must be a dict from name to place, received "
+            f"{parts!r:.80}."
+        )
     for name, part in (parts or {}).items():
         if not getattr(part, "visible", True):
             continue
-        x, y = (part.x, part.y) if hasattr(part, "x") else part
+        try:
+            x, y = (part.x, part.y) if hasattr(part, "x") else part
+            x, y = float(x), float(y)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{who}: parts must hold a place (x, y) for each name, "
+                f"received {part!r:.80} for {name!r}."
+            ) from error
         if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
             raise ValueError(
                 f"{who}: parts must lie in [0, 1], received ({x:g}, {y:g}) "
                 f"for {name!r}. Divide pixels by the image's width and height."
             )
-        places[name] = float(x), float(y)
+        places[name] = x, y
     if not places:
         return
     height, width = shape[:2]

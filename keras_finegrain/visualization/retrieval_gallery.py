@@ -102,7 +102,7 @@ def retrieval_gallery(
     """
     who = "retrieval_gallery"
     neighbours = positive_integer(who, "neighbours", neighbours)
-    images = as_sequence(images)
+    images = as_sequence(who, "images", images)
     found = retrieval_set(
         who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
@@ -116,7 +116,7 @@ def retrieval_gallery(
         )
     searched, searched_labels = images, labels
     if not found.own:
-        searched = as_sequence(gallery_images)
+        searched = as_sequence(who, "gallery_images", gallery_images)
         searched_labels = class_labels(
             who, gallery_labels, len(searched), class_names, "gallery_labels"
         )

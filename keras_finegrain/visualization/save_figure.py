@@ -6,6 +6,7 @@ from typing import Any
 
 from keras_finegrain._base.checks import number
 from keras_finegrain._base.files import replacing
+from keras_finegrain.visualization.checks import as_path
 
 
 def save_figure(
@@ -54,7 +55,7 @@ def save_figure(
             f"received {ax_or_figure!r}."
         )
     dpi = number(who, "dpi", dpi, above=0)
-    path = pathlib.Path(path).expanduser()
+    path = as_path(who, "path", path)
     ending = path.suffix.lower().removeprefix(".")
     supported = figure.canvas.get_supported_filetypes()
     if ending not in supported:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -180,10 +181,15 @@ def test_a_wholly_frozen_backbone_trains_the_head_alone(
             *("--dataset", str(folder), "--method", "soft_triple"),
             *("--image-size", "16", "--epochs", "1", "--output", str(output)),
             *("--weights", str(small_weights), "--freeze", "relu_4"),
+            "--report",
         ]
     )
 
     assert status == 0
+    # A head alone learns next to nothing at a backbone's rate.
+    results = json.loads((output / "results.json").read_text())
+    assert results["arguments"]["lr"] == 0.01
+    assert "top-1 accuracy" in (output / "soft_triple.html").read_text("utf-8")
     model = keras.models.load_model(output / "soft_triple.keras")
     assert model.predict(np.zeros((2, 16, 16, 3)), verbose=0).shape == (2, 3)
     trained = [variable.path for variable in model.trainable_variables]
@@ -274,6 +280,10 @@ def test_two_devices_share_a_run(folder, tmp_path):
     [
         (["--epochs", "0"], "--epochs: must be an integer of at least 1"),
         (["--batch-size", "1"], "--batch-size: must be .* at least 2"),
+        (["--batch-size", "9" * 20], "--batch-size: must be .* at most"),
+        (["--epochs", "9" * 400], "--epochs: must be .* at most"),
+        (["--image-size", "1000000"], "--image-size: must be .* at most 4096"),
+        (["--lr", "1e400"], "--lr: must be a number above 0"),
         (["--lr", "nan"], "--lr: must be a number above 0, received 'nan'"),
         (["--lr", "-1"], "--lr: must be a number above 0"),
         (["--seeds", "two"], "--seeds: must be an integer"),
@@ -400,8 +410,57 @@ def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
 
     assert command([*arguments, "--lr", "0.5", "--resume"]) == 2
     assert "started with another --lr" in capsys.readouterr().err
-    assert command([*arguments[:-1], str(tmp_path), "--resume"]) == 2
-    assert "no results to go on from" in capsys.readouterr().err
+    assert command([*arguments, "--classes", "finch", "--resume"]) == 2
+    assert "started with another --classes" in capsys.readouterr().err
+
+    (output / "results.json").write_text("{")
+    assert command([*arguments, "--resume"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_run_that_learns_nothing_is_warned_of(
+    folder, tmp_path, command, capsys
+):
+    arguments = [
+        *("--dataset", str(folder), "--method", "softmax", "--epochs", "1"),
+        *("--image-size", "16", "--lr", "1e-12", "--augment", "none"),
+    ]
+    assert command([*arguments, "--output", str(tmp_path / "output")]) == 0
+    accuracy = json.loads((tmp_path / "output" / "results.json").read_text())
+    warned = "softmax, seed 0: the training accuracy is" in (
+        capsys.readouterr().err
+    )
+    assert warned, accuracy["seeds"]
+
+
+def test_resume_in_a_new_folder_starts(folder, tmp_path, command, capsys):
+    """A supervisor always passes it."""
+    output = tmp_path / "new" / "output"
+    arguments = [
+        *("--dataset", str(folder), "--method", "softmax", "--resume"),
+        *("--image-size", "16", "--epochs", "1"),
+    ]
+    assert command([*arguments, "--output", str(output)]) == 0
+    assert (output / "results.json").exists()
+    with pytest.raises(SystemExit):
+        command(arguments)
+    assert "--resume: needs --output" in capsys.readouterr().err
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_run(
+    comparison, folder, tmp_path, command
+):
+    output = tmp_path / "output"
+    shutil.copytree(comparison[0], output)
+    status = command(
+        [
+            *("--dataset", str(folder), "--method", "center", "soft_triple"),
+            *("--image-size", "16", "--epochs", "1", "--lr", "1e30"),
+            *("--output", str(output), "--overwrite"),
+        ]
+    )
+    assert status == 2
+    assert not list(output.iterdir())
 
 
 def test_results_of_an_earlier_run_are_not_replaced_unasked(

@@ -406,3 +406,43 @@ def test_a_look_alike_is_the_nearest_sample_of_the_other_class():
 
     assert (confusion.label, confusion.taken_for) == (0, 1)
     assert confusion.rows.tolist() == [[0, 3]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"class_names": "abc"}, "class_names must be a list of strings"),
+        ({"class_names": ["a"]}, "class_names must have one entry a class"),
+        ({"seed": -1}, "seed must be an integer in"),
+        ({"batch_size": 0}, "batch_size must be an integer"),
+        ({"title": 5}, "title must be a string"),
+        ({"to_photo": 5}, "to_photo must be a function"),
+        ({"output": 5}, "output must be the path"),
+        ({"model": "m.keras"}, "model must be a Keras model"),
+        ({"data": None}, "data must be arrays"),
+        ({"data": (photos()[0], photos()[1] + 5)}, "class_names must have"),
+    ],
+)
+def test_arguments_of_another_type_are_named(arguments, message, tmp_path):
+    output = tmp_path / "page.html"
+    given = {"data": photos(), "output": output, "class_names": NAMES}
+    given = {"model": classifier(), **given, **arguments}
+    with pytest.raises((TypeError, ValueError), match=message):
+        keras_finegrain.report(**given)
+    assert not output.exists()
+
+
+def test_the_head_may_be_a_model_of_its_own(tmp_path):
+    inner = keras.Input((12, 12, 9))
+    x = keras_finegrain.MCLoss(CLASSES)(inner)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    head = keras.Model(inner, keras_finegrain.SoftTriple(CLASSES, 2)(x))
+    image = keras.Input((12, 12, 3))
+    x = keras.layers.Conv2D(9, 3, padding="same")(image)
+    model = keras_finegrain.Model(image, head(x))
+
+    path = keras_finegrain.report(model, photos(), tmp_path / "page.html")
+
+    text = path.read_text("utf-8")
+    assert "Channels of the mutual-channel loss" in text
+    assert "Class centers" in text

@@ -280,6 +280,12 @@ def test_a_run_that_diverges_says_in_which_epoch_and_what_to_do(train_frozen):
         train_frozen(seed=5, lr=1e30)
 
 
+def test_a_run_that_diverges_in_its_last_step_says_so(train_frozen):
+    # One step: its loss is finite, what it leaves is not.
+    with pytest.raises(TrainingError, match=r"softmax, seed 5: .*; lower --lr"):
+        train_frozen(seed=5, lr=1e38, epochs=1, batch_size=1000)
+
+
 def test_classes_with_the_same_score_count_as_better():
     scores = np.array([[0.5, 0.5, 0.1], [0.9, 0.2, 0.2], [0.0, 0.0, 0.0]])
     metrics = runs.test_metrics(np.eye(3), scores, np.array([0, 0, 2]))

@@ -134,7 +134,7 @@ def test_a_class_that_is_not_there_is_an_error(label):
     [
         (FEATURE_MAP, [30], r"channels must .*\[0, 30\).*received \[30\]"),
         (FEATURE_MAP, [-1], r"received \[-1\]"),
-        (FEATURE_MAP, range(3, 3), r"one or more.*received range\(3, 3\)"),
+        (FEATURE_MAP, range(3, 3), r"at least one, received \[\]"),
         (FEATURE_MAP[None], [0], r"received \(1, 8, 8, 30\)"),
         (FEATURE_MAP * np.inf, [0], "must be finite"),
     ],

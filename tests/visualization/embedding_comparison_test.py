@@ -153,7 +153,7 @@ def test_takes_tensors_of_the_backend():
         ({"centers": {"centre": np.ones((3, 2))}}, r"received \['centre'\]"),
         ({"centers": {"a": np.ones((2, 2))}}, "model 'a': centers .* of 2"),
         ({"axes": []}, "axes must be one for each model, 1, received 0"),
-        ({"method": "umap"}, "model 'a': method must .* 'umap'"),
+        ({"method": "umap"}, "method must .* 'umap'"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -135,3 +135,59 @@ def test_bad_arguments_are_named(arguments, message):
 def test_negative_labels_are_an_error():
     with pytest.raises(ValueError, match="minimum of -1"):
         embedding_scatter(np.ones((2, 2)), np.array([-1, 0]))
+
+
+@pytest.mark.parametrize(
+    "embeddings",
+    [
+        np.ones((12, 4)),
+        # Equal but for rounding in the network's float32.
+        1 + 1e-8 * np.random.default_rng(0).random((12, 4)),
+        np.zeros((12, 4)),
+        np.repeat(np.eye(2, 4), 6, axis=0),
+        1e-30 * np.random.default_rng(0).random((12, 4)),
+        1e30 * np.random.default_rng(0).random((12, 4)),
+        np.ones((1, 4)),
+        np.arange(5.0)[:, None],
+    ],
+    ids=[
+        *("equal", "nearly equal", "zero", "two points", "tiny", "huge"),
+        *("one sample", "one dim"),
+    ],
+)
+def test_every_set_of_finite_embeddings_is_drawn(embeddings):
+    """scikit-learn ends the process where all are equal."""
+    labels = np.arange(len(embeddings)) % 3
+    axis = embedding_scatter(embeddings, labels, method="tsne")
+    points = np.concatenate([c.get_offsets() for c in axis.collections])
+    assert len(points) == len(embeddings)
+    assert np.isfinite(points).all()
+
+
+def test_equal_embeddings_are_one_point():
+    axis = embedding_scatter(np.ones((12, 4)), np.arange(12) % 3)
+    points = np.concatenate([c.get_offsets() for c in axis.collections])
+    assert np.ptp(points) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": -1}, "seed must be an integer in"),
+        ({"seed": "a"}, "seed must be an integer in"),
+        ({"seed": True}, "seed must be an integer in"),
+        ({"class_names": "abc"}, "class_names must be a list of strings"),
+        ({"class_names": 3}, "class_names must be a list of strings"),
+        ({"centers": "abc"}, "centers must be an array"),
+        ({"centers": [[1, 2], [3]]}, "centers must be an array"),
+    ],
+)
+def test_values_of_the_wrong_type_are_named(arguments, message):
+    given = {"embeddings": np.eye(4), "labels": np.arange(4) % 3}
+    with pytest.raises(ValueError, match=f"^embedding_scatter: {message}"):
+        embedding_scatter(**given, method="tsne", **arguments)
+
+
+def test_an_axis_that_is_none_is_an_error():
+    with pytest.raises(TypeError, match="ax must be a matplotlib axis"):
+        embedding_scatter(np.eye(2), np.arange(2), ax="left")

@@ -498,3 +498,41 @@ def test_a_layer_that_is_called_twice_is_an_error():
 
     with pytest.raises(ValueError, match="'shared' is called 2 times"):
         grad_cam(model, IMAGES)
+
+
+def two_images():
+    left, right = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+    x = keras.layers.Concatenate()([left, right])
+    x = keras.layers.Conv2D(4, 3)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model([left, right], keras.layers.Dense(2)(x))
+
+
+def one_image():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "message"),
+    [
+        (two_images, {}, "model must need one input, .* needs"),
+        (one_image, {"image": np.full((8, 8, 3), np.nan)}, "must be finite"),
+        (one_image, {"image": np.ones((9, 8, 3))}, r"\(8, 8, 3\), received"),
+        (one_image, {"image": np.ones((8, 8, 1))}, r"\(8, 8, 3\), received"),
+        (one_image, {"image": np.ones((0, 8, 8, 3))}, "image must have"),
+        (one_image, {"image": "bird.jpg"}, "image must be an array"),
+        (one_image, {"layer": 3}, "layer must be a layer or its path"),
+        (object, {}, "model must be a Keras model"),
+    ],
+)
+def test_what_no_map_can_be_made_of_is_named(model, arguments, message):
+    image = np.ones((8, 8, 3), "float32")
+    with pytest.raises((TypeError, ValueError), match=f"grad_cam: .*{message}"):
+        grad_cam(model(), **{"image": image, **arguments})

@@ -62,3 +62,16 @@ def test_eight_methods_have_lines_of_their_own():
 def test_a_metric_that_nobody_recorded_is_an_error():
     with pytest.raises(ValueError, match=r"'val_f1'.*\['loss'\]"):
         learning_curves({"softmax": {"loss": [1]}}, metric="val_f1")
+
+
+@pytest.mark.parametrize(
+    ("histories", "message"),
+    [
+        ([0.1, 0.2], "histories must be a dict"),
+        ({"softmax": 3}, "histories must hold what `fit` returns"),
+        ({"softmax": [3]}, "histories must hold what `fit` returns"),
+    ],
+)
+def test_what_is_no_history_is_named(histories, message):
+    with pytest.raises(TypeError, match=f"learning_curves: {message}"):
+        learning_curves(histories)

@@ -27,3 +27,13 @@ def test_a_legend_of_200_classes_takes_columns_and_lists_them_all():
 
 def test_an_axis_without_labels_has_no_legend():
     assert class_legend(*plt.subplots()) is None
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "3", None, True])
+def test_a_number_of_classes_that_is_none_is_an_error(count):
+    with pytest.raises(ValueError, match="class_styles: num_classes must"):
+        class_styles(count)
+
+
+def test_no_classes_have_no_styles():
+    assert class_styles(0) == []
