@@ -21,12 +21,14 @@ class LabelScope:
     Attributes:
         labels: The step's `y`, as the data set gave it, or `None`.
         sample_weight: The step's sample weights, or `None`.
+        output_names: The names of the model's outputs, in their order.
         measurements: What the layers measured in this step, for the logs:
             metric, value and weight.
     """
 
     labels: Tensor | None
     sample_weight: Tensor | None
+    output_names: tuple[str, ...] = ()
     measurements: list[tuple[keras.metrics.Metric, Tensor, Tensor]] = (
         dataclasses.field(default_factory=list)
     )
@@ -38,7 +40,9 @@ _active = threading.local()
 
 @contextlib.contextmanager
 def label_scope(
-    labels: Tensor | None, sample_weight: Tensor | None = None
+    labels: Tensor | None,
+    sample_weight: Tensor | None = None,
+    output_names: tuple[str, ...] = (),
 ) -> Iterator[LabelScope]:
     """Shows labels to the layers that are called inside.
 
@@ -47,8 +51,9 @@ def label_scope(
 
     Args:
         labels: Integer labels `(batch,)` or `(batch, 1)`, or one-hot labels
-            `(batch, num_classes)`.
-        sample_weight: Weights `(batch,)`, or `None`.
+            `(batch, num_classes)`; or a dict or list with those of each output.
+        sample_weight: Weights `(batch,)`, or `None`; or those of each output.
+        output_names: The names of the outputs, to find one in a list.
 
     Yields:
         The open `LabelScope`; it is closed again on any exit.
@@ -62,7 +67,7 @@ def label_scope(
     1
     """
     outer = current_scope()
-    _active.scope = LabelScope(labels, sample_weight)
+    _active.scope = LabelScope(labels, sample_weight, output_names)
     try:
         yield _active.scope
     finally:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finegrain._base.arrays import is_dense
 from keras_finegrain._base.private_keras import LossLayer, in_symbolic_scope
 from keras_finegrain._base.representation import shown_with_arguments
 from keras_finegrain._base.typing import Tensor
@@ -41,6 +42,16 @@ class MeasuredLayer(LossLayer):
             measure: MeasuredMean(name=self._log_name(measure))
             for measure in measures
         }
+
+    def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Calls the layer, on inputs that it can compute with."""
+        if not is_dense(inputs):
+            raise ValueError(
+                f"{self.who}: the input must be a dense tensor, received a "
+                f"{type(inputs).__name__}. Make it dense first, for instance "
+                "with `tf.sparse.to_dense(inputs)` or `inputs.to_tensor()`."
+            )
+        return super().__call__(inputs, *args, **kwargs)
 
     @property
     def who(self) -> str:

@@ -3,8 +3,11 @@
 from typing import Any
 
 import keras
+from keras import ops
 
+from keras_finegrain._base.arrays import is_dense
 from keras_finegrain._base.representation import shown_with_arguments
+from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import at_least_float32
 
 
@@ -38,6 +41,29 @@ class BaseLoss(keras.losses.Loss):
     compares_embeddings = False
     # Whether it accepts the scores of a head that samples classes.
     weighs_sampled_classes = False
+
+    def output_tensor(self, y_pred: Any) -> Tensor:
+        """What the model gave, as a tensor.
+
+        Args:
+            y_pred: Scores or embeddings of the samples of a batch.
+
+        Raises:
+            ValueError: If they are `None`, ragged, sparse or of no sample.
+        """
+        if y_pred is None or not is_dense(y_pred):
+            raise ValueError(
+                f"{self.who}: y_pred must be a dense tensor, received "
+                f"{'None' if y_pred is None else type(y_pred).__name__}. Give "
+                "the model's output."
+            )
+        y_pred = ops.convert_to_tensor(y_pred)
+        if 0 in y_pred.shape:
+            raise ValueError(
+                f"{self.who}: y_pred must hold at least one sample, received "
+                f"the shape {tuple(y_pred.shape)}. Leave empty batches out."
+            )
+        return y_pred
 
     @property
     def who(self) -> str:

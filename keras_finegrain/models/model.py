@@ -1,6 +1,7 @@
 """Keras's own models, which show the labels of each step to their layers."""
 
 import contextlib
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,10 +17,17 @@ from keras_finegrain._base.private_keras import (
 )
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import runs_on_several_workers
+from keras_finegrain.labels.outputs import entry_of
 from keras_finegrain.labels.sampling import drawn_classes
 from keras_finegrain.labels.scope import LabelScope, current_scope, label_scope
 from keras_finegrain.layers.measured import MeasuredLayer
-from keras_finegrain.models.label_checks import check_head, checked_labels
+from keras_finegrain.models.label_checks import (
+    LabelChecks,
+    check_head,
+    label_checks,
+    output_names,
+)
+from keras_finegrain.models.nonfinite import WarnOfNonFiniteLoss
 
 
 class _LabelScopeSteps(BuiltFromOneShare):
@@ -31,40 +39,62 @@ class _LabelScopeSteps(BuiltFromOneShare):
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        """As `keras.Model.fit`; checks the labels where the data is made."""
-        x, y = checked_labels(self, x, y)
-        validation = kwargs.get("validation_data")
-        if isinstance(validation, tuple):
-            kwargs["validation_data"] = (
-                *checked_labels(self, *validation[:2]),
-                *validation[2:],
+        """As `keras.Model.fit`; checks the labels where the data is made.
+
+        Warns at the end of the first epoch whose loss is not finite.
+        """
+        call = inspect.signature(super().fit).bind(x, y, *args, **kwargs)  # type: ignore[misc]
+        with label_checks(self) as checks:
+            _watch(checks, call.arguments)
+            call.arguments["validation_data"] = _watched_validation(
+                checks, call.arguments.get("validation_data")
             )
-        elif validation is not None:
-            kwargs["validation_data"], _ = checked_labels(self, validation)
-        return super().fit(x, y, *args, **kwargs)  # type: ignore[misc]
+            call.arguments["callbacks"] = _with_warning(
+                call.arguments.get("callbacks")
+            )
+            return super().fit(*call.args, **call.kwargs)  # type: ignore[misc]
 
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         """As `keras.Model.evaluate`; checks the labels as `fit` does."""
         # `fit` has checked what it evaluates on, once and not every epoch.
-        if not is_evaluation_of_fit(kwargs):
-            x, y = checked_labels(self, x, y)
-        return super().evaluate(x, y, *args, **kwargs)  # type: ignore[misc]
+        if is_evaluation_of_fit(kwargs):
+            return super().evaluate(x, y, *args, **kwargs)  # type: ignore[misc]
+        call = inspect.signature(super().evaluate).bind(x, y, *args, **kwargs)  # type: ignore[misc]
+        with label_checks(self) as checks:
+            _watch(checks, call.arguments)
+            return super().evaluate(*call.args, **call.kwargs)  # type: ignore[misc]
 
     def train_on_batch(
-        self, x: Any, y: Any = None, *args: Any, **kwargs: Any
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         """As `keras.Model.train_on_batch`; checks the labels."""
-        x, y = checked_labels(self, x, y)
-        return super().train_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
+        with label_checks(self) as checks:
+            checks.check(y, sample_weight)
+            return super().train_on_batch(  # type: ignore[misc]
+                x, y, sample_weight, *args, **kwargs
+            )
 
     def test_on_batch(
-        self, x: Any, y: Any = None, *args: Any, **kwargs: Any
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         """As `keras.Model.test_on_batch`; checks the labels."""
-        x, y = checked_labels(self, x, y)
-        return super().test_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
+        with label_checks(self) as checks:
+            checks.check(y, sample_weight)
+            return super().test_on_batch(  # type: ignore[misc]
+                x, y, sample_weight, *args, **kwargs
+            )
 
     def train_step(self, *args: Any) -> Any:
         """As `keras.Model.train_step`, inside of a label scope."""
@@ -84,7 +114,7 @@ class _LabelScopeSteps(BuiltFromOneShare):
             forget_losses(self)
         # The data is the last argument on every backend.
         _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
-        return label_scope(y, sample_weight)
+        return label_scope(y, sample_weight, output_names(self))
 
     def _reducible(self, logs: Any) -> Any:
         """Logs with an axis where Keras reduces them over workers.
@@ -107,7 +137,11 @@ class _LabelScopeSteps(BuiltFromOneShare):
         """As `keras.Model.compute_loss`; records what the layers measured."""
         check_head(self, y_pred)
         loss = super().compute_loss(  # type: ignore[misc]
-            x, _scored(y), y_pred, sample_weight, training=training
+            x,
+            _scored(y),
+            y_pred,
+            _weights_of(y_pred, sample_weight),
+            training=training,
         )
         scope = current_scope()
         if scope is not None:
@@ -123,7 +157,7 @@ class _LabelScopeSteps(BuiltFromOneShare):
     ) -> Any:
         """As `keras.Model.compute_metrics`, among the classes scored."""
         return super().compute_metrics(  # type: ignore[misc]
-            x, _scored(y), y_pred, sample_weight
+            x, _scored(y), y_pred, _weights_of(y_pred, sample_weight)
         )
 
     @property
@@ -163,8 +197,8 @@ class Model(_LabelScopeSteps, keras.Model):
     subclassed models, every backend, distribution, saving, export.
 
     Before training, labels are checked where the data is made: all of an
-    array, each batch of a `tf.data.Dataset` on its way (on the CPU, in the
-    input pipeline), the first batch of a `PyDataset` or a generator.
+    array, each batch of a `tf.data.Dataset`, a `PyDataset`, a generator or a
+    torch `DataLoader` on its way (on the CPU, in the input pipeline).
 
     Args:
         *args: As in `keras.Model`, such as `inputs, outputs`.
@@ -227,7 +261,41 @@ class Sequential(_LabelScopeSteps, keras.Sequential):
 def _scored(y: Any) -> Any:
     """The labels in the order of the classes that the head scored."""
     drawn = drawn_classes()
-    return y if drawn is None else drawn.relabel(y)
+    if drawn is None:
+        return y
+    return drawn.relabel(entry_of("sampled_share", y, None))
+
+
+def _weights_of(y_pred: Any, sample_weight: Any) -> Any:
+    """The weights of a single output out of a list or dict of one."""
+    if keras.tree.is_nested(y_pred):
+        return sample_weight
+    return entry_of("fit", sample_weight, None, name="sample_weight")
+
+
+def _watch(checks: LabelChecks, arguments: dict[str, Any]) -> None:
+    """Checks the data among the arguments of `fit` or `evaluate`."""
+    arguments["x"] = checks.watch(
+        arguments["x"], arguments["y"], arguments.get("sample_weight")
+    )
+
+
+def _watched_validation(checks: LabelChecks, validation: Any) -> Any:
+    if validation is None:
+        return None
+    if not isinstance(validation, (tuple, list)):
+        return checks.watch(validation)
+    x, *labels = validation
+    return (checks.watch(x, *labels), *labels)
+
+
+def _with_warning(callbacks: Any) -> Any:
+    """The callbacks of `fit`, and the one that warns of a loss of NaN."""
+    warning = WarnOfNonFiniteLoss()
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        # It was made for this training by hand: it takes no further one.
+        return callbacks
+    return [*keras.tree.flatten(callbacks or []), warning]
 
 
 def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
