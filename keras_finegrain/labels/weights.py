@@ -1,5 +1,6 @@
 """What a sample weight may be, and the one way to read it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,27 +39,13 @@ def weight_tensor(
             they can be read, if one is below 0 or not finite.
     """
     weights = weight_values(who, weights, name)
-    shape, rank = tuple(weights.shape), len(batch_shape)
-    if len(shape) == rank + 1 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) not in (0, 1, rank) or any(
-        received is not None and expected is not None and received != expected
-        for received, expected in zip(shape, batch_shape, strict=False)
-    ):
-        expected = ", ".join(
-            "batch" if size is None else str(size) for size in batch_shape
-        )
-        raise ValueError(
-            f"{who}: {name} must have the shape ({expected}"
-            f"{',' if rank == 1 else ''}), received the shape "
-            f"{tuple(weights.shape)}. Give one weight for each sample."
-        )
+    shape = check_weight_shape(who, weights.shape, batch_shape, name)
     if read:
         check_weights(who, weights, name)
     weights = ops.cast(ops.convert_to_tensor(weights), dtype)
     # (Of a batch of unknown length, whose shape may hold `None`.)
     leading = [ops.shape(weights)[axis] for axis in range(len(shape))]
-    missing = rank - len(shape) if shape else 0
+    missing = len(batch_shape) - len(shape) if shape else 0
     weights = ops.reshape(weights, (*leading, *(1,) * missing))
     usable = ops.logical_and(weights >= 0, ops.isfinite(weights))
     return ops.where(usable, weights, float("nan"))
@@ -91,6 +78,41 @@ def weight_values(
             "weight for each sample."
         )
     return weights
+
+
+def check_weight_shape(
+    who: str,
+    shape: Sequence[int | None],
+    batch_shape: tuple[int | None, ...],
+    name: str = "sample_weight",
+) -> tuple[int | None, ...]:
+    """Raises for weights that do not lie on the axes of the samples.
+
+    Args:
+        who: What the weights were given to, for error messages.
+        shape: The shape of the weights.
+        batch_shape: As in `weight_tensor`.
+        name: Name of the argument, for error messages.
+
+    Returns:
+        The shape without a last axis of size 1.
+    """
+    received, rank = tuple(shape), len(batch_shape)
+    if len(received) == rank + 1 and received[-1] == 1:
+        received = received[:-1]
+    if len(received) not in (0, 1, rank) or any(
+        size is not None and expected is not None and size != expected
+        for size, expected in zip(received, batch_shape, strict=False)
+    ):
+        expected = ", ".join(
+            "batch" if size is None else str(size) for size in batch_shape
+        )
+        raise ValueError(
+            f"{who}: {name} must have the shape ({expected}"
+            f"{',' if rank == 1 else ''}), received the shape {tuple(shape)}. "
+            "Give one weight for each sample."
+        )
+    return received
 
 
 def check_weights(who: str, weights: Any, name: str = "sample_weight") -> None:

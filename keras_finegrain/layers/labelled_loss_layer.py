@@ -97,20 +97,24 @@ class LabelledLossLayer(MeasuredLayer):
         self.reads_scope: bool | None = None
         self._trained_once = False
 
-    def __call__(
-        self,
-        features: Tensor,
-        labels: Any = None,
-        sample_weight: Any = None,
-        **kwargs: Any,
-    ) -> Tensor:
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Calls the layer, on labels and weights that a tensor can hold."""
         # Before Keras converts them, with an error of the backend.
-        if labels is not None and not keras.backend.is_keras_tensor(labels):
-            labels = label_tensor(self.who, labels)
-        if sample_weight is not None:
-            sample_weight = weight_values(self.who, sample_weight)
-        return super().__call__(features, labels, sample_weight, **kwargs)
+        given: list[Any] = list(args)
+        for position, name, checked in (
+            (1, "labels", label_tensor),
+            (2, "sample_weight", weight_values),
+        ):
+            is_positional = position < len(given)
+            value = given[position] if is_positional else kwargs.get(name)
+            if value is None or keras.backend.is_keras_tensor(value):
+                continue
+            value = checked(self.who, value)
+            if is_positional:
+                given[position] = value
+            else:
+                kwargs[name] = value
+        return super().__call__(*given, **kwargs)
 
     def labelled_batch(
         self,

@@ -43,15 +43,17 @@ class MeasuredLayer(LossLayer):
             for measure in measures
         }
 
-    def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Calls the layer, on inputs that it can compute with."""
-        if not is_dense(inputs):
-            raise ValueError(
-                f"{self.who}: the input must be a dense tensor, received a "
-                f"{type(inputs).__name__}. Make it dense first, for instance "
-                "with `tf.sparse.to_dense(inputs)` or `inputs.to_tensor()`."
-            )
-        return super().__call__(inputs, *args, **kwargs)
+        for value in (*args, *kwargs.values()):
+            if not is_dense(value):
+                raise ValueError(
+                    f"{self.who}: inputs must be dense tensors, received a "
+                    f"{type(value).__name__}. Make it dense first, for "
+                    "instance with `tf.sparse.to_dense(inputs)` or "
+                    "`inputs.to_tensor()`."
+                )
+        return super().__call__(*args, **kwargs)
 
     @property
     def who(self) -> str:

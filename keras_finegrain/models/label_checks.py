@@ -26,7 +26,11 @@ from keras_finegrain.labels.forms import (
 from keras_finegrain.labels.outputs import entry_of, is_structure
 from keras_finegrain.labels.sampling import check_unmixed, drawn_classes
 from keras_finegrain.labels.scope import current_scope
-from keras_finegrain.labels.weights import check_weights, weight_values
+from keras_finegrain.labels.weights import (
+    check_weight_shape,
+    check_weights,
+    weight_values,
+)
 from keras_finegrain.layers.labelled_loss_layer import (
     LabelledLossLayer,
     in_own_model,
@@ -71,8 +75,12 @@ class LabelRule(NamedTuple):
         if labels is not None:
             self._check_labels(labels)
         weights = self.entry(sample_weight, names, "sample_weight")
-        if weights is not None:
-            check_weights(self.who, weight_values(self.who, weights))
+        if weights is None:
+            return
+        weights = weight_values(self.who, weights)
+        if self.rank == 1 and hasattr(labels, "shape"):
+            check_weight_shape(self.who, weights.shape, (len(labels),))
+        check_weights(self.who, weights)
 
     def entry(self, values: Any, names: Any, name: str) -> Any:
         """The values of this rule's output, or `None`.

@@ -17,7 +17,7 @@ from keras_finegrain._base.private_keras import (
 )
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import runs_on_several_workers
-from keras_finegrain.labels.outputs import entry_of
+from keras_finegrain.labels.outputs import entry_of, is_structure
 from keras_finegrain.labels.sampling import drawn_classes
 from keras_finegrain.labels.scope import LabelScope, current_scope, label_scope
 from keras_finegrain.layers.measured import MeasuredLayer
@@ -138,9 +138,9 @@ class _LabelScopeSteps(BuiltFromOneShare):
         check_head(self, y_pred)
         loss = super().compute_loss(  # type: ignore[misc]
             x,
-            _scored(y),
+            _scored(self._as_outputs(y, y_pred)),
             y_pred,
-            _weights_of(y_pred, sample_weight),
+            self._as_outputs(sample_weight, y_pred),
             training=training,
         )
         scope = current_scope()
@@ -157,8 +157,29 @@ class _LabelScopeSteps(BuiltFromOneShare):
     ) -> Any:
         """As `keras.Model.compute_metrics`, among the classes scored."""
         return super().compute_metrics(  # type: ignore[misc]
-            x, _scored(y), y_pred, _weights_of(y_pred, sample_weight)
+            x,
+            _scored(self._as_outputs(y, y_pred)),
+            y_pred,
+            self._as_outputs(sample_weight, y_pred),
         )
+
+    def _as_outputs(self, values: Any, y_pred: Any) -> Any:
+        """Labels or weights in the structure of the outputs.
+
+        Where Keras fails: a list or dict of one entry for a single output,
+        and a dict for a list of outputs.
+        """
+        names = output_names(self)
+        if not keras.tree.is_nested(y_pred):
+            if is_structure(values) and len(values) == 1:
+                return entry_of("fit", values, None)
+        elif (
+            isinstance(y_pred, (list, tuple))
+            and isinstance(values, dict)
+            and set(values) == set(names)
+        ):
+            return [values[name] for name in names]
+        return values
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -261,16 +282,7 @@ class Sequential(_LabelScopeSteps, keras.Sequential):
 def _scored(y: Any) -> Any:
     """The labels in the order of the classes that the head scored."""
     drawn = drawn_classes()
-    if drawn is None:
-        return y
-    return drawn.relabel(entry_of("sampled_share", y, None))
-
-
-def _weights_of(y_pred: Any, sample_weight: Any) -> Any:
-    """The weights of a single output out of a list or dict of one."""
-    if keras.tree.is_nested(y_pred):
-        return sample_weight
-    return entry_of("fit", sample_weight, None, name="sample_weight")
+    return y if drawn is None else drawn.relabel(y)
 
 
 def _watch(checks: LabelChecks, arguments: dict[str, Any]) -> None:

@@ -31,8 +31,8 @@ class WarnOfNonFiniteLoss(keras.callbacks.Callback):
         self._warned = True
         shown = " and ".join(f"{name} is {v}" for name, v in wrong.items())
         warnings.warn(
-            f"fit: {shown} in epoch {epoch + 1}: of one batch at least, which "
-            "makes the figures of the whole epoch so. Likely causes: a label "
+            f"fit: {shown} in epoch {epoch + 1}. One batch is enough to make "
+            "the figures of an epoch so. Likely causes: a label "
             "outside of the classes or a weight below 0 that a compiled step "
             "could not refuse (`run_eagerly=True` in compile() names it), a "
             "learning rate that is too high, NaN or infinity in the inputs. "
