@@ -98,7 +98,8 @@ class CosineSimilarity(MeasuredLayer):
             over all classes. Training metrics are among the scored classes.
             Evaluation and prediction score all classes. Needs
             `keras_finegrain.Model` or `Sequential`, and a cross-entropy of
-            this package (`losses.MarginSoftmaxLoss` is their base). From
+            this package (`losses.MarginSoftmaxLoss` is their base), and
+            integer or one-hot labels: soft ones are an error. From
             Partial FC (An et al., CVPR 2022).
         seed: Seed of those draws: an int, or `None` for a random one.
         centers_regularizer: Regularizer of the centers `(num_classes,

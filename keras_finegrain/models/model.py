@@ -17,6 +17,7 @@ from keras_finegrain._base.private_keras import (
 )
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import runs_on_several_workers
+from keras_finegrain.labels.forms import label_tensor
 from keras_finegrain.labels.outputs import entry_of, is_structure
 from keras_finegrain.labels.sampling import drawn_classes
 from keras_finegrain.labels.scope import LabelScope, current_scope, label_scope
@@ -26,6 +27,7 @@ from keras_finegrain.models.label_checks import (
     check_head,
     label_checks,
     output_names,
+    scope_layers,
 )
 from keras_finegrain.models.nonfinite import WarnOfNonFiniteLoss
 
@@ -136,6 +138,9 @@ class _LabelScopeSteps(BuiltFromOneShare):
     ) -> Tensor:
         """As `keras.Model.compute_loss`; records what the layers measured."""
         check_head(self, y_pred)
+        if y is None and self.loss is not None and scope_layers(self):
+            # Before the loss, whose error does not say so.
+            label_tensor("fit", y, "y")
         loss = super().compute_loss(  # type: ignore[misc]
             x,
             _scored(self._as_outputs(y, y_pred)),
@@ -219,15 +224,24 @@ class Model(_LabelScopeSteps, keras.Model):
 
     Before training, labels are checked where the data is made: all of an
     array, each batch of a `tf.data.Dataset`, a `PyDataset`, a generator or a
-    torch `DataLoader` on its way (on the CPU, in the input pipeline).
+    torch `DataLoader` on its way (on the CPU, in the input pipeline). So are
+    sample weights: each has to be finite and at least 0.
+
+    A batch whose loss is NaN makes the figures of its epoch NaN, as in Keras.
+    `fit()` warns at the end of the first such epoch, unless `callbacks` is a
+    `keras.callbacks.CallbackList`; `keras.callbacks.TerminateOnNaN()` stops
+    the training.
 
     Args:
         *args: As in `keras.Model`, such as `inputs, outputs`.
         **kwargs: As in `keras.Model`.
 
     Raises:
-        ValueError: In `fit()`, for labels that do not fit a layer's
-            `num_classes`, or a `num_classes` that disagrees with the head.
+        ValueError: In `fit()`, for labels that do not fit a layer's or a
+            loss's classes, for weights below 0 or not finite, or a
+            `num_classes` that disagrees with the head. (A bad batch of a
+            `tf.data.Dataset` raises TensorFlow's `InvalidArgumentError` with
+            the same words.)
 
     Example:
 
