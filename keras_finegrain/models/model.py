@@ -138,7 +138,8 @@ class _LabelScopeSteps(BuiltFromOneShare):
     ) -> Tensor:
         """As `keras.Model.compute_loss`; records what the layers measured."""
         check_head(self, y_pred)
-        if y is None and self.loss is not None and scope_layers(self):
+        has_loss = getattr(self, "loss", None) is not None
+        if y is None and has_loss and scope_layers(self):
             # Before the loss, whose error does not say so.
             label_tensor("fit", y, "y")
         loss = super().compute_loss(  # type: ignore[misc]
