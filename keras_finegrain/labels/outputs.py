@@ -43,10 +43,11 @@ def entry_of(
     Example:
 
     >>> from keras_finegrain.labels.outputs import entry_of
-    >>> entry_of("me", {"species": 1, "sex": 0}, "species")
-    1
-    >>> entry_of("me", [1], None)
-    1
+    >>> y = {"species": np.array([2, 0]), "sex": np.array([0, 1])}
+    >>> entry_of("me", y, "species").tolist()
+    [2, 0]
+    >>> entry_of("me", [np.array([2, 0])], None).tolist()
+    [2, 0]
     """
     if not is_structure(values):
         return values
