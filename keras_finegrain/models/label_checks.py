@@ -8,7 +8,7 @@ pipeline, on each batch of a `PyDataset`, a generator or a torch `DataLoader`.
 import contextlib
 import copy
 import types
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -69,11 +69,17 @@ class LabelRule(NamedTuple):
     output: str | int | None
     mixes: bool = True
 
-    def check(self, labels: Any, sample_weight: Any, names: Any) -> None:
+    def check(
+        self,
+        labels: Any,
+        sample_weight: Any,
+        names: Sequence[str],
+        samples: int | None,
+    ) -> None:
         """Raises for labels or weights of a batch or of a whole data set."""
         labels = self.entry(labels, names, "y")
         if labels is not None:
-            self._check_labels(labels)
+            self._check_labels(labels, samples)
         weights = self.entry(sample_weight, names, "sample_weight")
         if weights is None:
             return
@@ -82,7 +88,7 @@ class LabelRule(NamedTuple):
             check_weight_shape(self.who, weights.shape, (len(labels),))
         check_weights(self.who, weights)
 
-    def entry(self, values: Any, names: Any, name: str) -> Any:
+    def entry(self, values: Any, names: Sequence[str], name: str) -> Any:
         """The values of this rule's output, or `None`.
 
         Several of which none is named are left to the layer, which raises if
@@ -92,7 +98,7 @@ class LabelRule(NamedTuple):
             return None
         return entry_of(self.who, values, self.output, names, name)
 
-    def _check_labels(self, labels: Any) -> None:
+    def _check_labels(self, labels: Any, samples: int | None) -> None:
         if not hasattr(labels, "dtype"):
             return
         refuse_dtype(self.who, dtype_name(labels))
@@ -103,7 +109,7 @@ class LabelRule(NamedTuple):
             self.who,
             values.shape,
             str(values.dtype),
-            (None,) * self.rank,
+            (samples, *(None,) * (self.rank - 1)),
             self.num_classes,
         )
         check_labels(
@@ -225,19 +231,20 @@ class LabelChecks:
             # Workers that persist hold the function of before.
             watched._iterator = None
             return watched
-        self.check(y, sample_weight)
+        self.check(x, y, sample_weight)
         return x
 
-    def check(self, labels: Any, sample_weight: Any = None) -> None:
+    def check(self, x: Any, labels: Any, sample_weight: Any = None) -> None:
         """Raises for labels or weights that a rule forbids."""
+        samples = _num_samples(x)
         for rule in self.rules:
-            rule.check(labels, sample_weight, self.output_names)
+            rule.check(labels, sample_weight, self.output_names, samples)
 
     def check_batch(self, batch: Any) -> Any:
         """The batch of a data set, or the error, which is kept as well."""
-        _, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        x, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
         try:
-            self.check(labels, weights)
+            self.check(x, labels, weights)
         except ValueError as error:
             self.error = self.error or error
             raise
@@ -272,6 +279,15 @@ def label_checks(model: keras.Model) -> Iterator[LabelChecks]:
 def output_names(model: keras.Model) -> tuple[str, ...]:
     """The names of a model's outputs, where it has them."""
     return tuple(getattr(model, "output_names", None) or ())
+
+
+def _num_samples(x: Any) -> int | None:
+    """The length of the inputs, where they are arrays or tensors."""
+    for leaf in keras.tree.flatten(x):
+        shape: Sequence[Any] = getattr(leaf, "shape", ())
+        if len(shape) > 0 and isinstance(shape[0], int):
+            return shape[0]
+    return None
 
 
 class _WatchedPyDataset(keras.utils.PyDataset):

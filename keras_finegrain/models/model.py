@@ -78,7 +78,7 @@ class _LabelScopeSteps(BuiltFromOneShare):
     ) -> Any:
         """As `keras.Model.train_on_batch`; checks the labels."""
         with label_checks(self) as checks:
-            checks.check(y, sample_weight)
+            checks.check(x, y, sample_weight)
             return super().train_on_batch(  # type: ignore[misc]
                 x, y, sample_weight, *args, **kwargs
             )
@@ -93,7 +93,7 @@ class _LabelScopeSteps(BuiltFromOneShare):
     ) -> Any:
         """As `keras.Model.test_on_batch`; checks the labels."""
         with label_checks(self) as checks:
-            checks.check(y, sample_weight)
+            checks.check(x, y, sample_weight)
             return super().test_on_batch(  # type: ignore[misc]
                 x, y, sample_weight, *args, **kwargs
             )

@@ -593,6 +593,12 @@ class TestEachBatchIsChecked:
             ended.append(batches.ended)
         assert ended[0] == ended[1] > 1
 
+    def test_a_batch_with_another_number_of_labels_is_named(self):
+        x, y = data()
+        batches = ((x[:4], y[:count]) for count in (4, 1))
+        with pytest.raises(ValueError, match=r"shape \(4,\).*received .* \(1,"):
+            self.model().fit(batches, verbose=0)
+
     def test_no_labels_for_a_loss_are_named(self):
         with pytest.raises(ValueError, match="NormFaceLoss: y_true must be"):
             self.model().fit(data()[0], verbose=0)
