@@ -42,3 +42,16 @@ def concrete(tensor: Tensor) -> np.ndarray | None:
         return np.asarray(keras.ops.convert_to_numpy(tensor))
     except Exception:  # each backend raises an error class of its own
         return None
+
+
+def is_dense(values: Any) -> bool:
+    """Whether this is no ragged and no sparse tensor, of any backend."""
+    # (By name: none of the packages that define them is a requirement.)
+    kinds = ("RaggedTensor", "SparseTensor", "IndexedSlices", "BCOO", "BCSR")
+    is_kind = type(values).__name__ in kinds
+    return not is_kind and getattr(values, "is_sparse", None) is not True
+
+
+def dtype_name(values: Any) -> str:
+    """The name of the dtype of an array or of a tensor of any backend."""
+    return str(getattr(values.dtype, "name", values.dtype))

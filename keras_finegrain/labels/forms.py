@@ -8,7 +8,8 @@
 | row of zeros (`one_hot(-1)` gives one), row with NaN | no class |
 | any other row: several ones, logits | an error |
 | float that is no row, whole or not | an error |
-| string, object, complex | an error |
+| string, object, complex, `None` | an error |
+| ragged or sparse tensor | an error |
 
 Rows may have any dtype. Of equal largest classes the first counts; losses on
 the scores of all classes take soft rows as they are.
@@ -24,7 +25,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._base.arrays import concrete, to_numpy
+from keras_finegrain._base.arrays import (
+    concrete,
+    dtype_name,
+    is_dense,
+    to_numpy,
+)
 from keras_finegrain._base.typing import Tensor
 
 # How far from 1 the sum of a row may be: soft labels in half precision.
@@ -70,26 +76,94 @@ def class_numbers(
     """
     dtype = keras.backend.standardize_dtype(labels.dtype)
     shape = tuple(labels.shape)
-    rank = len(batch_shape)
-    if are_rows(shape, dtype, rank, num_classes):
+    if check_form(who, shape, dtype, batch_shape, num_classes, name):
         rows = ops.cast(labels, "float32")
-        numbers = numbers_of_rows(rows, ops, ignore_class)
-        numbers, dtype = ops.cast(numbers, "int32"), "int32"
-    else:
-        numbers = labels
-        if len(shape) == rank + 1 and shape[-1] == 1:
-            numbers = ops.squeeze(labels, axis=-1)
-    if len(numbers.shape) != rank or any(
+        return ops.cast(numbers_of_rows(rows, ops, ignore_class), "int32")
+    if len(shape) > len(batch_shape):
+        return ops.squeeze(labels, axis=-1)
+    return labels
+
+
+def label_tensor(who: str, labels: Any, name: str = "labels") -> Tensor:
+    """Labels as a tensor of the backend.
+
+    Args:
+        who: What the labels were given to, for error messages.
+        labels: What somebody gave as labels.
+        name: Name of the argument, for error messages.
+
+    Returns:
+        Tensor with the shape and dtype of the labels.
+
+    Raises:
+        ValueError: If they are `None`, ragged, sparse, or of a dtype that
+            holds no labels.
+    """
+    remedy = "Give one label for each sample."
+    if labels is None:
+        raise ValueError(
+            f"{who}: {name} must be integers or one-hot, received None. "
+            f"{remedy} `fit`, `evaluate` and `train_on_batch` take them as `y`."
+        )
+    if not is_dense(labels):
+        raise ValueError(
+            f"{who}: {name} must be a dense tensor, received a "
+            f"{type(labels).__name__}. {remedy} A sparse one-hot tensor "
+            "becomes dense by `tf.sparse.to_dense(labels)`."
+        )
+    if not hasattr(labels, "dtype"):
+        try:
+            labels = np.asarray(labels)
+        except ValueError:
+            raise ValueError(
+                f"{who}: {name} must be integers or one-hot, received rows "
+                f"of unequal length. {remedy}"
+            ) from None
+    refuse_dtype(who, dtype_name(labels), name)
+    return ops.convert_to_tensor(labels)
+
+
+def check_form(
+    who: str,
+    shape: tuple[int | None, ...],
+    dtype: str,
+    batch_shape: tuple[int | None, ...],
+    num_classes: int | None = None,
+    name: str = "labels",
+) -> bool:
+    """Raises for labels of a shape or dtype that is none of labels.
+
+    Args:
+        who: What the labels were given to, for error messages.
+        shape: Their shape.
+        dtype: Name of their dtype.
+        batch_shape: As in `class_numbers`.
+        num_classes: As in `class_numbers`.
+        name: Name of the argument, for error messages.
+
+    Returns:
+        Whether the labels are rows, and not numbers.
+
+    Raises:
+        ValueError: If the labels have another shape, or a dtype that holds no
+            class numbers.
+    """
+    rank = len(batch_shape)
+    rows = are_rows(shape, dtype, rank, num_classes)
+    leading = shape
+    if rows or (len(shape) == rank + 1 and shape[-1] == 1):
+        leading = shape[:-1]
+    if len(leading) != rank or any(
         received is not None and expected is not None and received != expected
-        for received, expected in zip(numbers.shape, batch_shape, strict=True)
+        for received, expected in zip(leading, batch_shape, strict=True)
     ):
         raise ValueError(
             _wrong_shape(who, name, shape, batch_shape, num_classes)
         )
     refuse_dtype(who, dtype, name)
-    if not _holds_numbers(dtype):
+    if not rows and not _holds_numbers(dtype):
         raise ValueError(_floats(who, name, dtype))
-    return numbers
+    return rows
 
 
 def check_labels(
@@ -98,15 +172,17 @@ def check_labels(
     num_classes: int | None = None,
     ignore_class: int | None = None,
     name: str = "labels",
+    rank: int = 1,
 ) -> None:
     """Raises for labels that name no class, where they can be read.
 
     Args:
         who: What the labels were given to, for error messages.
-        labels: As in `class_numbers`, with one axis of samples.
+        labels: As in `class_numbers`.
         num_classes: As in `class_numbers`.
         ignore_class: A label that may lie outside of the classes, or `None`.
         name: Name of the argument, for error messages.
+        rank: The number of leading axes that count samples.
 
     Raises:
         ValueError: If a label lies outside of `[0, num_classes)`, or a row
@@ -116,7 +192,7 @@ def check_labels(
     values = concrete(labels)
     if values is None or not values.size:
         return
-    if are_rows(values.shape, str(values.dtype), 1, num_classes):
+    if are_rows(values.shape, str(values.dtype), rank, num_classes):
         _check_rows(who, values, ignore_class, name)
     elif num_classes is not None and _holds_numbers(str(values.dtype)):
         counted = values[values != ignore_class]

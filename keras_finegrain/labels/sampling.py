@@ -12,11 +12,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finegrain._base.arrays import concrete
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.labels.forms import (
     check_labels,
     class_numbers,
     in_range,
+    label_tensor,
     to_range,
 )
 from keras_finegrain.labels.scope import LabelScope, current_scope
@@ -44,27 +46,52 @@ class SampledClasses:
         """The labels of a batch as positions among the scored classes.
 
         Args:
-            y: Labels in any form that `forms.class_numbers` takes; soft ones
-                count as their largest class.
+            y: Labels in any form that `forms.class_numbers` takes, but soft
+                ones: a share of a class that was not drawn would be lost.
 
         Returns:
             One-hot `(batch, sampled)` where `y` was one-hot, else int32 of
-            its own shape. A label outside of the classes becomes -1.
+            its own shape. A label outside of the classes, and a soft one,
+            becomes -1 or a row of zeros.
 
         Raises:
-            ValueError: For a label outside of the classes, where it can be
-                read.
+            ValueError: For a label outside of the classes or a soft one, where
+                it can be read.
         """
         num_classes = self.position.shape[0]
+        y = label_tensor("sampled_share", y)
         check_labels("sampled_share", y, num_classes)
+        check_unmixed("sampled_share", y)
         numbers = class_numbers("sampled_share", y, (y.shape[0],), num_classes)
         numbers = to_range(numbers, num_classes)
         valid = in_range(numbers, num_classes)
         position = ops.take(self.position, ops.where(valid, numbers, 0), axis=0)
         position = ops.where(valid, position, -1)
         if len(y.shape) == 2 and y.shape[-1] == num_classes > 1:
+            is_one_hot = ops.max(y, axis=-1) == ops.cast(1, y.dtype)
+            position = ops.where(is_one_hot, position, -1)
             return ops.one_hot(position, self.classes.shape[0], dtype=y.dtype)
         return ops.reshape(position, ops.shape(y))
+
+
+def check_unmixed(who: str, labels: Tensor) -> None:
+    """Raises for soft labels, where they can be read.
+
+    Args:
+        who: What the labels were given to, for error messages.
+        labels: Labels that `forms.check_labels` found good.
+    """
+    values = concrete(labels)
+    if values is None or values.ndim < 2 or values.shape[-1] == 1:
+        return
+    mixed = values.max(axis=-1) != 1
+    if mixed.any():
+        raise ValueError(
+            f"{who}: labels must be integers or one-hot where a step scores a "
+            "share of the classes, received soft labels with a largest share "
+            f"of {values[mixed][0].max():g}. Set sampled_share=1 to train on "
+            "mixtures, or take `labels.argmax(axis=-1)`."
+        )
 
 
 def sample_classes(

@@ -23,6 +23,7 @@ class LabelScope:
         sample_weight: The step's sample weights, or `None`.
         unlabelled: Whether somebody said that there are no labels, so that
             layers do not ask for them.
+        output_names: The names of the model's outputs, in their order.
         measurements: What the layers measured in this step, for the logs:
             metric, value and weight.
     """
@@ -30,6 +31,7 @@ class LabelScope:
     labels: Tensor | None
     sample_weight: Tensor | None
     unlabelled: bool = False
+    output_names: tuple[str, ...] = ()
     measurements: list[tuple[keras.metrics.Metric, Tensor, Tensor]] = (
         dataclasses.field(default_factory=list)
     )
@@ -44,7 +46,9 @@ _open: contextvars.ContextVar[tuple[LabelScope, ...]] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def label_scope(
-    labels: Tensor | None, sample_weight: Tensor | None = None
+    labels: Tensor | None,
+    sample_weight: Tensor | None = None,
+    output_names: tuple[str, ...] = (),
 ) -> Iterator[LabelScope]:
     """Shows labels to the layers that are called inside.
 
@@ -58,8 +62,10 @@ def label_scope(
 
     Args:
         labels: Integer labels `(batch,)` or `(batch, 1)`, or one-hot labels
-            `(batch, num_classes)`. `None` for no labels.
-        sample_weight: Weights `(batch,)`, or `None`.
+            `(batch, num_classes)`; or a dict or list with those of each output.
+            `None` for no labels.
+        sample_weight: Weights `(batch,)`, or `None`; or those of each output.
+        output_names: The names of the outputs, to find one in a list.
 
     Yields:
         The open `LabelScope`; it is closed again on any exit.
@@ -76,7 +82,9 @@ def label_scope(
     >>> len(layer.losses)
     0
     """
-    scope = LabelScope(labels, sample_weight, unlabelled=labels is None)
+    scope = LabelScope(
+        labels, sample_weight, labels is None, tuple(output_names)
+    )
     with opened(scope):
         yield scope
 

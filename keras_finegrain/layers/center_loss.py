@@ -135,6 +135,9 @@ class CenterLoss(LabelledLossLayer):
             Default "zeros".
         ignore_class: A label (such as -1 or 255) whose samples count neither
             in the loss nor for the centers, or `None`.
+        output_name: In a model with several outputs, the one whose labels and
+            weights the layer reads: a key of `y` or the name of an output, or
+            its position. Default `None`: `y` is one tensor.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Call arguments:
@@ -143,9 +146,13 @@ class CenterLoss(LabelledLossLayer):
         labels: Integers `(batch,)` or `(batch, 1)`, or one-hot
             `(batch, num_classes)`; soft labels count as their largest class.
             `None` to take them from the label scope.
-        sample_weight: Weights `(batch,)` of the samples in the loss; the
-            centers' step does not know them, as in the paper.
+        sample_weight: Weights `(batch,)` of the samples in the loss, each
+            finite and at least 0; the centers' step does not know them, as in
+            the paper.
         training: Whether centers move.
+        mask: Booleans of the labels' shape, false where an embedding counts
+            neither in the loss nor for the centers. `None` for the mask that
+            `Masking` or `Embedding(mask_zero=True)` attached, if any.
 
     Input shape:
         `(batch, dim)`.
@@ -156,9 +163,10 @@ class CenterLoss(LabelledLossLayer):
     Raises:
         ValueError: For an argument out of its range; for training without
             labels; for labels of another shape, of float dtype and not
-            one-hot, or outside `[0, num_classes)`; for a feature map. Inside
-            a compiled step, where values cannot be read, a label out of the
-            range turns the loss into NaN and moves no center.
+            one-hot, or outside `[0, num_classes)`; for weights of another
+            shape, below 0 or not finite; for a feature map. Inside a compiled
+            step, where values cannot be read, such a label or weight turns
+            the loss into NaN, and such a label moves no center.
 
     Rows whose embedding holds NaN or infinity move no center; the loss of such
     a batch is not finite either.
@@ -198,9 +206,12 @@ class CenterLoss(LabelledLossLayer):
         reduction: str = "mean",
         centers_initializer: InitializerLike = "zeros",
         ignore_class: int | None = None,
+        output_name: str | int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, ("center_loss",), ignore_class, **kwargs)
+        super().__init__(
+            num_classes, ("center_loss",), ignore_class, output_name, **kwargs
+        )
         who = self.who
         self.loss_weight = number(who, "loss_weight", loss_weight, at_least=0)
         self.alpha = number(who, "alpha", alpha, at_least=0, at_most=1)
@@ -226,6 +237,9 @@ class CenterLoss(LabelledLossLayer):
                 f"{self.who} needs embeddings of the shape (batch, dim) with a "
                 f"known dim, received the shape {tuple(features_shape)}."
             )
+        self.input_spec = keras.layers.InputSpec(
+            name="features", min_ndim=2, axes={-1: features_shape[-1]}
+        )
         self.centers = self.add_weight(
             name="centers",
             shape=(self.num_classes, features_shape[-1]),
@@ -243,13 +257,18 @@ class CenterLoss(LabelledLossLayer):
         labels: Tensor | None = None,
         sample_weight: Tensor | None = None,
         training: bool | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Returns `features`, adds the loss and moves the centers."""
         batch_shape = tuple(features.shape)[:-1]
         if training and labels is None and len(batch_shape) > 1:
             raise ValueError(self._not_pooled(features))
         batch = self.labelled_batch(
-            labels, sample_weight, batch_shape, training
+            labels,
+            sample_weight,
+            batch_shape,
+            training,
+            self.mask_of(features, mask, range(len(batch_shape))),
         )
         if batch is None:
             return features
@@ -322,12 +341,13 @@ class CenterLoss(LabelledLossLayer):
         labels: Any = None,
         sample_weight: Any = None,
         training: bool | None = None,
+        mask: Any = None,
     ) -> keras.KerasTensor:
         """The features' own shape and dtype."""
         if labels is None and len(features.shape) > 2:
             raise ValueError(self._not_pooled(features))
         return super().compute_output_spec(
-            features, labels, sample_weight, training
+            features, labels, sample_weight, training, mask
         )
 
     def get_config(self) -> dict[str, Any]:

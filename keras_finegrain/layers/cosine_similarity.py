@@ -28,7 +28,8 @@ from keras_finegrain._ops.center_cosines import (
 from keras_finegrain._ops.numerics import unit_length
 from keras_finegrain._ops.soft_maximum import soft_maximum
 from keras_finegrain.distribution import gather
-from keras_finegrain.labels.forms import class_numbers
+from keras_finegrain.labels.forms import class_numbers, label_tensor
+from keras_finegrain.labels.outputs import entry_of
 from keras_finegrain.labels.sampling import (
     announce_drawn,
     drawn_classes,
@@ -107,7 +108,8 @@ class CosineSimilarity(MeasuredLayer):
             over all classes. Training metrics are among the scored classes.
             Evaluation and prediction score all classes. Needs
             `keras_finegrain.Model` or `Sequential`, and a cross-entropy of
-            this package (`losses.MarginSoftmaxLoss` is their base). From
+            this package (`losses.MarginSoftmaxLoss` is their base), and
+            integer or one-hot labels: soft ones are an error. From
             Partial FC (An et al., CVPR 2022).
         seed: Seed of those draws: an int, or `None` for a random one.
         centers_regularizer: Regularizer of the centers `(num_classes,
@@ -195,6 +197,8 @@ class CosineSimilarity(MeasuredLayer):
             who, "sampled_share", sampled_share, above=0, at_most=1
         )
         self.seed = seed_or_none(who, "seed", seed)
+        # A mask of samples goes on to the loss.
+        self.supports_masking = True
         if self.samples:
             self.seed_generator = keras.random.SeedGenerator(self.seed)
 
@@ -217,6 +221,9 @@ class CosineSimilarity(MeasuredLayer):
                 "instance with keras.layers.GlobalAveragePooling2D()."
             )
         dim = embeddings_shape[-1]
+        self.input_spec = keras.layers.InputSpec(
+            name="embeddings", ndim=2, axes={-1: dim}
+        )
         self.centers = self.add_weight(
             name="centers",
             shape=(self.num_classes, self.centers_per_class, dim),
@@ -279,8 +286,10 @@ class CosineSimilarity(MeasuredLayer):
     def _sampled_classes(self, embeddings: Tensor) -> Tensor:
         """Draws the classes of this step, and announces them to the loss."""
         scope = current_scope()
-        labels = None if scope is None else scope.labels
-        if labels is None or isinstance(labels, (dict, list, tuple)):
+        labels = None
+        if scope is not None:
+            labels = entry_of(self.who, scope.labels, None, scope.output_names)
+        if labels is None:
             raise ValueError(
                 f"{self.who}: sampled_share={self.sampled_share:g} needs the "
                 "labels of the batch in training, as the one `y` of `fit()`: "
@@ -294,7 +303,7 @@ class CosineSimilarity(MeasuredLayer):
                 f"sampled_share below 1, received {self.sampled_share:g} for "
                 "a second one."
             )
-        labels = ops.convert_to_tensor(labels)
+        labels = label_tensor(self.who, labels)
         batch = embeddings.shape[0]
         labels = gather(
             class_numbers(self.who, labels, (batch,), self.num_classes)

@@ -26,6 +26,9 @@ from keras_finegrain._ops.numerics import mean
 from keras_finegrain._ops.written_gradients import with_gradient
 from keras_finegrain.layers.labelled_loss_layer import LabelledLossLayer
 
+# Far below every feature, and finite in float32.
+MASKED = -1e30
+
 
 def group_sizes(
     num_channels: int,
@@ -256,6 +259,9 @@ class MCLoss(LabelledLossLayer):
             Keras configuration.
         seed: Seed of the dropping: an int, or `None` for a random one. On
             TensorFlow the draws differ with and without `jit_compile`.
+        output_name: In a model with several outputs, the one whose labels and
+            weights the layer reads: a key of `y` or the name of an output, or
+            its position. Default `None`: `y` is one tensor.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Call arguments:
@@ -265,8 +271,13 @@ class MCLoss(LabelledLossLayer):
         labels: Integers `(batch,)` or `(batch, 1)`, or one-hot
             `(batch, num_classes)`; soft labels count as their largest class.
             `None` to take them from the label scope.
-        sample_weight: Weights `(batch,)` of the samples in both parts.
+        sample_weight: Weights `(batch,)` of the samples in both parts, each
+            finite and at least 0.
         training: Whether channels are dropped.
+        mask: Booleans `(batch, *positions)`, false at positions that count
+            for nothing; `(batch,)` to leave out whole samples. `None` for the
+            mask that `Masking` or `Embedding(mask_zero=True)` attached, if
+            any.
 
     Input shape:
         `(batch, height, width, channels)`, or any number of axes of positions.
@@ -279,8 +290,9 @@ class MCLoss(LabelledLossLayer):
             classes or sizes that do not add up; for a vector where a feature
             map belongs; for training without labels; for labels of another
             shape, of float dtype and not one-hot, or outside
-            `[0, num_classes)` (inside a compiled step, where values cannot be
-            read, such a label turns the loss into NaN).
+            `[0, num_classes)`; for weights of another shape, below 0 or not
+            finite. Inside a compiled step, where values cannot be read, such
+            a label or weight turns the loss into NaN.
 
     Example:
 
@@ -312,9 +324,15 @@ class MCLoss(LabelledLossLayer):
         drop: bool = True,
         data_format: str | None = None,
         seed: int | None = None,
+        output_name: str | int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, ("discriminality", "diversity"), **kwargs)
+        super().__init__(
+            num_classes,
+            ("discriminality", "diversity"),
+            output_name=output_name,
+            **kwargs,
+        )
         who = self.who
         self.loss_weight = number(who, "loss_weight", loss_weight, at_least=0)
         self.diversity_weight = number(
@@ -373,6 +391,9 @@ class MCLoss(LabelledLossLayer):
                 f"shape {tuple(feature_map_shape)} with data_format="
                 f"{self.data_format!r}."
             )
+        self.input_spec = keras.layers.InputSpec(
+            name="feature_map", min_ndim=3, axes={axis: channels}
+        )
         try:
             self.group_sizes = group_sizes(
                 channels, self.num_classes, self.channels_per_class
@@ -386,10 +407,16 @@ class MCLoss(LabelledLossLayer):
         labels: Tensor | None = None,
         sample_weight: Tensor | None = None,
         training: bool | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Returns `feature_map` and adds the loss."""
+        seen = self._positions_seen(feature_map, mask)
         batch = self.labelled_batch(
-            labels, sample_weight, (feature_map.shape[0],), training
+            labels,
+            sample_weight,
+            (feature_map.shape[0],),
+            training,
+            None if seen is None else ops.any(seen, axis=1),
         )
         if batch is None:
             return feature_map
@@ -400,12 +427,23 @@ class MCLoss(LabelledLossLayer):
             kept = random_channels(
                 self.group_sizes, self.seed_generator, self.loss_dtype
             )
+        scored, spread = flat, flat
+        if seen is not None:
+            # The mean over the positions divides by their number.
+            count = ops.sum(ops.cast(seen, flat.dtype), axis=1)
+            share = ops.shape(flat)[1] / ops.maximum(count, 1.0)
+            scored = ops.where(seen[..., None], flat, 0.0)
+            scored = scored * share[:, None, None]
+            # The softmax over the positions gives these a share of 0.
+            spread = ops.where(seen[..., None], flat, MASKED)
         parts = ops.stack(
             [
-                discriminality(flat, batch.labels, self.group_sizes, kept),
+                discriminality(scored, batch.labels, self.group_sizes, kept),
                 # Without a weight it is only logged: no pass for a gradient.
                 diversity(
-                    flat if self.diversity_weight else ops.stop_gradient(flat),
+                    spread
+                    if self.diversity_weight
+                    else ops.stop_gradient(spread),
                     self.group_sizes,
                 ),
             ],
@@ -418,6 +456,17 @@ class MCLoss(LabelledLossLayer):
         self.measure("discriminality", means[0], weight=count)
         self.measure("diversity", means[1], weight=count)
         return feature_map
+
+    def _positions_seen(
+        self, feature_map: Tensor, mask: Tensor | None
+    ) -> Tensor | None:
+        """The mask of the positions, bool `(batch, positions)`, or `None`."""
+        axes = list(range(len(feature_map.shape)))
+        del axes[-1 if self.data_format == "channels_last" else 1]
+        mask = self.mask_of(feature_map, mask, axes)
+        if mask is None:
+            return None
+        return ops.reshape(mask, (ops.shape(mask)[0], -1))
 
     def _flat_positions(self, feature_map: Tensor) -> Tensor:
         """`(batch, positions, channels)`."""

@@ -4,12 +4,14 @@ from typing import Any
 
 from keras import ops
 
+from keras_finegrain._base.private_keras import get_keras_mask
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import (
     as_compiled,
     gather,
     gather_with_gradient,
 )
+from keras_finegrain.labels.forms import label_tensor
 from keras_finegrain.losses.base_loss import BaseLoss
 
 
@@ -40,10 +42,18 @@ class BatchLoss(BaseLoss):
                 "several outputs pass None for this one, as in "
                 "`sample_weight={'embedding': None, ...}`."
             )
+        if get_keras_mask(y_pred) is not None:
+            raise ValueError(
+                f"{self.who}: a mask has no meaning for a loss that compares "
+                "the samples of a batch with one another, received outputs "
+                "with a mask. Leave the masked samples out of the batch, or "
+                "pool over the masked positions first, for instance with "
+                "keras.layers.GlobalAveragePooling1D()."
+            )
         y_pred = ops.cast(self.checked_output(y_true, y_pred), self.dtype)
         # Keras casts labels to the dtype of the loss. In float32 two labels
         # above 2²⁴ can become one.
-        loss = self.call(ops.convert_to_tensor(y_true), y_pred)
+        loss = self.call(label_tensor(self.who, y_true, "y_true"), y_pred)
         loss = as_compiled(loss)
         return loss[None] if self.reduction in (None, "none") else loss
 

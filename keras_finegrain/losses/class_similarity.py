@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finegrain._base.private_keras import get_keras_mask
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import (
     compiled_mean,
@@ -14,12 +15,14 @@ from keras_finegrain.distribution import (
     num_replicas,
 )
 from keras_finegrain.labels.forms import (
-    are_rows,
+    check_form,
     check_labels,
     class_numbers,
     in_range,
+    label_tensor,
     to_range,
 )
+from keras_finegrain.labels.weights import weight_tensor
 from keras_finegrain.losses.base_loss import BaseLoss
 
 
@@ -41,9 +44,14 @@ class ClassSimilarityLoss(BaseLoss):
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None
     ) -> Tensor:
         """The loss of a batch: of the global one, where replicas share it."""
+        mask = get_keras_mask(y_pred)
         y_pred = self.checked_output(y_true, y_pred)
         # Before Keras casts them to the dtype of the loss.
-        y_true = checked_labels(self.who, y_true, y_pred)
+        y_true = checked_labels(self.who, y_true, y_pred, mask)
+        if sample_weight is not None:
+            sample_weight = weight_tensor(
+                self.who, sample_weight, tuple(y_pred.shape)[:-1], self.dtype
+            )
         reduce = {
             "sum_over_batch_size": compiled_mean,
             "mean": compiled_mean,
@@ -72,13 +80,17 @@ class ClassSimilarityLoss(BaseLoss):
         raise NotImplementedError
 
 
-def checked_labels(who: str, y_true: Tensor, y_pred: Tensor) -> Tensor:
+def checked_labels(
+    who: str, y_true: Tensor, y_pred: Tensor, mask: Tensor | None = None
+) -> Tensor:
     """The labels of scored samples, in one of two forms.
 
     Args:
         who: The loss, for error messages.
         y_true: Labels in any form.
         y_pred: Scores `(batch, num_classes)`.
+        mask: Booleans `(batch,)`, false where a sample counts for nothing, or
+            `None`. Its label may be any.
 
     Returns:
         int32 `(batch,)`, outside of the classes where a label is; or soft rows
@@ -88,15 +100,27 @@ def checked_labels(who: str, y_true: Tensor, y_pred: Tensor) -> Tensor:
         ValueError: If the labels have another shape or dtype or, where they
             can be read, lie outside of the classes.
     """
-    y_true = ops.convert_to_tensor(y_true)
+    y_true = label_tensor(who, y_true, "y_true")
     num_classes, batch_shape = y_pred.shape[-1], tuple(y_pred.shape)[:-1]
-    check_labels(who, y_true, num_classes, name="y_true")
+    dtype = keras.backend.standardize_dtype(y_true.dtype)
+    are_numbers = not check_form(
+        who, tuple(y_true.shape), dtype, batch_shape, num_classes, "y_true"
+    )
+    if mask is not None:
+        # Class 0 in the place of the labels that count for nothing.
+        mask = ops.cast(mask, "bool")
+        first = ops.cast(0, dtype)
+        if len(y_true.shape) > len(mask.shape):
+            mask = mask[..., None]
+        if not are_numbers:
+            first = ops.cast(ops.arange(num_classes) == 0, dtype)
+        y_true = ops.where(mask, y_true, first)
+    check_labels(who, y_true, num_classes, name="y_true", rank=len(batch_shape))
     numbers = class_numbers(
         who, y_true, batch_shape, num_classes, name="y_true"
     )
     numbers = to_range(numbers, num_classes)
-    dtype = keras.backend.standardize_dtype(y_true.dtype)
-    if not are_rows(tuple(y_true.shape), dtype, len(batch_shape), num_classes):
+    if are_numbers:
         return numbers
     rows = ops.cast(y_true, y_pred.dtype)
     valid = in_range(numbers, num_classes)

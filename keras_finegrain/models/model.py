@@ -1,6 +1,7 @@
 """Keras's own models, which show the labels of each step to their layers."""
 
 import contextlib
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,11 +22,20 @@ from keras_finegrain.distribution import (
     num_replicas,
     runs_on_several_workers,
 )
+from keras_finegrain.labels.forms import label_tensor
+from keras_finegrain.labels.outputs import entry_of, is_structure
 from keras_finegrain.labels.sampling import drawn_classes
 from keras_finegrain.labels.scope import LabelScope, current_scope, opened
 from keras_finegrain.layers.measured import MeasuredLayer
 from keras_finegrain.models.head_checks import check_losses, check_pairs
-from keras_finegrain.models.label_checks import check_head, checked_labels
+from keras_finegrain.models.label_checks import (
+    LabelChecks,
+    check_head,
+    label_checks,
+    output_names,
+    scope_layers,
+)
+from keras_finegrain.models.nonfinite import WarnOfNonFiniteLoss
 from keras_finegrain.models.whole_files import WholeFiles
 
 
@@ -41,41 +51,63 @@ class _LabelScopeSteps(WholeFiles, BuiltFromOneShare, NamedInHDF5):
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        """As `keras.Model.fit`; checks the labels where the data is made."""
-        x, y = checked_labels(self, x, y)
-        check_pairs(self, y, kwargs.get("batch_size", (*args, None)[0]))
-        validation = kwargs.get("validation_data")
-        if isinstance(validation, tuple):
-            kwargs["validation_data"] = (
-                *checked_labels(self, *validation[:2]),
-                *validation[2:],
+        """As `keras.Model.fit`; checks the labels where the data is made.
+
+        Warns at the end of the first epoch whose loss is not finite.
+        """
+        call = inspect.signature(super().fit).bind(x, y, *args, **kwargs)  # type: ignore[misc]
+        with label_checks(self) as checks:
+            _watch(checks, call.arguments)
+            check_pairs(self, y, call.arguments.get("batch_size"))
+            call.arguments["validation_data"] = _watched_validation(
+                checks, call.arguments.get("validation_data")
             )
-        elif validation is not None:
-            kwargs["validation_data"], _ = checked_labels(self, validation)
-        return super().fit(x, y, *args, **kwargs)  # type: ignore[misc]
+            call.arguments["callbacks"] = _with_warning(
+                call.arguments.get("callbacks")
+            )
+            return super().fit(*call.args, **call.kwargs)  # type: ignore[misc]
 
     def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         """As `keras.Model.evaluate`; checks the labels as `fit` does."""
         # `fit` has checked what it evaluates on, once and not every epoch.
-        if not is_evaluation_of_fit(kwargs):
-            x, y = checked_labels(self, x, y)
-        return super().evaluate(x, y, *args, **kwargs)  # type: ignore[misc]
+        if is_evaluation_of_fit(kwargs):
+            return super().evaluate(x, y, *args, **kwargs)  # type: ignore[misc]
+        call = inspect.signature(super().evaluate).bind(x, y, *args, **kwargs)  # type: ignore[misc]
+        with label_checks(self) as checks:
+            _watch(checks, call.arguments)
+            return super().evaluate(*call.args, **call.kwargs)  # type: ignore[misc]
 
     def train_on_batch(
-        self, x: Any, y: Any = None, *args: Any, **kwargs: Any
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         """As `keras.Model.train_on_batch`; checks the labels."""
-        x, y = checked_labels(self, x, y)
-        return super().train_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
+        with label_checks(self) as checks:
+            checks.check(x, y, sample_weight)
+            return super().train_on_batch(  # type: ignore[misc]
+                x, y, sample_weight, *args, **kwargs
+            )
 
     def test_on_batch(
-        self, x: Any, y: Any = None, *args: Any, **kwargs: Any
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         """As `keras.Model.test_on_batch`; checks the labels."""
-        x, y = checked_labels(self, x, y)
-        return super().test_on_batch(x, y, *args, **kwargs)  # type: ignore[misc]
+        with label_checks(self) as checks:
+            checks.check(x, y, sample_weight)
+            return super().test_on_batch(  # type: ignore[misc]
+                x, y, sample_weight, *args, **kwargs
+            )
 
     def make_train_function(self, force: bool = False) -> Any:
         """As `keras.Model.make_train_function`.
@@ -116,7 +148,9 @@ class _LabelScopeSteps(WholeFiles, BuiltFromOneShare, NamedInHDF5):
             forget_losses(self)
         # The data is the last argument on every backend.
         _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(args[-1])
-        return opened(LabelScope(y, sample_weight))
+        return opened(
+            LabelScope(y, sample_weight, output_names=output_names(self))
+        )
 
     def _reducible(self, logs: Any) -> Any:
         """Logs with an axis where Keras reduces them over workers.
@@ -142,8 +176,16 @@ class _LabelScopeSteps(WholeFiles, BuiltFromOneShare, NamedInHDF5):
             # Once, though PyTorch comes here in every step.
             check_losses(self, y_pred)
             self._checked_loss = id(self.loss)  # type: ignore[attr-defined]
+        has_loss = getattr(self, "loss", None) is not None
+        if y is None and has_loss and scope_layers(self):
+            # Before the loss, whose error does not say so.
+            label_tensor("fit", y, "y")
         loss = super().compute_loss(  # type: ignore[misc]
-            x, _scored(y), y_pred, sample_weight, training=training
+            x,
+            _scored(self._as_outputs(y, y_pred)),
+            y_pred,
+            self._as_outputs(sample_weight, y_pred),
+            training=training,
         )
         scope = current_scope()
         if scope is not None:
@@ -159,8 +201,29 @@ class _LabelScopeSteps(WholeFiles, BuiltFromOneShare, NamedInHDF5):
     ) -> Any:
         """As `keras.Model.compute_metrics`, among the classes scored."""
         return super().compute_metrics(  # type: ignore[misc]
-            x, _scored(y), y_pred, sample_weight
+            x,
+            _scored(self._as_outputs(y, y_pred)),
+            y_pred,
+            self._as_outputs(sample_weight, y_pred),
         )
+
+    def _as_outputs(self, values: Any, y_pred: Any) -> Any:
+        """Labels or weights in the structure of the outputs.
+
+        Where Keras fails: a list or dict of one entry for a single output,
+        and a dict for a list of outputs.
+        """
+        names = output_names(self)
+        if not keras.tree.is_nested(y_pred):
+            if is_structure(values) and len(values) == 1:
+                return entry_of("fit", values, None)
+        elif (
+            isinstance(y_pred, (list, tuple))
+            and isinstance(values, dict)
+            and set(values) == set(names)
+        ):
+            return [values[name] for name in names]
+        return values
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -199,8 +262,14 @@ class Model(_LabelScopeSteps, keras.Model):
     subclassed models, every backend, distribution, saving, export.
 
     Before training, labels are checked where the data is made: all of an
-    array, each batch of a `tf.data.Dataset` on its way (on the CPU, in the
-    input pipeline), the first batch of a `PyDataset` or a generator.
+    array, each batch of a `tf.data.Dataset`, a `PyDataset`, a generator or a
+    torch `DataLoader` on its way (on the CPU, in the input pipeline). So are
+    sample weights: each has to be finite and at least 0.
+
+    A batch whose loss is NaN makes the figures of its epoch NaN, as in Keras.
+    `fit()` warns at the end of the first such epoch, unless `callbacks` is a
+    `keras.callbacks.CallbackList`; `keras.callbacks.TerminateOnNaN()` stops
+    the training.
 
     `save()` and `save_weights()` replace an older file when the new one is
     whole: a full disk or a killed process leaves the older one as it was.
@@ -210,8 +279,11 @@ class Model(_LabelScopeSteps, keras.Model):
         **kwargs: As in `keras.Model`.
 
     Raises:
-        ValueError: In `fit()`, for labels that do not fit a layer's
-            `num_classes`, or a `num_classes` that disagrees with the head.
+        ValueError: In `fit()`, for labels that do not fit a layer's or a
+            loss's classes, for weights below 0 or not finite, or a
+            `num_classes` that disagrees with the head. (A bad batch of a
+            `tf.data.Dataset` raises TensorFlow's `InvalidArgumentError` with
+            the same words.)
 
     Example:
 
@@ -267,6 +339,31 @@ def _scored(y: Any) -> Any:
     """The labels in the order of the classes that the head scored."""
     drawn = drawn_classes()
     return y if drawn is None else drawn.relabel(y)
+
+
+def _watch(checks: LabelChecks, arguments: dict[str, Any]) -> None:
+    """Checks the data among the arguments of `fit` or `evaluate`."""
+    arguments["x"] = checks.watch(
+        arguments["x"], arguments["y"], arguments.get("sample_weight")
+    )
+
+
+def _watched_validation(checks: LabelChecks, validation: Any) -> Any:
+    if validation is None:
+        return None
+    if not isinstance(validation, (tuple, list)):
+        return checks.watch(validation)
+    x, *labels = validation
+    return (checks.watch(x, *labels), *labels)
+
+
+def _with_warning(callbacks: Any) -> Any:
+    """The callbacks of `fit`, and the one that warns of a loss of NaN."""
+    warning = WarnOfNonFiniteLoss()
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        # It was made for this training by hand: it takes no further one.
+        return callbacks
+    return [*keras.tree.flatten(callbacks or []), warning]
 
 
 def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

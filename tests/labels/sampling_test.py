@@ -207,17 +207,48 @@ def test_a_saved_head_goes_on_with_its_draws(tmp_path):
         )
 
 
-def test_a_label_outside_of_the_classes_makes_the_loss_nan():
+def test_a_label_outside_of_the_classes_is_an_error_before_training():
     x, y = data(BATCH)
     y[3] = CLASSES
-    # As a tensor of a data set whose labels nobody checked.
-    model = built(0.4, jit_compile=keras.backend.backend() != "torch")
-    if keras.backend.backend() == "torch":
-        with pytest.raises(ValueError, match="maximum of 40"):
-            model.fit(x, y, batch_size=BATCH, verbose=0)
+    with pytest.raises(ValueError, match="maximum of 40"):
+        built(0.4).fit(x, y, batch_size=BATCH, verbose=0)
+
+
+def test_soft_labels_are_refused_as_their_shares_would_be_lost():
+    x, y = data(BATCH)
+    mixed = 0.9 * np.eye(CLASSES, dtype="float32")[y] + 0.1 / CLASSES
+    with pytest.raises(ValueError, match="Set sampled_share=1"):
+        built(0.4).fit(x, mixed, batch_size=BATCH, verbose=0)
+    drawn = sample_classes(ops.array(y), CLASSES, 16, seed=0)
+    with pytest.raises(ValueError, match=r"largest share of 0\.9"):
+        drawn.relabel(ops.array(mixed))
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="it runs its steps eagerly"
+)
+def test_in_a_compiled_step_what_is_no_label_is_a_row_of_zeros():
+    y = np.array([0, 3, CLASSES], "int32")
+    rows = np.eye(CLASSES, dtype="float32")[[0, 3, 5]]
+    rows[2] = 0.5 * (rows[0] + rows[2])
+
+    def relabelled(y, rows):
+        drawn = sample_classes(ops.cast(y, "int32"), CLASSES, 4, seed=0)
+        return drawn.relabel(y), drawn.relabel(rows)
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        compiled = tf.function(relabelled)
     else:
-        history = model.fit(x, y, batch_size=BATCH, verbose=0).history
-        assert np.isnan(history["loss"]).all()
+        import jax
+
+        compiled = jax.jit(relabelled)
+    numbers, one_hot = map(
+        ops.convert_to_numpy, compiled(ops.array(y), ops.array(rows))
+    )
+    assert numbers.tolist() == [0, 1, -1]
+    assert one_hot.sum(axis=-1).tolist() == [1.0, 1.0, 0.0]
 
 
 def test_a_batch_that_may_hold_more_classes_is_refused():

@@ -429,17 +429,220 @@ class TestLabelScope:
         with pytest.raises(ValueError, match=r"keras_finegrain\.Model"):
             model.fit(np.ones((2, 4)), np.ones((2, 4)), verbose=0)
 
-    def test_several_targets_ask_for_explicit_labels(self):
+
+class TestOutputs:
+    """Which labels and weights a layer reads, where `y` has a structure."""
+
+    y = (np.arange(12) % CLASSES).astype("int32")
+    weights = np.linspace(0.0, 1.0, 12).astype("float32")
+
+    def model(self, outputs="one", **arguments):
         inputs = keras.Input((4,))
-        features = keras_finegrain.CenterLoss(3)(keras.layers.Dense(4)(inputs))
-        model = keras_finegrain.Model(
-            inputs, [keras.layers.Dense(3)(features), features]
+        layer = keras_finegrain.CenterLoss(
+            CLASSES, centers_initializer="ones", **arguments
         )
-        model.compile("sgd", ["mse", "mse"])
-        with pytest.raises(ValueError, match="explicitly"):
-            model.fit(
-                np.ones((2, 4)), [np.ones((2, 3)), np.ones((2, 4))], verbose=0
+        features = layer(inputs)
+        species, sex = (
+            keras.layers.Dense(n, name=name, kernel_initializer="zeros")
+            for name, n in (("species", CLASSES), ("sex", 2))
+        )
+        outputs = {
+            "one": lambda: species(features),
+            "dict": lambda: {"species": species(features)},
+            "two": lambda: [species(features), sex(features)],
+        }[outputs]()
+        model = keras_finegrain.Model(inputs, outputs)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        several = isinstance(outputs, list)
+        model.compile("sgd", [loss, loss] if several else loss)
+        return model
+
+    def evaluated(self, model, y, weights=None):
+        x = np.random.default_rng(0).normal(size=(12, 4)).astype("float32")
+        scores = model.evaluate(
+            x, y, sample_weight=weights, verbose=0, return_dict=True
+        )
+        return scores["loss"], scores["center_loss"]
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_a_list_or_dict_of_one_means_its_entry(self, weighted):
+        y, w = self.y, self.weights if weighted else None
+        expected = self.evaluated(self.model(), y, w)
+        cases = [
+            ("one", [y], w if w is None else [w]),
+            ("one", y, w if w is None else [w]),
+            ("one", y, w if w is None else {"species": w}),
+            ("one", {"species": y}, w if w is None else {"species": w}),
+            ("dict", {"species": y}, w if w is None else {"species": w}),
+        ]
+        for outputs, labels, weights in cases:
+            assert self.evaluated(
+                self.model(outputs), labels, weights
+            ) == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize("name", ["species", 0])
+    def test_the_layer_reads_the_output_that_it_names(self, name):
+        _, expected = self.evaluated(self.model(), self.y, self.weights)
+        sex, ones = self.y % 2, np.ones(12)
+        model = self.model("two", output_name=name)
+        for y, weights in (
+            ([self.y, sex], [self.weights, ones]),
+            (
+                {"sex": sex, "species": self.y},
+                {"sex": ones, "species": self.weights},
+            ),
+            ([self.y, sex], self.weights),
+        ):
+            _, measured = self.evaluated(model, y, weights)
+            assert measured == pytest.approx(expected, rel=1e-5)
+
+    def test_without_a_name_or_with_a_wrong_one_the_error_lists_them(self):
+        y = [self.y, self.y % 2]
+        with pytest.raises(ValueError, match=r"'species', 'sex'.*output_name"):
+            self.evaluated(self.model("two"), y)
+        with pytest.raises(ValueError, match=r"'sex'\), received 'age'"):
+            self.evaluated(self.model("two", output_name="age"), y)
+        for wrong in (-1, True, 1.5):
+            with pytest.raises(ValueError, match="output_name must be"):
+                keras_finegrain.MCLoss(2, output_name=wrong)
+
+    def test_the_name_is_kept_in_the_config(self):
+        for layer in (keras_finegrain.CenterLoss, keras_finegrain.MCLoss):
+            config = layer(2, output_name="species").get_config()
+            assert layer.from_config(config).output_name == "species"
+
+
+class Batches(keras.utils.PyDataset):
+    """Three batches; only the last label of the last one may be wrong."""
+
+    def __init__(self, last, **arguments):
+        super().__init__(**arguments)
+        self.x, self.y = data()
+        self.y[-1] = last
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        part = slice(4 * index, 4 * index + 4)
+        return self.x[part], self.y[part]
+
+
+def generator(last):
+    batches = Batches(last)
+    yield from (batches[index] for index in range(3))
+
+
+def torch_loader(last):
+    torch = pytest.importorskip("torch")
+    batches = Batches(last)
+    tensors = torch.as_tensor(batches.x), torch.as_tensor(batches.y)
+    dataset = torch.utils.data.TensorDataset(*tensors)
+    return torch.utils.data.DataLoader(dataset, batch_size=4)
+
+
+class TestEachBatchIsChecked:
+    message = r"labels must lie in \[0, 3\), received a maximum of 9"
+
+    def model(self):
+        model = keras_finegrain.Sequential(
+            [
+                keras.Input((6, 6, 3)),
+                keras.layers.Flatten(),
+                keras_finegrain.CosineSimilarity(CLASSES),
+            ]
+        )
+        model.compile("sgd", keras_finegrain.losses.NormFaceLoss())
+        return model
+
+    @pytest.mark.parametrize("source", [Batches, generator, torch_loader])
+    def test_of_every_kind_of_data(self, source):
+        for method in ("fit", "evaluate"):
+            with pytest.raises(ValueError, match=self.message):
+                getattr(self.model(), method)(source(9), verbose=0)
+        history = self.model().fit(source(1), verbose=0).history
+        assert np.isfinite(history["loss"]).all()
+
+    def test_of_a_py_dataset_with_workers(self):
+        with pytest.raises(ValueError, match=self.message):
+            self.model().fit(Batches(9, workers=2), verbose=0)
+
+    def test_of_validation_data_however_it_is_given(self):
+        x, y = data()
+        bad = np.where(np.arange(12) == 11, 9, y)
+        for validation in ([x, bad], (x, bad), Batches(9)):
+            with pytest.raises(ValueError, match=self.message):
+                self.model().fit(x, y, validation_data=validation, verbose=0)
+        with pytest.raises(ValueError, match=self.message):
+            self.model().fit(x, y, 4, 1, 0, None, 0.0, (x, bad))
+
+    def test_epochs_of_a_py_dataset_begin_and_end(self):
+        class Counted(Batches):
+            ended = 0
+
+            def on_epoch_end(self):
+                self.ended += 1
+
+        ended = []
+        for model_class in (keras_finegrain.Model, keras.Model):
+            inputs = keras.Input((6, 6, 3))
+            model = model_class(inputs, keras.layers.Flatten()(inputs))
+            model.compile("sgd", keras_finegrain.losses.TripletHardLoss())
+            batches = Counted(1)
+            model.fit(batches, epochs=2, verbose=0)
+            ended.append(batches.ended)
+        assert ended[0] == ended[1] > 1
+
+    def test_a_batch_with_another_number_of_labels_is_named(self):
+        x, y = data()
+        batches = ((x[:4], y[:count]) for count in (4, 1))
+        with pytest.raises(ValueError, match=r"shape \(4,\).*received .* \(1,"):
+            self.model().fit(batches, verbose=0)
+
+    def test_no_labels_for_a_loss_are_named(self):
+        with pytest.raises(ValueError, match="NormFaceLoss: y_true must be"):
+            self.model().fit(data()[0], verbose=0)
+
+
+def test_an_own_train_step_is_told_to_open_a_label_scope():
+    class OwnStep(Subclassed):
+        def train_step(self, *arguments):
+            self(arguments[-1][0], training=True)
+
+    model = OwnStep()
+    model.compile("sgd", "mse", run_eagerly=True)
+    images, labels = data()
+    with pytest.raises(ValueError, match=r"train_step.*label_scope") as error:
+        model.train_on_batch(images, np.eye(CLASSES)[labels])
+    assert "build the model" not in str(error.value)
+
+
+class TestNonFiniteLoss:
+    def model(self):
+        model = keras_finegrain.Sequential(
+            [keras.Input((4,)), keras.layers.Dense(1)]
+        )
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        return model
+
+    def test_is_said_once_with_its_epoch(self):
+        x = np.ones((4, 4), "float32")
+        x[0] = np.nan
+        good = np.ones((4, 4), "float32")
+        with pytest.warns(UserWarning, match="val_loss is nan in epoch 1") as w:
+            self.model().fit(
+                good,
+                np.ones(4),
+                epochs=2,
+                validation_data=(x, np.ones(4)),
+                callbacks=keras.callbacks.History(),
+                verbose=0,
             )
+        assert sum("in epoch" in str(each.message) for each in w) == 1
+
+    def test_a_finite_loss_says_nothing(self, recwarn):
+        self.model().fit(np.ones((4, 4)), np.ones(4), verbose=0)
+        assert not [w for w in recwarn if "in epoch" in str(w.message)]
 
 
 class TestBadLabels:
@@ -462,18 +665,6 @@ class TestBadLabels:
             tf.errors.InvalidArgumentError, match=r"labels must lie in \[0, 3\)"
         ):
             compiled(functional_model()).fit(dataset, verbose=0)
-
-    def test_py_datasets_are_checked_at_the_first_batch(self):
-        class Batches(keras.utils.PyDataset):
-            def __len__(self):
-                return 2
-
-            def __getitem__(self, index):
-                images, labels = data()
-                return images, labels + 1
-
-        with pytest.raises(ValueError, match=r"\[0, 3\).*maximum of 3"):
-            compiled(functional_model()).fit(Batches(), verbose=0)
 
     def test_validation_data_is_checked_before_training(self):
         images, labels = data()
