@@ -172,9 +172,7 @@ def mutants(source: str) -> Iterator[tuple[int, str, str]]:
                 _put(parent, field, place, before)
 
 
-def _put(
-    parent: ast.AST, field: str, place: int | None, node: ast.AST
-) -> None:
+def _put(parent: ast.AST, field: str, place: int | None, node: ast.AST) -> None:
     if place is None:
         setattr(parent, field, node)
     else:

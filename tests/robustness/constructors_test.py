@@ -250,7 +250,9 @@ def rows_of(made):
         rules["dtype"] = "dtype"
     rows = []
     for argument, rule in rules.items():
-        for name, value in (BAD[rule] if isinstance(rule, str) else rule).items():
+        for name, value in (
+            BAD[rule] if isinstance(rule, str) else rule
+        ).items():
             arguments = {**NEEDED.get(made, {}), argument: value}
             rows.append(
                 Row(

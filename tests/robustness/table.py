@@ -143,7 +143,9 @@ def check(rows: Iterable[Row], known: dict[str, str] | None = None) -> None:
 def unique(rows: Sequence[Row]) -> Sequence[Row]:
     """The rows, if no two have the same id."""
     ids = [row.id for row in rows]
-    assert len(ids) == len(set(ids)), sorted({i for i in ids if ids.count(i) > 1})
+    assert len(ids) == len(set(ids)), sorted(
+        {i for i in ids if ids.count(i) > 1}
+    )
     return rows
 
 
