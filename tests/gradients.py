@@ -56,3 +56,72 @@ def layer_losses(
         output = layer(*inputs, training=training)
         losses = list(scope.losses) + layer._get_regularization_losses()
     return output, sum(losses)
+
+
+def gradients_and_their_slopes(
+    function: Callable[..., Any],
+    arrays: Sequence[np.ndarray],
+    directions: Sequence[np.ndarray],
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The gradient of a scalar function, and the derivative of it.
+
+    Args:
+        function: Of as many tensors as there are arrays.
+        arrays: The point.
+        directions: v, of the shapes of the arrays.
+
+    Returns:
+        The gradient g for each array, and the gradient of Σ v·g.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        numbers = tuple(range(len(arrays)))
+        gradient = jax.grad(function, argnums=numbers)
+
+        def slope(*tensors: Any) -> Any:
+            pairs = zip(gradient(*tensors), directions, strict=True)
+            return sum((g * v).sum() for g, v in pairs)
+
+        first, second = jax.jit(
+            lambda *tensors: (
+                gradient(*tensors),
+                jax.grad(slope, argnums=numbers)(*tensors),
+            )
+        )(*arrays)
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        tensors = [tf.constant(array) for array in arrays]
+        with tf.GradientTape() as outer:
+            outer.watch(tensors)
+            with tf.GradientTape() as inner:
+                inner.watch(tensors)
+                value = function(*tensors)
+            first = inner.gradient(value, tensors, unconnected_gradients="zero")
+            first = [tf.convert_to_tensor(g) for g in first]
+            pairs = zip(first, directions, strict=True)
+            total = sum(tf.reduce_sum(g * v) for g, v in pairs)
+        second = outer.gradient(total, tensors, unconnected_gradients="zero")
+        second = [tf.convert_to_tensor(g) for g in second]
+    else:
+        import torch
+
+        tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
+        first = torch.autograd.grad(
+            function(*tensors),
+            tensors,
+            create_graph=True,
+            materialize_grads=True,
+        )
+        pairs = zip(first, directions, strict=True)
+        total = sum((g * torch.tensor(v)).sum() for g, v in pairs)
+        second = [torch.zeros_like(t) for t in tensors]
+        if total.requires_grad:
+            second = torch.autograd.grad(total, tensors, materialize_grads=True)
+        first = [g.detach() for g in first]
+    return (
+        [keras.ops.convert_to_numpy(g) for g in first],
+        [keras.ops.convert_to_numpy(g) for g in second],
+    )

