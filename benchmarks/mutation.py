@@ -16,6 +16,7 @@ mutant runs in a fork.
 import argparse
 import ast
 import importlib.abc
+import importlib.machinery
 import importlib.util
 import os
 import pathlib
@@ -23,6 +24,7 @@ import random
 import signal
 import sys
 import time
+import types
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -61,21 +63,32 @@ FUNCTIONS = {
 }
 # Calls that are left out: what remains is their first argument.
 DROPPED = ("clip", "stop_gradient", "abs", "logical_not", "square", "sqrt")
+COMMON = [
+    "tests/robustness/constructors_test.py",
+    "tests/robustness/derivatives_test.py",
+]
 TESTS = {
-    "losses": ["tests/losses"],
-    "layers": ["tests/layers", "tests/models/model_test.py"],
-    "_ops": ["tests/_ops", "tests/layers", "tests/losses"],
+    "losses": ["tests/losses", "tests/labels", *COMMON],
+    "layers": ["tests/layers", "tests/models/model_test.py", *COMMON],
+    "_ops": ["tests/_ops", "tests/layers", "tests/losses", *COMMON],
     "metrics": ["tests/metrics"],
     "regularizers.py": [
         "tests/regularizers_test.py",
         "tests/layers/soft_triple_test.py",
+        *COMMON,
     ],
 }
-ON_PAIRS = (
-    "embedding_pairs batch_loss contrastive_loss multi_similarity_loss "
-    "n_pairs_loss triplet_all_loss triplet_hard_loss triplet_semi_hard_loss "
-    "triplet_loss"
-).split()
+ON_PAIRS = [
+    "embedding_pairs",
+    "batch_loss",
+    "contrastive_loss",
+    "multi_similarity_loss",
+    "n_pairs_loss",
+    "triplet_all_loss",
+    "triplet_hard_loss",
+    "triplet_semi_hard_loss",
+    "triplet_loss",
+]
 
 
 def tests_of(path: pathlib.Path) -> list[str]:
@@ -187,14 +200,18 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         parts = path.relative_to(ROOT).with_suffix("").parts
         self.name = ".".join(parts)
 
-    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(
+        self, name: str, path: object = None, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """The module's, with this as its loader."""
         if name != self.name:
             return None
         return importlib.util.spec_from_file_location(
             name, self.path, loader=self
         )
 
-    def exec_module(self, module):  # type: ignore[no-untyped-def]
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Runs the other source."""
         exec(compile(self.source, self.path, "exec"), module.__dict__)
 
 
@@ -232,9 +249,18 @@ def main() -> None:
     """Breaks the modules that are named, or those of all rooms."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("modules", nargs="*", type=pathlib.Path)
-    parser.add_argument("--share", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of the mutants to try"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of that draw")
+    parser.add_argument(
+        "--seconds", type=float, default=300.0, help="the most for a mutant"
+    )
+    parser.add_argument(
+        "--again",
+        type=pathlib.Path,
+        help="what an earlier run printed: only those mutants",
+    )
     arguments = parser.parse_args()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
@@ -257,20 +283,28 @@ def main() -> None:
     ]
     draw = random.Random(arguments.seed)
     tried = survived = 0
+    again = arguments.again and arguments.again.read_text().splitlines()
     for path in modules:
+        name = path.relative_to(ROOT)
         source, tests = path.read_text(), tests_of(path)
+        chosen = [
+            (f"{name}:{line}: {change}", changed)
+            for line, change, changed in mutants(source)
+            if draw.random() < arguments.share
+        ]
+        if again:
+            chosen = [mutant for mutant in chosen if mutant[0] in again]
+        if not chosen:
+            continue
         if not survives(path, source, tests, arguments.seconds):
-            sys.exit(f"{path.relative_to(ROOT)}: its tests fail unchanged.")
-        for line, change, changed in mutants(source):
-            if draw.random() >= arguments.share:
-                continue
+            sys.exit(f"{name}: its tests fail unchanged.")
+        for shown, changed in chosen:
             tried += 1
             if survives(path, changed, tests, arguments.seconds):
                 survived += 1
-                print(f"{path.relative_to(ROOT)}:{line}: {change}", flush=True)
+                print(shown, flush=True)
         print(
-            f"{path.relative_to(ROOT)}: {tried - survived} of {tried} so far "
-            "were noticed",
+            f"{name}: {tried - survived} of {tried} so far were noticed",
             flush=True,
         )
 

@@ -103,20 +103,19 @@ OUTSIDE = {
     "rows_of_four_classes": np.eye(4)[Y],
     "negative_uint8": Y.astype("uint8") - 1,
 }
+SIGNED = ("int8", "int16", "int32", "int64")
 # Forms that mean the same as Y.
 GOOD_LABELS = {
     **{
         name: Y.astype(name)
-        for name in (
-            "int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
-        )
+        for name in (*SIGNED, *(f"u{name}" for name in SIGNED))
     },
     "column": Y[:, None],
     "list": Y.tolist(),
     "tensor": ops.convert_to_tensor(Y),
     **{
         f"rows_{name}": ONE_HOT.astype(name)
-        for name in "bool uint8 int32 float16 float32 float64".split()
+        for name in ("bool", "uint8", "int32", "float16", "float32", "float64")
     },
     "rows_of_a_list": ONE_HOT.tolist(),
 }
