@@ -58,70 +58,62 @@ def layer_losses(
     return output, sum(losses)
 
 
-def gradients_and_their_slopes(
-    function: Callable[..., Any],
-    arrays: Sequence[np.ndarray],
-    directions: Sequence[np.ndarray],
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The gradient of a scalar function, and the derivative of it.
-
-    Args:
-        function: Of as many tensors as there are arrays.
-        arrays: The point.
-        directions: v, of the shapes of the arrays.
-
-    Returns:
-        The gradient g for each array, and the gradient of Σ v·g.
-    """
+def gradient_and_slope(
+    function: Callable[..., Any], direction: np.ndarray
+) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
+    """Makes of a scalar function its gradient g, and that of g · direction."""
     backend = keras.backend.backend()
+
+    def by_tensorflow(x: Any) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        x = tf.convert_to_tensor(x)
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = function(x)
+            gradient = tf.convert_to_tensor(inner.gradient(value, x))
+            along = tf.reduce_sum(gradient * direction)
+        slope = outer.gradient(along, x, unconnected_gradients="zero")
+        return gradient, tf.convert_to_tensor(slope)
+
+    def by_jax(x: Any) -> tuple[Any, Any]:
+        import jax
+
+        gradient, slope_of = jax.vjp(jax.grad(function), x)
+        return gradient, slope_of(direction)[0]
+
+    def by_torch(x: Any) -> tuple[Any, Any]:
+        import torch
+
+        x = torch.as_tensor(x).clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(x), x, create_graph=True)
+        along = (gradient * torch.as_tensor(direction)).sum()
+        if not along.requires_grad:
+            return gradient, torch.zeros_like(x)
+        return gradient, torch.autograd.grad(along, x)[0]
+
+    derive = {
+        "tensorflow": by_tensorflow,
+        "jax": by_jax,
+        "torch": by_torch,
+    }[backend]
     if backend == "jax":
         import jax
 
-        numbers = tuple(range(len(arrays)))
-        gradient = jax.grad(function, argnums=numbers)
+        derive = jax.jit(derive)
+    return lambda x: tuple(map(keras.ops.convert_to_numpy, derive(x)))
 
-        def slope(*tensors: Any) -> Any:
-            pairs = zip(gradient(*tensors), directions, strict=True)
-            return sum((g * v).sum() for g, v in pairs)
 
-        first, second = jax.jit(
-            lambda *tensors: (
-                gradient(*tensors),
-                jax.grad(slope, argnums=numbers)(*tensors),
-            )
-        )(*arrays)
-    elif backend == "tensorflow":
-        import tensorflow as tf
-
-        tensors = [tf.constant(array) for array in arrays]
-        with tf.GradientTape() as outer:
-            outer.watch(tensors)
-            with tf.GradientTape() as inner:
-                inner.watch(tensors)
-                value = function(*tensors)
-            first = inner.gradient(value, tensors, unconnected_gradients="zero")
-            first = [tf.convert_to_tensor(g) for g in first]
-            pairs = zip(first, directions, strict=True)
-            total = sum(tf.reduce_sum(g * v) for g, v in pairs)
-        second = outer.gradient(total, tensors, unconnected_gradients="zero")
-        second = [tf.convert_to_tensor(g) for g in second]
-    else:
-        import torch
-
-        tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
-        first = torch.autograd.grad(
-            function(*tensors),
-            tensors,
-            create_graph=True,
-            materialize_grads=True,
-        )
-        pairs = zip(first, directions, strict=True)
-        total = sum((g * torch.tensor(v)).sum() for g, v in pairs)
-        second = [torch.zeros_like(t) for t in tensors]
-        if total.requires_grad:
-            second = torch.autograd.grad(total, tensors, materialize_grads=True)
-        first = [g.detach() for g in first]
-    return (
-        [keras.ops.convert_to_numpy(g) for g in first],
-        [keras.ops.convert_to_numpy(g) for g in second],
-    )
+def assert_second_derivative(
+    function: Callable[..., Any], array: np.ndarray, rtol: float = 1e-5
+) -> None:
+    """Compares the derivative of a gradient with a central difference."""
+    direction = np.random.default_rng(1).normal(size=array.shape)
+    derive, step = gradient_and_slope(function, direction), 1e-6
+    above, _ = derive(array + step * direction)
+    below, _ = derive(array - step * direction)
+    expected = (above - below) / (2 * step)
+    atol = rtol * max(np.abs(expected).max(), 1.0)
+    np.testing.assert_allclose(derive(array)[1], expected, rtol=rtol, atol=atol)

@@ -1,19 +1,33 @@
 """Checks of arguments: each error names argument, rule, value and remedy."""
 
-import math
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
+
+# No axis of a tensor is longer.
+_MOST = 2**31 - 1
+# What is larger is infinite in the arithmetic of layers and losses.
+_LARGEST = float(np.finfo("float32").max)
+
+
+def shown(value: Any) -> str:
+    """A value in an error message: its repr, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # of an int with more digits than Python prints
+        return f"an int of {value.bit_length()} bits"
+    return text if len(text) <= 80 else f"{text[:70]}... ({len(text)} letters)"
 
 
 def positive_integer(who: str, name: str, value: Any) -> int:
     """Returns `value` as an int, or raises if it is not an integer >= 1."""
-    is_integer = isinstance(value, (int, np.integer))
-    if not is_integer or isinstance(value, bool) or value < 1:
+    if not _is_integer(value) or not 1 <= value <= _MOST:
         raise ValueError(
             f"{who}: {name} must be an integer of at least 1, received "
-            f"{value!r}."
+            f"{shown(value)}."
         )
     return int(value)
 
@@ -30,8 +44,12 @@ def number(
 ) -> float:
     """Returns `value` as a float, or raises if it lies outside its range."""
     rules = []
-    valid = isinstance(value, (int, float, np.number))
-    valid = valid and not isinstance(value, bool) and math.isfinite(value)
+    valid = isinstance(value, (int, float, np.integer, np.floating))
+    valid = valid and not isinstance(value, bool)
+    # (Python compares an int of any size with a float.)
+    if isinstance(value, np.generic):
+        value = value.item()
+    valid = valid and -_LARGEST <= value <= _LARGEST
     if above is not None:
         rules.append(f"above {above:g}")
         valid = valid and value > above
@@ -48,7 +66,7 @@ def number(
         rule = " and ".join(rules)
         raise ValueError(
             f"{who}: {name} must be a finite number{rule and ' '}{rule}, "
-            f"received {value!r}."
+            f"received {shown(value)}."
         )
     return float(value)
 
@@ -58,6 +76,162 @@ def one_of(who: str, name: str, value: Any, options: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in options:
         listed = ", ".join(repr(option) for option in options)
         raise ValueError(
-            f"{who}: {name} must be one of {listed}, received {value!r}."
+            f"{who}: {name} must be one of {listed}, received {shown(value)}."
         )
     return value
+
+
+def boolean(who: str, name: str, value: Any) -> bool:
+    """Returns `value` as a bool, or raises if it is none.
+
+    (Python takes every non-empty string for true, `"False"` included.)
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(
+            f"{who}: {name} must be True or False, received {shown(value)}."
+        )
+    return bool(value)
+
+
+def seed_or_none(who: str, name: str, value: Any) -> int | None:
+    """Returns `value` as an int that all generators take, or `None`."""
+    if value is None:
+        return None
+    if not _is_integer(value) or not 0 <= value < 2**32:
+        raise ValueError(
+            f"{who}: {name} must be an integer in [0, 2**32), received "
+            f"{shown(value)}."
+        )
+    return int(value)
+
+
+def string(who: str, name: str, value: Any) -> str:
+    """Returns `value`, or raises if it is no string or an empty one."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(
+            f"{who}: {name} must be a string, received {shown(value)}."
+        )
+    return value
+
+
+def names_or_none(who: str, name: str, value: Any) -> tuple[str, ...] | None:
+    """Returns a sequence of strings as a tuple, or `None`.
+
+    (One string is a sequence of strings, too: of its letters.)
+    """
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple, np.ndarray)) or not all(
+        isinstance(item, str) for item in value
+    ):
+        raise ValueError(
+            f"{who}: {name} must be a list of strings, one for each class, "
+            f"received {shown(value)}."
+        )
+    return tuple(map(str, value))
+
+
+def initializer(who: str, name: str, value: Any) -> Any:
+    """The Keras initializer that `value` names or is, or raises."""
+    found = None
+    with contextlib.suppress(TypeError, ValueError, AttributeError):
+        found = keras.initializers.get(value)
+    # (`get` instantiates a class, and gives back any other callable.)
+    if not callable(found):
+        raise ValueError(
+            f"{who}: {name} must be an initializer, such as 'zeros' or a "
+            f"keras.initializers.Initializer, received {shown(value)}."
+        )
+    return found
+
+
+def regularizer_or_none(who: str, name: str, value: Any) -> Any:
+    """The Keras regularizer that `value` names or is, or `None`."""
+    if value is None:
+        return None
+    found = None
+    with contextlib.suppress(TypeError, ValueError, AttributeError):
+        found = keras.regularizers.get(value)
+    if not callable(found):
+        raise ValueError(
+            f"{who}: {name} must be a regularizer, such as 'l2' or a "
+            f"keras.regularizers.Regularizer, or None, received {shown(value)}."
+        )
+    return found
+
+
+def float_policy(who: str, dtype: Any) -> Any:
+    """The Keras dtype policy of `dtype`, or raises if it computes no floats.
+
+    Args:
+        who: What is computed, for error messages.
+        dtype: Name of a dtype or of a policy, a policy or its config, or
+            `None` for that of the Keras configuration.
+    """
+    try:
+        policy = keras.dtype_policies.get(
+            keras.config.dtype_policy() if dtype is None else dtype
+        )
+        is_float = "float" in policy.compute_dtype
+    except (AttributeError, TypeError, ValueError):
+        is_float = False
+    if not is_float:
+        raise ValueError(
+            f"{who}: dtype must be of floats, such as 'float32' or "
+            f"'mixed_bfloat16', received {shown(dtype)}."
+        )
+    return policy
+
+
+def refuse_no_floats(who: str, name: str, values: Any) -> None:
+    """Raises for tensors whose values would be lost, or are not in one piece.
+
+    Args:
+        who: What the tensor was given to, for error messages.
+        name: What it is, for error messages.
+        values: Array or tensor of any backend, a symbolic one included.
+
+    Raises:
+        ValueError: If it holds complex numbers or strings, or is sparse or
+            ragged.
+    """
+    # (AutoGraph does not know `:=`.)
+    dtype = _dtype_name(values)
+    if "Ragged" in type(values).__name__ or getattr(values, "ragged", False):
+        kind = "a ragged tensor. Pad it, as with `.to_tensor()`"
+    elif "Sparse" in type(values).__name__ or _is_sparse(values):
+        kind = "a sparse tensor. Make it dense, as with `tf.sparse.to_dense()`"
+    elif dtype.startswith("complex"):
+        kind = (
+            f"{dtype}, of which a part would be lost. Pass real and imaginary "
+            "parts, or lengths, as features of their own"
+        )
+    elif dtype.startswith(("str", "<U", "|S", "object", "bytes")):
+        kind = f"the dtype {dtype}. Convert it to float32"
+    else:
+        return
+    raise ValueError(
+        f"{who}: {name} must be a dense tensor of real numbers, received "
+        f"{kind}."
+    )
+
+
+def _is_integer(value: Any) -> bool:
+    is_integer = isinstance(value, (int, np.integer))
+    return is_integer and not isinstance(value, bool)
+
+
+def _is_sparse(values: Any) -> bool:
+    """Whether a tensor of Keras or PyTorch is sparse."""
+    return bool(
+        getattr(values, "sparse", False) is True
+        or getattr(values, "is_sparse", False) is True
+    )
+
+
+def _dtype_name(values: Any) -> str:
+    """`float32` and the like; a list has the dtype of its array."""
+    if isinstance(values, (list, tuple)):
+        return _dtype_name(np.asarray(values))
+    dtype = getattr(values, "dtype", "")
+    return str(getattr(dtype, "name", dtype)).removeprefix("torch.")

@@ -36,12 +36,36 @@ def unit_length(vectors: Tensor) -> Tensor:
     Returns:
         Tensor of the same shape.
     """
+    # Their squares neither overflow nor vanish. (The result does not depend on
+    # what they are divided by, so that its gradient is right without that.)
+    vectors = vectors / nonzero_largest(vectors, axis=-1, keepdims=True)
     squared = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
     return vectors * inverse_length(squared)
 
 
+def nonzero_largest(
+    values: Tensor, axis: int | None = None, keepdims: bool = False
+) -> Tensor:
+    """The largest |v|, to divide by: 1 where all are 0, and without a gradient.
+
+    Args:
+        values: Tensor of any shape.
+        axis: The axis of the maximum, or `None` for all.
+        keepdims: Whether the axis is kept with the size 1.
+
+    Returns:
+        Tensor without the axis, above 0.
+    """
+    largest = ops.max(ops.abs(values), axis=axis, keepdims=keepdims)
+    # (Below it the quotient would not be accurate.)
+    nonzero = largest > np.finfo("float32").tiny
+    return ops.stop_gradient(ops.where(nonzero, largest, 1.0))
+
+
 def inverse_length(squared: Tensor) -> Tensor:
     """1 / ‖v‖ of vectors whose squared lengths are given, 0 of a zero vector.
+
+    NaN where ‖v‖² is infinite.
 
     Args:
         squared: ‖v‖², a tensor of any shape.
@@ -52,6 +76,8 @@ def inverse_length(squared: Tensor) -> Tensor:
     # Below this the square root of a float32 has no correct digits left.
     nonzero = squared > np.finfo("float32").tiny
     inverse = ops.rsqrt(ops.where(nonzero, squared, 1.0))
+    # (The square of a length overflowed: no direction is left in it.)
+    inverse = ops.where(ops.isinf(squared), float("nan"), inverse)
     return ops.where(nonzero, inverse, 0.0)
 
 

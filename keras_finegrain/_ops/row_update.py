@@ -1,4 +1,4 @@
-"""Rows of a large variable, read and written in place.
+"""Rows of a large variable, read and written in place, and sums of rows.
 
 `variable.assign(whole_table)` touches every class in every step. With a
 million classes and a batch of 128 that is the whole cost of center loss, so
@@ -77,6 +77,34 @@ def write_rows(variable: keras.Variable, indices: Tensor, rows: Tensor) -> None:
                 variable.value, ops.expand_dims(indices, -1), rows
             )
         )
+
+
+def sum_rows(rows: Tensor, indices: Tensor) -> Tensor:
+    """Adds up the rows that have the same index.
+
+    Keras's `ops.scatter` goes through the rows one by one on PyTorch and waits
+    for a GPU at each, and its `ops.segment_sum` computes in float32 there.
+
+    Args:
+        rows: Tensor `(n, ...)`.
+        indices: Integer tensor `(n,)`, each in `[0, n)`.
+
+    Returns:
+        Tensor `(n, ...)`: at each index the sum of its rows, or 0.
+
+    Example:
+
+    >>> sums = keras_finegrain._ops.row_update.sum_rows(
+    ...     ops.array([[1.0], [2.0], [3.0]]), ops.array([0, 0, 2])
+    ... )
+    >>> ops.convert_to_numpy(sums).tolist()
+    [[3.0], [0.0], [3.0]]
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.zeros_like(rows).index_add(0, indices, rows)
+    return ops.scatter(indices[:, None], rows, ops.shape(rows))
 
 
 def _tensorflow_handle(variable: keras.Variable) -> Any | None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
 from keras import ops
 
 from keras_finegrain._base.typing import Tensor
@@ -15,8 +14,8 @@ def with_gradient(
     """A function that brings its own gradient.
 
     For where the gradient that a backend derives takes more passes over memory,
-    or more products of matrices, than it has to. It can be derived again on
-    TensorFlow and JAX, and there is no forward mode (`jax.jvp`).
+    or more products of matrices, than it has to. It can be derived again. There
+    is no forward mode (`jax.jvp`).
 
     Args:
         function: Takes tensors, and returns one tensor and the function that
@@ -38,10 +37,16 @@ def with_gradient(
     def forward(*tensors: Tensor) -> tuple[Tensor, Callable[..., Any]]:
         output, gradient = function(*tensors)
 
-        def backward(*upstream: Tensor, **named: Tensor) -> Any:
-            _refuse_second_derivative()
-            # Keras names it on PyTorch, where the tensors come along too.
-            gradients = gradient(named.get("upstream", upstream[0]))
+        def backward(*arguments: Tensor, **named: Tensor) -> Any:
+            derive, upstream = gradient, arguments[0]
+            if "upstream" in named:
+                # Keras calls it so on PyTorch, with the tensors.
+                upstream = named["upstream"]
+                if _is_derived_again():
+                    # What `gradient` closes over was made outside of autograd:
+                    # its derivative would lack terms.
+                    _, derive = function(*arguments)
+            gradients = derive(upstream)
             return gradients if len(tensors) > 1 else gradients[0]
 
         return output, backward
@@ -49,17 +54,8 @@ def with_gradient(
     return ops.custom_gradient(forward)
 
 
-def _refuse_second_derivative() -> None:
-    # What the gradient closes over was made outside of PyTorch's autograd: its
-    # derivative would lack terms, and nobody would be told.
-    if keras.backend.backend() != "torch":
-        return
+def _is_derived_again() -> bool:
+    """Whether PyTorch records this gradient: under `create_graph=True`."""
     import torch
 
-    # Only under `create_graph=True`.
-    if torch.is_grad_enabled():
-        raise NotImplementedError(
-            "keras_finegrain: this gradient is written out and cannot be "
-            "derived again on PyTorch; received create_graph=True. Second "
-            "derivatives need TensorFlow or JAX."
-        )
+    return bool(torch.is_grad_enabled())

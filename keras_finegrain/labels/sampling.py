@@ -98,12 +98,15 @@ def sample_classes(
     """
     labels = to_range(labels, num_classes)
     valid = in_range(labels, num_classes)
-    counts = ops.scatter(
-        ops.where(valid, labels, 0)[:, None],
-        ops.cast(valid, "int32"),
-        (num_classes,),
+    # (`ops.scatter` is a loop on PyTorch. Labels outside fall into one place
+    # more.)
+    places = ops.where(valid, labels, num_classes)[:, None]
+    is_own = ops.scatter_update(
+        ops.zeros((num_classes + 1,), "int32"),
+        places,
+        ops.ones_like(labels),
     )
-    is_own = counts > 0
+    is_own = is_own[:num_classes] > 0
     draws = keras.random.uniform((num_classes,), seed=seed)
     # Above all draws: the batch's own come first.
     _, classes = ops.top_k(ops.where(is_own, 2.0, draws), sampled)
@@ -115,8 +118,10 @@ def sample_classes(
         0.0,
         ops.log(ops.maximum(stands_for, 1.0)),
     )
-    order = ops.arange(1, sampled + 1, dtype="int32")
-    position = ops.scatter(classes[:, None], order, (num_classes,)) - 1
+    order = ops.arange(sampled, dtype="int32")
+    position = ops.scatter_update(
+        ops.full((num_classes,), -1, "int32"), classes[:, None], order
+    )
     return SampledClasses(classes, log_weights, position)
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._base.checks import number, one_of
+from keras_finegrain._base.checks import boolean, initializer, number, one_of
 from keras_finegrain._base.typing import InitializerLike, Tensor
 from keras_finegrain._ops.numerics import unit_length
-from keras_finegrain._ops.row_update import read_rows, write_rows
+from keras_finegrain._ops.row_update import read_rows, sum_rows, write_rows
 from keras_finegrain.distribution import gather
 from keras_finegrain.layers.labelled_loss_layer import (
     LabelledBatch,
@@ -43,8 +43,7 @@ def class_counts(
         int32 tensor `(n,)`.
     """
     same = ops.equal(labels[:, None], batch_labels[None, :])
-    same = ops.logical_and(same, counted[None, :])
-    return ops.sum(ops.cast(same, "int32"), axis=1)
+    return _counts(same, counted)
 
 
 def moved_centers(
@@ -76,13 +75,19 @@ def moved_centers(
     # the batch size, for any number of classes.
     same = ops.equal(labels[:, None], labels[None, :])
     first = ops.cast(ops.argmax(ops.cast(same, "int32"), axis=1), "int32")
-    steps = ops.where(counted[:, None], centers - features, 0.0)
-    ones = ops.cast(counted, steps.dtype)[:, None]
-    # (`ops.segment_sum` would compute in float32 on PyTorch.)
-    steps = ops.concatenate([steps, ones], axis=1)
-    sums = ops.scatter(first[:, None], steps, ops.shape(steps))
-    sums = ops.take(sums, first, axis=0)
-    return centers - alpha * sums[:, :-1] / (1.0 + sums[:, -1:])
+    shares = 1.0 / (1.0 + ops.cast(_counts(same, counted), features.dtype))
+    # Halves, of which each is divided before the sum, and both are added one
+    # after the other: no sum is above the largest number where no feature is.
+    steps = shares[:, None] * (0.5 * features - 0.5 * centers)
+    steps = ops.where(counted[:, None], steps, 0.0)
+    half = alpha * ops.take(sum_rows(steps, first), first, axis=0)
+    return centers + half + half
+
+
+def _counts(same: Tensor, counted: Tensor) -> Tensor:
+    """How many counted samples of the batch are of each row's class."""
+    same = ops.logical_and(same, counted[None, :])
+    return ops.sum(ops.cast(same, "int32"), axis=1)
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -202,11 +207,13 @@ class CenterLoss(LabelledLossLayer):
         self.update = one_of(
             who, "update", update, ("moving_average", "gradient")
         )
-        self.normalize = bool(normalize)
+        self.normalize = boolean(who, "normalize", normalize)
         self.reduction = one_of(
             who, "reduction", reduction, ("mean", "sum", "class_mean")
         )
-        self.centers_initializer = keras.initializers.get(centers_initializer)
+        self.centers_initializer = initializer(
+            who, "centers_initializer", centers_initializer
+        )
 
     def build(self, features_shape: tuple[int | None, ...]) -> None:
         """Creates the centers.

@@ -7,7 +7,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._base.checks import number, one_of, positive_integer
+from keras_finegrain._base.checks import (
+    initializer,
+    number,
+    one_of,
+    positive_integer,
+    regularizer_or_none,
+    seed_or_none,
+)
 from keras_finegrain._base.typing import (
     InitializerLike,
     RegularizerLike,
@@ -174,15 +181,17 @@ class CosineSimilarity(MeasuredLayer):
         self.centers_initializer = (
             None
             if centers_initializer is None
-            else keras.initializers.get(centers_initializer)
+            else initializer(who, "centers_initializer", centers_initializer)
         )
-        self.centers_regularizer = keras.regularizers.get(centers_regularizer)
+        self.centers_regularizer = regularizer_or_none(
+            who, "centers_regularizer", centers_regularizer
+        )
         self.sampled_share = number(
             who, "sampled_share", sampled_share, above=0, at_most=1
         )
-        self.seed = seed
+        self.seed = seed_or_none(who, "seed", seed)
         if self.samples:
-            self.seed_generator = keras.random.SeedGenerator(seed)
+            self.seed_generator = keras.random.SeedGenerator(self.seed)
 
     @property
     def samples(self) -> bool:
@@ -315,8 +324,8 @@ class CosineSimilarity(MeasuredLayer):
             int array `(num_classes,)`, each in [1, centers_per_class].
 
         Raises:
-            ValueError: If the layer has no centers yet or `tolerance` is
-                negative.
+            ValueError: If the layer has no centers yet, a center is not
+                finite, or `tolerance` is negative.
 
         Example:
 
@@ -332,7 +341,14 @@ class CosineSimilarity(MeasuredLayer):
                 f"{self.who} has no centers yet: call or build it first."
             )
         tolerance = number(self.who, "tolerance", tolerance, at_least=0)
-        return count_distinct(ops.convert_to_numpy(self.centers), tolerance)
+        centers = ops.convert_to_numpy(self.centers)
+        if not np.isfinite(centers).all():
+            raise ValueError(
+                f"{self.who}: centers must be finite to be told apart, "
+                f"received NaN or infinity in {self.centers.path}. Load "
+                "weights from before training diverged."
+            )
+        return count_distinct(centers, tolerance)
 
     def compute_output_shape(
         self, embeddings_shape: tuple[int | None, ...]

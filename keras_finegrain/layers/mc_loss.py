@@ -8,7 +8,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._base.checks import number, one_of, positive_integer
+from keras_finegrain._base.checks import (
+    boolean,
+    number,
+    one_of,
+    positive_integer,
+    seed_or_none,
+    shown,
+)
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.channel_groups import (
     join_groups,
@@ -321,19 +328,30 @@ class MCLoss(LabelledLossLayer):
                 who, "channels_per_class", channels_per_class
             )
         else:
+            if isinstance(channels_per_class, np.ndarray):
+                channels_per_class = channels_per_class.tolist()
+            is_sequence = isinstance(channels_per_class, (list, tuple))
+            if not is_sequence or len(channels_per_class) != self.num_classes:
+                raise ValueError(
+                    f"{who}: channels_per_class must be an integer of at least "
+                    f"1, a list of {self.num_classes} of them, one for each "
+                    f"class, or None, received {shown(channels_per_class)}."
+                )
             self.channels_per_class = tuple(
                 positive_integer(who, "each of channels_per_class", size)
                 for size in channels_per_class
             )
-        self.drop = bool(drop)
+        self.drop = boolean(who, "drop", drop)
         self.data_format = one_of(
             who,
             "data_format",
-            data_format or keras.config.image_data_format(),
+            keras.config.image_data_format()
+            if data_format is None
+            else data_format,
             ("channels_last", "channels_first"),
         )
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed = seed_or_none(who, "seed", seed)
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
 
     def build(self, feature_map_shape: tuple[int | None, ...]) -> None:
         """Shares out the channels.

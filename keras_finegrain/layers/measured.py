@@ -7,6 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finegrain._base.checks import (
+    boolean,
+    float_policy,
+    refuse_no_floats,
+)
 from keras_finegrain._base.private_keras import LossLayer, in_symbolic_scope
 from keras_finegrain._base.representation import shown_with_arguments
 from keras_finegrain._base.typing import Tensor
@@ -36,6 +41,11 @@ class MeasuredLayer(LossLayer):
     def __init__(self, measures: tuple[str, ...], **kwargs: Any) -> None:
         # Autocast would hand a float16 tensor to the loss, and round labels
         # above 2,048.
+        who = type(self).__name__
+        kwargs["dtype"] = float_policy(who, kwargs.get("dtype"))
+        kwargs["trainable"] = boolean(
+            who, "trainable", kwargs.get("trainable", True)
+        )
         super().__init__(autocast=False, **kwargs)
         self._measures = {
             measure: MeasuredMean(name=self._log_name(measure))
@@ -67,6 +77,11 @@ class MeasuredLayer(LossLayer):
         if keras.backend.backend() == "jax":
             return []
         return super().metrics
+
+    def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.layers.Layer.__call__`, for dense real inputs alone."""
+        refuse_no_floats(self.who, "inputs", inputs)
+        return super().__call__(inputs, *args, **kwargs)
 
     def measure(self, name: str, value: Tensor, weight: Tensor | float) -> None:
         """Adds a value to the mean `name` of this epoch.

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain._ops.numerics import unit_length
+from keras_finegrain._ops.numerics import nonzero_largest, unit_length
 from keras_finegrain._ops.written_gradients import with_gradient
 from keras_finegrain.labels.forms import (
     check_labels,
@@ -25,6 +25,9 @@ from keras_finegrain.losses.batch_loss import BatchLoss
 # The most anchors in a block: few enough that the matrices of a block stay in
 # the cache, and enough for an efficient product.
 BLOCK = 512
+# Sums of the squares of numbers up to this are far from overflow, and those of
+# numbers down to its inverse hold the digits of float32.
+LARGEST_SQUARED = 1e9
 # Squared distances below this count as 0: float32 has no normal number there.
 SMALLEST_SQUARE = float(np.finfo("float32").tiny)
 
@@ -145,7 +148,9 @@ def mean_over_anchors(
     num_blocks = batch // (BLOCK + 1) + 1
     size = (batch + num_blocks - 1) // num_blocks
 
-    def sums(number: Tensor | int, embeddings: Tensor) -> list[Any]:
+    def sums(
+        number: Tensor | int, embeddings: Tensor, scale: Tensor
+    ) -> list[Any]:
         """Total, count and gradient of the total, of a block for each term."""
         # Where the block size does not divide the batch, the last block begins
         # earlier. The anchors that it repeats do not count.
@@ -153,21 +158,32 @@ def mean_over_anchors(
         index = start + ops.arange(size, dtype="int32")
         is_new = ops.cast(index >= number * size, embeddings.dtype)
         pairs = _pairs(index, labels, embeddings, metric)
+        # Terms get the distances of the embeddings as they came.
+        values, factor = pairs.values, ops.ones_like(scale)
+        if metric == "squared-L2":
+            values, factor = values * scale * scale, scale
+        elif metric == "L2":
+            values = values * scale
         return [
             (
                 ops.sum(total * is_new),
                 ops.sum(count * is_new),
-                _gradient(slopes, pairs, is_new, embeddings, metric, symmetric),
+                factor
+                * _gradient(
+                    slopes, pairs, is_new, embeddings, metric, symmetric
+                ),
             )
-            for total, count, slopes in terms(pairs)
+            for total, count, slopes in terms(pairs._replace(values=values))
         ]
 
     def loss(
         embeddings: Tensor,
     ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
         value, gradient = 0.0, 0.0
+        scale = scale_of(embeddings)
+        embeddings = embeddings / scale
         for total, count, of_total in _sum(
-            lambda number: sums(number, embeddings), num_blocks
+            lambda number: sums(number, embeddings, scale), num_blocks
         ):
             share = 1.0 / ops.where(count > 1.0, count, 1.0)
             value = value + share * total
@@ -175,6 +191,19 @@ def mean_over_anchors(
         return value, lambda upstream: (upstream * gradient,)
 
     return with_gradient(loss)(embeddings)
+
+
+def scale_of(embeddings: Tensor) -> Tensor:
+    """What embeddings are divided by before they are squared, a scalar.
+
+    1 where squares neither overflow nor vanish, which changes no digit, else
+    the largest of their absolute values.
+    """
+    largest = nonzero_largest(embeddings)
+    is_usual = ops.logical_and(
+        largest > 1.0 / LARGEST_SQUARED, largest < LARGEST_SQUARED
+    )
+    return ops.where(is_usual, 1.0, largest)
 
 
 def _sum(function: Callable[[Tensor | int], Any], count: Tensor | int) -> Any:

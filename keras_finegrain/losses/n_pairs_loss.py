@@ -8,6 +8,7 @@ from keras import ops
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.embedding_pairs import (
     EmbeddingLoss,
+    scale_of,
 )
 
 
@@ -72,11 +73,14 @@ class NPairsLoss(EmbeddingLoss):
             ops.take(embeddings, ops.take(samples, first, axis=0), axis=0)
             for samples in (order, ops.roll(order, -1))
         )
-        products = ops.einsum("id,jd->ij", anchors, positives)
+        # Differences before they grow: ∞ − ∞ would be NaN.
+        scale = scale_of(embeddings)
+        products = ops.einsum("id,jd->ij", anchors / scale, positives / scale)
+        products = products - ops.diagonal(products)[:, None]
+        products = products * scale * scale
         # (Rows that are no anchors are computed too, and have to be finite.)
         logits = ops.where(is_anchor[None, :], products, -float("inf"))
         logits = ops.where(is_anchor[:, None], logits, 0.0)
-        own = ops.where(is_anchor, ops.diagonal(products), 0.0)
-        losses = ops.where(is_anchor, ops.logsumexp(logits, axis=1) - own, 0.0)
+        losses = ops.where(is_anchor, ops.logsumexp(logits, axis=1), 0.0)
         count = ops.sum(ops.cast(is_anchor, losses.dtype))
         return ops.sum(losses) / ops.maximum(count, 1.0)

@@ -10,6 +10,10 @@ from keras_finegrain._base.checks import positive_integer
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
 
+# ψ is summed in as many steps, and ends at 1 − 2m: at 4 and a scale of 30 a
+# sample on the other side of the sphere has a loss of 240 already.
+LARGEST_MARGIN = 64
+
 
 def multiplicative_angular_margin(cosine: Tensor, margin: int) -> Tensor:
     """(−1)^k cos(mθ) − 2k for θ in [kπ/m, (k+1)π/m] (Liu et al. 2017, eq. 6).
@@ -55,7 +59,7 @@ class SphereFaceLoss(MarginSoftmaxLoss):
 
     Args:
         scale: s > 0. Default 30, that of the revision.
-        margin: m, an integer of at least 1. Default 4, the paper's; 1 is no
+        margin: m, an integer in [1, 64]. Default 4, the paper's; 1 is no
             margin.
         name: Name of the loss.
         **kwargs: `reduction` and `dtype` of `keras.losses.Loss`.
@@ -95,6 +99,11 @@ class SphereFaceLoss(MarginSoftmaxLoss):
     ) -> None:
         super().__init__(scale, name, **kwargs)
         self.margin = positive_integer(self.who, "margin", margin)
+        if self.margin > LARGEST_MARGIN:
+            raise ValueError(
+                f"{self.who}: margin must be at most {LARGEST_MARGIN}, "
+                f"received {margin!r}. The paper takes 1 to 4."
+            )
 
     def with_margin(self, cosine: Tensor) -> Tensor:
         """(−1)^k cos(m θ_y) − 2k."""

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finegrain._base.checks import boolean
 from keras_finegrain.losses.embedding_pairs import Pairs, Term
 from keras_finegrain.losses.triplet_loss import (
     Classes,
@@ -68,11 +69,7 @@ class TripletHardLoss(TripletLoss):
         **kwargs: Any,
     ) -> None:
         super().__init__(margin, distance_metric, name, **kwargs)
-        if not isinstance(soft, bool):
-            raise ValueError(
-                f"{self.who}: soft must be True or False, received {soft!r}."
-            )
-        self.soft = soft
+        self.soft = boolean(self.who, "soft", soft)
 
     def term(self, pairs: Pairs, classes: Classes) -> Term:
         """The share of a block of anchors, one triplet each."""

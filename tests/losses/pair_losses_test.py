@@ -13,7 +13,7 @@ import keras_finegrain
 from keras_finegrain import losses
 from keras_finegrain.losses import embedding_pairs
 from keras_finegrain.metrics import intra_inter_distance_ratio
-from tests.gradients import value_and_gradients
+from tests.gradients import gradient_and_slope, value_and_gradients
 from tests.losses.numbers import assert_same, classified, eager, mean_of
 
 PAIRS = [
@@ -484,7 +484,6 @@ def test_blocks_of_anchors_add_up_to_the_whole_batch(
     assert_same(parts(), whole, "float64")
 
 
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="refused there")
 @every_loss
 @pytest.mark.parametrize("block", [4, 512], ids=["blocks", "one_block"])
 def test_the_gradient_can_be_derived_again(float64, monkeypatch, loss, block):
@@ -493,15 +492,8 @@ def test_the_gradient_can_be_derived_again(float64, monkeypatch, loss, block):
     embeddings, _, labels = classified(11, 4, 5)
     direction = np.random.default_rng(1).normal(size=embeddings.shape)
 
-    if keras.backend.backend() == "jax":
-        import jax
-
-        gradient = jax.grad(lambda x: mean_of(loss, labels, x))
-
-        def slope(x):
-            return ops.sum(gradient(x) * direction)
-
-        both = jax.jit(lambda x: (gradient(x), jax.grad(slope)(x)))
+    if keras.backend.backend() != "tensorflow":
+        both = gradient_and_slope(lambda x: mean_of(loss, labels, x), direction)
     else:
         import tensorflow as tf
 
