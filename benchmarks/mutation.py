@@ -67,8 +67,14 @@ COMMON = [
     "tests/robustness/constructors_test.py",
     "tests/robustness/derivatives_test.py",
 ]
+ON_CLASSES = [
+    "tests/losses/class_losses_test.py",
+    "tests/losses/margins_test.py",
+    "tests/losses/soft_triple_loss_test.py",
+    "tests/labels/sampling_test.py",
+]
 TESTS = {
-    "losses": ["tests/losses", "tests/labels", *COMMON],
+    "losses": COMMON,
     "layers": ["tests/layers", "tests/models/model_test.py", *COMMON],
     "_ops": ["tests/_ops", "tests/layers", "tests/losses", *COMMON],
     "metrics": ["tests/metrics"],
@@ -96,8 +102,8 @@ def tests_of(path: pathlib.Path) -> list[str]:
     room = path.relative_to(PACKAGE).parts[0]
     files = list(TESTS[room])
     if room == "losses":
-        own = "pair_losses" if path.stem in ON_PAIRS else "class_losses"
-        files.insert(0, f"tests/losses/{own}_test.py")
+        of_pairs = ["tests/losses/pair_losses_test.py"]
+        files = (of_pairs if path.stem in ON_PAIRS else ON_CLASSES) + files
     else:
         own = f"tests/{path.relative_to(PACKAGE).with_suffix('')}_test.py"
         if (ROOT / own).exists():

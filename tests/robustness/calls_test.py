@@ -132,13 +132,10 @@ BAD_WEIGHTS = {
     "text": np.array(list("abcabc")),
     "complex": np.ones(6, "complex64"),
 }
-# What all losses and layers refuse in place of floats.
-BAD_FLOATS = {
-    "complex": "complex64",
-    "int32": "int32",
-    "uint8": "uint8",
-    "bool": "bool",
-}
+# Of which a part would be lost.
+BAD_FLOATS = {"complex": "complex64", "complex128": "complex128"}
+# Which are floats as well.
+GOOD_FLOATS = ("int32", "uint8", "float16", "bfloat16", "float64")
 KNOWN: dict[str, str] = {}
 
 
@@ -182,6 +179,13 @@ def class_loss_rows(loss):
         lambda: loss(SCORES, Y),
         Error(who, ("y_pred", "y_true")),
     )
+    whole = SCORES > 0
+    for name in GOOD_FLOATS:
+        yield Row(
+            f"{who} takes scores {name}",
+            scored(loss, Y, ops.cast(whole, name)),
+            Value(float(loss(Y, whole.astype("float32"))), 1e-4),
+        )
     if not isinstance(loss, losses.ProxyAnchorLoss):
         yield Row(
             f"{who} weights of 1",
@@ -216,6 +220,13 @@ def pair_loss_rows(loss):
             f"{who} embeddings {name}",
             scored(loss, Y, (EMBEDDINGS > 0).astype(dtype)),
             Error(who, "y_pred"),
+        )
+    whole = np.floor(np.abs(3 * EMBEDDINGS))
+    for name in GOOD_FLOATS:
+        yield Row(
+            f"{who} takes embeddings {name}",
+            scored(loss, Y, ops.cast(whole, name)),
+            Value(float(loss(Y, whole.astype("float32"))), 1e-4),
         )
     shapes = {
         "one_axis": EMBEDDINGS[:, 0],
@@ -492,7 +503,7 @@ def extreme_rows():
             scored(loss, Y, np.full((6, 3), NAN, "float32")),
             Value(lambda value: not np.isfinite(float(value))),
         )
-    cosines = (losses.MultiSimilarityLoss, losses.NPairsLoss)
+    cosines = (losses.MultiSimilarityLoss, losses.ContrastiveLoss)
     for loss in ON_PAIRS:
         who = f"{type(loss).__name__} {loss.name}"
         for bad in (NAN, INF, -INF):
@@ -512,19 +523,13 @@ def extreme_rows():
             scored(loss, Y, np.zeros((6, 4), "float32")),
             Value(lambda value: bool(np.isfinite(float(value)))),
         )
-        if isinstance(loss, cosines[:1]):
+        if isinstance(loss, cosines):
             for factor in (1e-25, 1e20, 1e30):
                 yield Row(
                     f"{who} of embeddings times {factor:g}",
                     scored(loss, Y, EMBEDDINGS * np.float32(factor)),
                     Value(float(loss(Y, EMBEDDINGS)), 1e-3),
                 )
-        if isinstance(loss, losses.ContrastiveLoss):
-            yield Row(
-                f"{who} at 1e20 is large",
-                scored(loss, Y, EMBEDDINGS * np.float32(1e20)),
-                Value(lambda value: not float(value) < 1e19),
-            )
 
     def centers_after(rows, times=1):
         def call():

@@ -98,7 +98,6 @@ BAD = {
         "none": None,
         "text": "a",
         "list": [1],
-        "empty": {},
         "number_key": {1: 2.0},
         "pattern": {"(": 2.0},
         "text_value": {"head/": "a"},
