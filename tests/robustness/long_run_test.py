@@ -78,6 +78,8 @@ def test_nan_batches_leave_no_trace():
         classes[labels].astype("float32"), labels, verbose=0
     )
     assert float(last) < 0.5 * first
-    assert megabytes() - before < MOST_MEGABYTES
+    grown = megabytes() - before
+    print(f"{STEPS} steps, {nan_steps} on NaN: {grown:.1f} MB more")
+    assert grown < MOST_MEGABYTES
     if BACKEND != "torch":
         assert counter.calls - calls <= 1  # evaluate()'s own
