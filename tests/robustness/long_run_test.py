@@ -50,7 +50,10 @@ def test_nan_batches_leave_no_trace():
     )
     model.compile(
         keras.optimizers.LossScaleOptimizer(
-            keras.optimizers.SGD(0.1), initial_scale=1.0
+            # It halves the scale on NaN, and doubles it half way to the next.
+            keras.optimizers.SGD(0.1),
+            initial_scale=1.0,
+            dynamic_growth_steps=25,
         ),
         losses.SoftTripleLoss(),
     )
