@@ -102,7 +102,10 @@ def tests_of(path: pathlib.Path) -> list[str]:
     room = path.relative_to(PACKAGE).parts[0]
     files = list(TESTS[room])
     if room == "losses":
-        of_pairs = ["tests/losses/pair_losses_test.py"]
+        of_pairs = [
+            "tests/losses/pair_losses_test.py",
+            "tests/losses/peers_test.py",
+        ]
         files = (of_pairs if path.stem in ON_PAIRS else ON_CLASSES) + files
     else:
         own = f"tests/{path.relative_to(PACKAGE).with_suffix('')}_test.py"
