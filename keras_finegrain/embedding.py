@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_finegrain._base.checks import positive_integer
 from keras_finegrain._base.private_keras import call_behind, calls_of
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.labels.forms import integer_labels
@@ -127,6 +128,7 @@ def embed(
     >>> embeddings.shape, labels.tolist()
     ((7, 5), [0, 1, 2, 3, 4, 5, 6])
     """
+    batch_size = positive_integer("embed", "batch_size", batch_size)
     labels: list[np.ndarray] = []
 
     def inputs() -> Iterator[tuple[Any]]:

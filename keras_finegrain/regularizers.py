@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._base.checks import number
+from keras_finegrain._base.checks import number, refuse_no_floats
 from keras_finegrain._base.representation import shown_with_arguments
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.center_cosines import (
@@ -50,6 +50,14 @@ def center_spread(centers: Tensor) -> Tensor:
     ...     keras_finegrain.regularizers.center_spread(centers)), 4))
     0.7071
     """
+    who = "center_spread"
+    refuse_no_floats(who, "centers", centers)
+    centers = centers if hasattr(centers, "shape") else ops.array(centers)
+    if len(centers.shape) != 3:
+        raise ValueError(
+            f"{who}: centers must have the shape (num_classes, "
+            f"centers_per_class, dim), received {tuple(centers.shape)}."
+        )
     return spread_of_products(products_within_classes(read_centers(centers)))
 
 

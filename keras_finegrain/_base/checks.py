@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_finegrain._base.arrays import to_numpy
+
 # No axis of a tensor is longer.
 _MOST = 2**31 - 1
 # What is larger is infinite in the arithmetic of layers and losses.
@@ -95,8 +97,11 @@ def boolean(who: str, name: str, value: Any) -> bool:
 
 def seed_or_none(who: str, name: str, value: Any) -> int | None:
     """Returns `value` as an int that all generators take, or `None`."""
-    if value is None:
-        return None
+    return None if value is None else seed(who, name, value)
+
+
+def seed(who: str, name: str, value: Any) -> int:
+    """Returns `value` as an int that all generators take, or raises."""
     if not _is_integer(value) or not 0 <= value < 2**32:
         raise ValueError(
             f"{who}: {name} must be an integer in [0, 2**32), received "
@@ -105,9 +110,11 @@ def seed_or_none(who: str, name: str, value: Any) -> int | None:
     return int(value)
 
 
-def string(who: str, name: str, value: Any) -> str:
+def string(
+    who: str, name: str, value: Any, *, may_be_empty: bool = False
+) -> str:
     """Returns `value`, or raises if it is no string or an empty one."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not (value or may_be_empty):
         raise ValueError(
             f"{who}: {name} must be a string, received {shown(value)}."
         )
@@ -216,6 +223,30 @@ def refuse_no_floats(who: str, name: str, values: Any) -> None:
     )
 
 
+def real_array(who: str, name: str, values: Any) -> np.ndarray:
+    """Returns a NumPy array of integers, booleans or floats, or raises.
+
+    Args:
+        who: What the array was given to, for error messages.
+        name: Name of the argument, for error messages.
+        values: A sequence, or an array or tensor of any backend.
+    """
+    refuse_no_floats(who, name, values)
+    array = None
+    # (NumPy makes no array of rows of several lengths.)
+    with contextlib.suppress(TypeError, ValueError):
+        array = to_numpy(values)
+    if array is None or array.dtype.kind not in "biuf":
+        # (What NumPy has no name for: bfloat16 and the like.)
+        if array is not None and "float" in str(array.dtype):
+            return array.astype("float32")
+        raise ValueError(
+            f"{who}: {name} must be an array of numbers, received "
+            f"{type(values).__name__} {shown(values)}."
+        )
+    return array
+
+
 def _is_integer(value: Any) -> bool:
     is_integer = isinstance(value, (int, np.integer))
     return is_integer and not isinstance(value, bool)
@@ -232,6 +263,9 @@ def _is_sparse(values: Any) -> bool:
 def _dtype_name(values: Any) -> str:
     """`float32` and the like; a list has the dtype of its array."""
     if isinstance(values, (list, tuple)):
-        return _dtype_name(np.asarray(values))
+        try:
+            return _dtype_name(np.asarray(values))
+        except ValueError:  # rows of several lengths
+            return ""
     dtype = getattr(values, "dtype", "")
     return str(getattr(dtype, "name", dtype)).removeprefix("torch.")

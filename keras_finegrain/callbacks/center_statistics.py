@@ -1,5 +1,6 @@
 """How far the centers move in an epoch, and how far apart they are."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_finegrain._base.checks import number, positive_integer
+from keras_finegrain._base.checks import seed as check_seed
 from keras_finegrain.layers.center_loss import CenterLoss
 from keras_finegrain.layers.centers import layers_with_centers
 from keras_finegrain.layers.cosine_similarity import (
@@ -67,7 +69,7 @@ class CenterStatistics(keras.callbacks.Callback):
         who = type(self).__name__
         self.tolerance = number(who, "tolerance", tolerance, at_least=0)
         self.max_classes = positive_integer(who, "max_classes", max_classes)
-        self.seed = seed
+        self.seed = check_seed(who, "seed", seed)
         self._before: dict[str, np.ndarray] = {}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -102,8 +104,12 @@ class CenterStatistics(keras.callbacks.Callback):
                 nearest = self._nearest_other_class(centers)
                 logs[f"{prefix}center_distance"] = float(nearest.mean())
             if centers.shape[1] > 1:
-                distinct = count_distinct(centers, self.tolerance)
-                logs[f"{prefix}distinct_centers"] = float(distinct.mean())
+                distinct = math.nan
+                # (Centers that are not finite cannot be told apart.)
+                if np.isfinite(centers).all():
+                    counts = count_distinct(centers, self.tolerance)
+                    distinct = float(counts.mean())
+                logs[f"{prefix}distinct_centers"] = distinct
 
     def _centers(self) -> Iterator[tuple[keras.layers.Layer, np.ndarray]]:
         """Each layer with its centers `(classes, centers_per_class, dim)`."""

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.checks import positive_integer, shown
 from keras_finegrain.embedding import embed, embedding_model
 
 
@@ -29,6 +29,16 @@ class EmbeddingCallback(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         who = type(self).__name__
+        if data is None:
+            raise ValueError(
+                f"{who}: data must be arrays (x, y) or batches of them, "
+                "received None."
+            )
+        if not isinstance(layer, (str, keras.layers.Layer, type(None))):
+            raise ValueError(
+                f"{who}: layer must be a layer, its name, or None, received "
+                f"{shown(layer)}."
+            )
         self.data = data
         self.layer = layer
         self.frequency = positive_integer(who, "frequency", frequency)

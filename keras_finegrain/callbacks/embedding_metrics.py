@@ -5,9 +5,11 @@ from typing import Any
 
 import keras
 
+from keras_finegrain._base.checks import string
 from keras_finegrain.callbacks.embedding_callback import EmbeddingCallback
 from keras_finegrain.metrics.embedding_metrics import (
     embedding_metrics,
+    metric_names,
     parse_metric,
 )
 from keras_finegrain.metrics.embedding_set import check_distance
@@ -76,11 +78,11 @@ class EmbeddingMetrics(EmbeddingCallback):
         batch_size: int = 32,
     ) -> None:
         super().__init__(data, layer, frequency, batch_size)
-        self.metrics = tuple(metrics)
+        who = type(self).__name__
+        self.metrics = metric_names(who, metrics)
         self.gallery = gallery
         self.distance = distance
-        self.prefix = prefix
-        who = type(self).__name__
+        self.prefix = string(who, "prefix", prefix, may_be_empty=True)
         check_distance(who, distance)
         for name in self.metrics:
             parse_metric(who, name)

@@ -9,7 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.checks import (
+    boolean,
+    names_or_none,
+    positive_integer,
+)
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain.callbacks.embedding_callback import EmbeddingCallback
 from keras_finegrain.embedding import images_of, labelled_batches
@@ -78,10 +82,11 @@ class EmbeddingProjector(EmbeddingCallback):
     ) -> None:
         super().__init__(data, layer, frequency, batch_size)
         self.log_dir = pathlib.Path(log_dir)
-        self.class_names = class_names
-        self.thumbnails = thumbnails
+        who = type(self).__name__
+        self.class_names = names_or_none(who, "class_names", class_names)
+        self.thumbnails = boolean(who, "thumbnails", thumbnails)
         self.thumbnail_size = positive_integer(
-            type(self).__name__, "thumbnail_size", thumbnail_size
+            who, "thumbnail_size", thumbnail_size
         )
         self._written: list[str] = []
         self._last: int | None = None

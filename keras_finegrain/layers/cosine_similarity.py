@@ -157,6 +157,8 @@ class CosineSimilarity(MeasuredLayer):
 
     # What the layer measures for the logs.
     _measured_names: tuple[str, ...] = ()
+    # The loss that belongs to the layer, for error messages.
+    usual_loss = "ArcFaceLoss"
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from keras_finegrain._base.checks import (
     boolean,
     float_policy,
     refuse_no_floats,
+    shown,
 )
 from keras_finegrain._base.private_keras import LossLayer, in_symbolic_scope
 from keras_finegrain._base.representation import shown_with_arguments
@@ -80,6 +81,11 @@ class MeasuredLayer(LossLayer):
 
     def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
         """As `keras.layers.Layer.__call__`, for dense real inputs alone."""
+        if not hasattr(inputs, "dtype"):
+            raise ValueError(
+                f"{self.who}: inputs must be one tensor, received "
+                f"{type(inputs).__name__} {shown(inputs)}."
+            )
         refuse_no_floats(self.who, "inputs", inputs)
         return super().__call__(inputs, *args, **kwargs)
 

@@ -94,6 +94,7 @@ class SoftTriple(CosineSimilarity):
     """
 
     _measured_names = ("center_spread",)
+    usual_loss = "SoftTripleLoss"
 
     def __init__(
         self,

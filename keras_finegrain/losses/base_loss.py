@@ -4,10 +4,13 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
+from keras_finegrain._base.arrays import concrete
 from keras_finegrain._base.checks import (
     float_policy,
     one_of,
+    real_array,
     refuse_no_floats,
     string,
 )
@@ -23,6 +26,9 @@ REDUCTIONS = (
     "mean_with_sample_weight",
     "none",
 )
+
+# The cosine 1 after the rounding of a bfloat16.
+ROUNDED_ONE = 1.0 + 2.0**-6
 
 
 class BaseLoss(keras.losses.Loss):
@@ -57,24 +63,61 @@ class BaseLoss(keras.losses.Loss):
     # num_classes)`, or embeddings.
     scores_classes = False
     compares_embeddings = False
+    # Whether those scores are cosines in [-1, 1], which the loss scales.
+    takes_cosines = False
+    # Whether values on an accelerator were looked at.
+    _has_read = False
     # Whether it accepts the scores of a head that samples classes.
     weighs_sampled_classes = False
 
-    def check_output(self, y_true: Tensor, y_pred: Tensor) -> None:
-        """Raises if the model's output cannot be one of this loss.
+    def checked_output(self, y_true: Any, y_pred: Any) -> Tensor:
+        """The model's output as a tensor, if it can be one of this loss.
 
         Args:
             y_true: The labels, in any form.
             y_pred: The output, of any kind.
+
+        Raises:
+            ValueError: If labels or output are missing or empty, or the output
+                holds no real numbers or, where it can be read, no cosines.
         """
-        refuse_no_floats(self.who, "y_pred", y_pred)
-        if len(shape_of(y_pred)) < 2 <= len(shape_of(y_true)):
+        who = self.who
+        if y_true is None:
             raise ValueError(
-                f"{self.who}: y_pred must be the output of a model, (batch, "
-                f"...), received the shape {shape_of(y_pred)}, and y_true of "
-                f"the shape {shape_of(y_true)}. A loss of Keras takes the "
-                "labels first: loss(labels, output)."
+                f"{who}: y_true must be labels, received None. Give `fit` "
+                "labels beside the inputs, or this output no loss."
             )
+        if not hasattr(y_pred, "dtype"):
+            y_pred = real_array(who, "y_pred", y_pred)
+        refuse_no_floats(who, "y_pred", y_pred)
+        y_pred = ops.convert_to_tensor(y_pred)
+        shape, labels_shape = shape_of(y_pred), shape_of(y_true)
+        if len(shape) < 2:
+            raise ValueError(
+                f"{who}: y_pred must be the output of a model, (batch, ...), "
+                f"received the shape {shape}, and y_true of the shape "
+                f"{labels_shape}. A loss of Keras takes the labels first: "
+                "loss(labels, output)."
+            )
+        if 0 in shape:
+            raise ValueError(
+                f"{who}: y_pred must hold at least one sample, received the "
+                f"shape {shape}. Leave empty batches out."
+            )
+        if self.takes_cosines and self.may_read(y_pred):
+            refuse_no_cosines(who, y_pred)
+        return y_pred
+
+    def may_read(self, tensor: Any) -> bool:
+        """Whether to look at a tensor's values, where it has any.
+
+        Reading from an accelerator waits for it: once is enough there.
+        """
+        device = str(getattr(tensor, "device", "cpu")).lower()
+        if "cpu" in device:
+            return True
+        first, self._has_read = not self._has_read, True
+        return first
 
     @property
     def who(self) -> str:
@@ -83,6 +126,21 @@ class BaseLoss(keras.losses.Loss):
 
     def __repr__(self) -> str:
         return shown_with_arguments(self)
+
+
+def refuse_no_cosines(who: str, y_pred: Tensor) -> None:
+    """Raises if outputs whose values can be read are no cosines.
+
+    (In a compiled step `keras_finegrain.Model` knows them by their layer.)
+    """
+    largest = concrete(ops.max(ops.abs(y_pred)))
+    if largest is not None and ROUNDED_ONE < largest < float("inf"):
+        raise ValueError(
+            f"{who}: y_pred must be cosines in [-1, 1], received values of up "
+            f"to {float(largest):.4g}. End the model with "
+            "keras_finegrain.CosineSimilarity, or take a cross-entropy of "
+            "Keras for the logits of a Dense layer."
+        )
 
 
 def shape_of(values: Any) -> tuple[int | None, ...]:

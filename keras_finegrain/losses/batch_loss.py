@@ -40,8 +40,7 @@ class BatchLoss(BaseLoss):
                 "several outputs pass None for this one, as in "
                 "`sample_weight={'embedding': None, ...}`."
             )
-        self.check_output(y_true, y_pred)
-        y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
+        y_pred = ops.cast(self.checked_output(y_true, y_pred), self.dtype)
         # Keras casts labels to the dtype of the loss. In float32 two labels
         # above 2²⁴ can become one.
         loss = self.call(ops.convert_to_tensor(y_true), y_pred)

@@ -37,7 +37,7 @@ class ClassSimilarityLoss(BaseLoss):
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None
     ) -> Tensor:
         """The loss of a batch: of the global one, where replicas share it."""
-        self.check_output(y_true, y_pred)
+        y_pred = self.checked_output(y_true, y_pred)
         # Before Keras casts them to the dtype of the loss.
         y_true = checked_labels(self.who, y_true, y_pred)
         averages = self.reduction in ("sum_over_batch_size", "mean")

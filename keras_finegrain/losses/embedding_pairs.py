@@ -5,6 +5,7 @@ their distances or cosines. `mean_over_anchors` makes the mean over the batch
 and the gradient of it.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_finegrain._base.arrays import concrete
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import nonzero_largest, unit_length
 from keras_finegrain._ops.written_gradients import with_gradient
@@ -44,6 +46,9 @@ class EmbeddingLoss(BatchLoss):
     """
 
     compares_embeddings = True
+    # Whether a batch of one class alone, or without two samples of a class,
+    # was warned of.
+    _has_warned = False
 
     def loss_of_batch(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of the global batch, a scalar."""
@@ -58,6 +63,8 @@ class EmbeddingLoss(BatchLoss):
         labels = class_numbers(
             self.who, y_true, (y_pred.shape[0],), name="y_true"
         )
+        if not self._has_warned and self.may_read(labels):
+            self._warn_without_pairs(labels)
         loss = self.loss_of_pairs(labels, y_pred)
         # NaN also where no pair shows it: an infinite embedding without a
         # partner, or a row of labels that names no class.
@@ -66,6 +73,22 @@ class EmbeddingLoss(BatchLoss):
             named = ops.all(in_range(labels, y_true.shape[-1]))
             usable = ops.logical_and(usable, named)
         return ops.where(usable, loss, float("nan"))
+
+    def _warn_without_pairs(self, labels: Tensor) -> None:
+        values = concrete(labels)
+        # (The last batch of an epoch may be a single sample.)
+        if values is None or len(values) < 2:
+            return
+        missing = missing_pairs(values)
+        if missing is not None:
+            self._has_warned = True
+            warnings.warn(
+                f"{self.who}: a batch must hold {missing}, received "
+                f"{len(values)} samples without. Such a batch teaches little "
+                "or nothing. Draw batches with "
+                "keras_finegrain.datasets.balanced_batches.",
+                stacklevel=2,
+            )
 
     def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
         """The loss of the global batch.
@@ -78,6 +101,23 @@ class EmbeddingLoss(BatchLoss):
             Scalar.
         """
         raise NotImplementedError
+
+
+def missing_pairs(labels: np.ndarray) -> str | None:
+    """What a batch lacks for losses on pairs, or `None`.
+
+    Args:
+        labels: `(batch,)`, equal where the class is.
+
+    Example:
+
+    >>> missing_pairs(np.array([0, 1, 2]))
+    'two samples of one class'
+    """
+    _, counts = np.unique(labels, return_counts=True)
+    if counts.max() < 2:
+        return "two samples of one class"
+    return "samples of two classes" if len(counts) < 2 else None
 
 
 class Pairs(NamedTuple):

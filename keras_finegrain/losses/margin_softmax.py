@@ -90,6 +90,7 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
     """
 
     weighs_sampled_classes = True
+    takes_cosines = True
 
     def __init__(self, scale: float, name: str, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)

@@ -86,6 +86,7 @@ class ProxyAnchorLoss(BatchLoss):
     """
 
     scores_classes = True
+    takes_cosines = True
 
     def __init__(
         self,

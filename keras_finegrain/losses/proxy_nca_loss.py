@@ -51,6 +51,8 @@ class ProxyNCALoss(ClassSimilarityLoss):
           Proxies", ICCV 2017](https://arxiv.org/abs/1703.07464)
     """
 
+    takes_cosines = True
+
     def __init__(
         self, scale: float = 1.0, name: str = "proxy_nca_loss", **kwargs: Any
     ) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.checks import seed as check_seed
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain.metrics.embedding_set import embedding_set
 
@@ -188,10 +189,13 @@ def clustering_scores(
 ) -> np.ndarray:
     """NMI and AMI of each run of k-means, `(2, restarts)`."""
     positive_integer(who, "restarts", restarts)
+    seed = check_seed(who, "seed", seed)
     vectors, numbers = embedding_set(who, embeddings, labels, distance)
     metrics = import_optional("sklearn.metrics", who)
     count = int(numbers.max()) + 1
-    runs = [k_means(vectors, count, seed + run) for run in range(restarts)]
+    runs = [
+        k_means(vectors, count, (seed + run) % 2**32) for run in range(restarts)
+    ]
     return np.array(
         [
             [score(numbers, clusters) for clusters in runs]

@@ -55,6 +55,7 @@ class Confusions:
         >>> Confusions(np.array([3, 8]), counts).worst()
         [ConfusedPair(label=3, taken_for=8, count=1, share=0.2)]
         """
+        most = positive_integer("Confusions.worst", "most", most)
         errors = self.counts.copy()
         np.fill_diagonal(errors, 0)
         order = np.argsort(-errors, axis=None, kind="stable")[:most]

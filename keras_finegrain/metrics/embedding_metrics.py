@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_finegrain._base.checks import number, positive_integer
+from keras_finegrain._base.checks import number, positive_integer, shown
+from keras_finegrain._base.checks import seed as check_seed
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain.metrics.clustering import (
     RESTARTS,
@@ -138,8 +139,9 @@ def embedding_metrics(
     [0.231, 0.882]
     """
     who = "embedding_metrics"
-    names = tuple(metrics)
+    names = metric_names(who, metrics)
     parsed = {name: parse_metric(who, name) for name in names}
+    seed = check_seed(who, "seed", seed)
     check_distance(who, distance)
     positive_integer(who, "chunk_size", chunk_size)
     confidence = number(who, "confidence", confidence, above=0, below=1)
@@ -181,6 +183,16 @@ def embedding_metrics(
     return {name: results[name] for name in names}
 
 
+def metric_names(who: str, metrics: Any) -> tuple[str, ...]:
+    """The names of metrics as a tuple; one string is no list of them."""
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise ValueError(
+            f"{who}: metrics must be a list of names, received "
+            f"{shown(metrics)}."
+        )
+    return tuple(metrics)
+
+
 def parse_metric(who: str, name: str) -> tuple[str, int]:
     """The kind of a metric and its K, which is 1 where it has none."""
     if name in (*_OF_WHOLE_CLASS, *_OF_ALL_SAMPLES):
@@ -206,7 +218,7 @@ def _of_neighbours(
     """Metrics of neighbours, from one search."""
     metrics: list[QueryMetric] = []
     for name, (kind, k) in parsed.items():
-        if kind in ("precision", "knn_accuracy"):
+        if kind in _AT_K:
             number_of_neighbours(f"{who}: {name}", k, found)
         if kind in _AT_K:
             metrics.append(_at_k(_AT_K[kind], k))

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.arrays import to_numpy
-from keras_finegrain._base.checks import one_of
+from keras_finegrain._base.checks import one_of, real_array
 from keras_finegrain.labels.forms import integer_labels
 
 # Rows that are compared with the whole set at a time. 256 rows and 100,000
@@ -165,7 +164,7 @@ def retrieval_set(
 
 def _checked_embeddings(who: str, name: str, values: Any) -> np.ndarray:
     """Finite float64 `(samples, dim)`."""
-    embeddings = to_numpy(values)
+    embeddings = real_array(who, name, values)
     if embeddings.ndim != 2 or embeddings.size == 0:
         raise ValueError(
             f"{who}: {name} must have the shape (samples, dim) with at "
@@ -190,6 +189,9 @@ def check_distance(who: str, distance: str) -> None:
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
     """Scales each row to length 1; a row of zeros stays zero."""
+    # (Squares of the largest numbers overflow, of the smallest vanish.)
+    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0.0)
+    vectors = vectors / np.where(largest > 0, largest, 1.0)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(
         vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_finegrain._base.arrays import to_numpy
+from keras_finegrain._base.checks import real_array
 
 
 def cell_cover(
@@ -59,7 +60,7 @@ def finite_values(
     who: str, argument: str, values: Any, axes: int
 ) -> np.ndarray:
     """Returns finite float64 with this number of axes, or raises."""
-    values = to_numpy(values).astype(np.float64)
+    values = real_array(who, argument, values).astype(np.float64)
     if values.ndim != axes or not values.size:
         raise ValueError(
             f"{who}: {argument} must have {axes} axes, each of at least 1, "

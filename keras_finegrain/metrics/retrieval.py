@@ -46,8 +46,9 @@ def recall_at_k(
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
         labels: Integers `(samples,)`.
-        k: Number of neighbours, at least 1. Defaults to 1, which papers on
-            fine-grained retrieval report first.
+        k: Number of neighbours, at least 1 and at most as many as there are.
+            Defaults to 1, which papers on fine-grained retrieval report
+            first.
         gallery_embeddings: Embeddings among which the neighbours are searched,
             `(gallery, dim)`. Defaults to the samples themselves.
         gallery_labels: Labels of the gallery, `(gallery,)`.
@@ -81,10 +82,10 @@ def recall_at_k(
       2016](https://arxiv.org/abs/1511.06452).
     """
     who = "recall_at_k"
-    k = positive_integer(who, "k", k)
     found = retrieval_set(
         who, embeddings, labels, gallery_embeddings, gallery_labels, distance
     )
+    k = number_of_neighbours(who, k, found)
     return _mean(who, found, lambda n: n.hit(k), chunk_size, k=k)
 
 
@@ -122,8 +123,7 @@ def precision_at_k(
         The precision, in [0, 1].
 
     Raises:
-        ValueError: As in `recall_at_k`, and for a k above the number of
-            neighbours.
+        ValueError: As in `recall_at_k`.
 
     Example:
     >>> import numpy as np
@@ -279,8 +279,7 @@ def knn_accuracy(
         The accuracy, in [0, 1].
 
     Raises:
-        ValueError: As in `recall_at_k`, and for a k above the number of
-            neighbours.
+        ValueError: As in `recall_at_k`.
 
     Example:
     >>> import numpy as np

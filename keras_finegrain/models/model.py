@@ -19,6 +19,7 @@ from keras_finegrain.distribution import runs_on_several_workers
 from keras_finegrain.labels.sampling import drawn_classes
 from keras_finegrain.labels.scope import LabelScope, current_scope, label_scope
 from keras_finegrain.layers.measured import MeasuredLayer
+from keras_finegrain.models.head_checks import check_losses, check_pairs
 from keras_finegrain.models.label_checks import check_head, checked_labels
 
 
@@ -28,11 +29,15 @@ class _LabelScopeSteps(BuiltFromOneShare):
     Mixed into a Keras model. Everything else is the model's own.
     """
 
+    # The `id` of the loss that was last compared with the outputs.
+    _checked_loss: int | None = None
+
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`; checks the labels where the data is made."""
         x, y = checked_labels(self, x, y)
+        check_pairs(self, y, kwargs.get("batch_size", (*args, None)[0]))
         validation = kwargs.get("validation_data")
         if isinstance(validation, tuple):
             kwargs["validation_data"] = (
@@ -106,6 +111,10 @@ class _LabelScopeSteps(BuiltFromOneShare):
     ) -> Tensor:
         """As `keras.Model.compute_loss`; records what the layers measured."""
         check_head(self, y_pred)
+        if self._checked_loss != id(self.loss):  # type: ignore[attr-defined]
+            # Once, though PyTorch comes here in every step.
+            check_losses(self, y_pred)
+            self._checked_loss = id(self.loss)  # type: ignore[attr-defined]
         loss = super().compute_loss(  # type: ignore[misc]
             x, _scored(y), y_pred, sample_weight, training=training
         )

@@ -12,7 +12,7 @@ from keras_finegrain.metrics import (
     Estimate,
     embedding_metrics,
 )
-from keras_finegrain.metrics.embedding_metrics import share
+from keras_finegrain.metrics.embedding_metrics import parse_metric, share
 from keras_finegrain.metrics.embedding_set import unit_rows
 from keras_finegrain.reporting import choose, page
 from keras_finegrain.reporting.read import Photos, Results
@@ -38,7 +38,7 @@ def metrics(results: Results, seed: int) -> str:
     possible = [
         name
         for name in EMBEDDING_METRICS
-        if name != "knn_accuracy@5" or len(results.labels) > 5
+        if parse_metric("report", name)[1] < len(results.labels)
     ]
     estimates = _accuracies(results) | embedding_metrics(
         results.embeddings, results.labels, possible, seed=seed
