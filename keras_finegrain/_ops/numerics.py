@@ -56,7 +56,10 @@ def nonzero_largest(
     Returns:
         Tensor without the axis, above 0.
     """
-    largest = ops.max(ops.abs(values), axis=axis, keepdims=keepdims)
+    # (Of an empty batch, Keras has a maximum with an initial value only.)
+    largest = ops.max(
+        ops.abs(values), axis=axis, keepdims=keepdims, initial=0.0
+    )
     # (Below it the quotient would not be accurate.)
     nonzero = largest > np.finfo("float32").tiny
     return ops.stop_gradient(ops.where(nonzero, largest, 1.0))

@@ -93,7 +93,7 @@ BAD = {
         "true": True,
         "nan": float("nan"),
     },
-    "names": {"text": "recall@1", "unknown": ["a"], "number": 3, "empty": []},
+    "names": {"text": "recall@1", "unknown": ["a"], "number": 3, "none": None},
     "multipliers": {
         "none": None,
         "text": "a",
