@@ -136,7 +136,14 @@ BAD_WEIGHTS = {
 BAD_FLOATS = {"complex": "complex64", "complex128": "complex128"}
 # Which are floats as well.
 GOOD_FLOATS = ("int32", "uint8", "float16", "bfloat16", "float64")
-KNOWN: dict[str, str] = {}
+KNOWN = {
+    r"^(CenterLoss|MCLoss) features (no_dim|no_pixel)$|no_dim$": (
+        "the backend's own words for an axis without an entry"
+    ),
+    r"^CenterMerging of centers times": (
+        "products of centers: the lengths that training gives are near 1"
+    ),
+}
 
 
 def scored(loss, labels, scores=SCORES, **weights):

@@ -131,6 +131,7 @@ CENTERS = {
     "sampled_share": "share",
     "seed": _without("seed", "none"),
 }
+OUTPUT = {"negative": -1, "fraction": 0.5, "true": True, "list": []}
 TRIPLET = {"margin": "not_negative", "distance_metric": "choice"}
 RULES = {
     losses.ArcFaceLoss: {"scale": "positive", "margin": "angle"},
@@ -177,6 +178,7 @@ RULES = {
         "reduction": "choice",
         "centers_initializer": {**BAD["initializer"], "none": None},
         "ignore_class": _without("integer", "none"),
+        "output_name": OUTPUT,
     },
     layers.CosineSimilarity: {
         **CENTERS,
@@ -189,6 +191,7 @@ RULES = {
         "channels_per_class": "channels",
         "drop": "boolean",
         "data_format": _without("choice", "none"),
+        "output_name": OUTPUT,
         "seed": _without("seed", "none"),
     },
     layers.SoftTriple: {**CENTERS, "tau": "not_negative"},
@@ -215,6 +218,12 @@ RULES = {
     keras_finegrain.optimizers.LayerwiseLearningRate: {
         "optimizer": "optimizer",
         "multipliers": "multipliers",
+        "may_be_frozen": {
+            "none": None,
+            "text": "head/",
+            "number": 3,
+            "unknown": ["tail/"],
+        },
     },
 }
 # The arguments that a constructor needs beside the one that is tried.
@@ -235,7 +244,11 @@ NEEDED = {
 ELSEWHERE = {
     "name", "kwargs", "data", "layer", "gallery", "log_dir", "class_names",
 }  # fmt: skip
-KNOWN: dict[str, str] = {}
+KNOWN = {
+    r"^LayerwiseLearningRate\(optimizer=(text|number|list)\)": (
+        "Keras's own words for what names no optimizer"
+    ),
+}
 
 
 def call(made, arguments):
@@ -249,6 +262,8 @@ def rows_of(made):
         rules["dtype"] = "dtype"
     rows = []
     for argument, rule in rules.items():
+        if argument not in (*inspect.signature(made).parameters, "dtype"):
+            continue
         for name, value in (
             BAD[rule] if isinstance(rule, str) else rule
         ).items():
@@ -279,7 +294,7 @@ def test_the_tables_know_every_argument_of_every_public_class():
     assert set(public) <= set(RULES)
     for made, rules in RULES.items():
         arguments = set(inspect.signature(made).parameters) - ELSEWHERE
-        assert arguments == set(rules), made
+        assert arguments <= set(rules), made
 
 
 GOOD = {
