@@ -36,26 +36,27 @@ def unit_length(vectors: Tensor) -> Tensor:
     Returns:
         Tensor of the same shape.
     """
-    # Their squares neither overflow nor vanish. (The result does not depend on
-    # what they are divided by, so that its gradient is right without that.)
-    vectors = vectors / nonzero_largest(vectors, axis=-1, keepdims=True)
+    # (The result does not depend on it, so that its gradient is right without
+    # that of the scale.)
+    vectors = vectors / scale_to_square(vectors, axis=-1)
     squared = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
     return vectors * inverse_length(squared)
 
 
-def nonzero_largest(
-    values: Tensor, axis: int | None = None, keepdims: bool = False
-) -> Tensor:
-    """The largest |v|, to divide by: 1 where all are 0, and without a gradient.
+def scale_to_square(values: Tensor, axis: int | None = None) -> Tensor:
+    """What to divide by before squares are summed: 1 for usual numbers.
+
+    Sums of squares of the quotient neither overflow nor vanish.
 
     Args:
         values: Tensor of any shape.
-        axis: The axis of the maximum, or `None` for all.
-        keepdims: Whether the axis is kept with the size 1.
+        axis: The axis that shares a scale, which is kept with the size 1, or
+            `None` for a scalar.
 
     Returns:
-        Tensor without the axis, above 0.
+        Tensor without a gradient. A power of two, so that no digit changes.
     """
+<<<<<<< HEAD
     # (Of an empty batch, Keras has a maximum with an initial value only.)
     largest = ops.max(
         ops.abs(values), axis=axis, keepdims=keepdims, initial=0.0
@@ -63,6 +64,11 @@ def nonzero_largest(
     # (Below it the quotient would not be accurate.)
     nonzero = largest > np.finfo("float32").tiny
     return ops.stop_gradient(ops.where(nonzero, largest, 1.0))
+=======
+    largest = ops.max(ops.abs(values), axis=axis, keepdims=axis is not None)
+    scale = ops.where(largest < 1e-15, 2.0**-80, ops.ones_like(largest))
+    return ops.stop_gradient(ops.where(largest > 1e15, 2.0**80, scale))
+>>>>>>> losses
 
 
 def inverse_length(squared: Tensor) -> Tensor:

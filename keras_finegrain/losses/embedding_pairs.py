@@ -15,7 +15,7 @@ from keras import ops
 
 from keras_finegrain._base.arrays import concrete
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain._ops.numerics import nonzero_largest, unit_length
+from keras_finegrain._ops.numerics import scale_to_square, unit_length
 from keras_finegrain._ops.written_gradients import with_gradient
 from keras_finegrain.labels.forms import (
     check_labels,
@@ -27,9 +27,6 @@ from keras_finegrain.losses.batch_loss import BatchLoss
 # The most anchors in a block: few enough that the matrices of a block stay in
 # the cache, and enough for an efficient product.
 BLOCK = 512
-# Sums of the squares of numbers up to this are far from overflow, and those of
-# numbers down to its inverse hold the digits of float32.
-LARGEST_SQUARED = 1e9
 # Squared distances below this count as 0: float32 has no normal number there.
 SMALLEST_SQUARE = float(np.finfo("float32").tiny)
 
@@ -220,7 +217,7 @@ def mean_over_anchors(
         embeddings: Tensor,
     ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
         value, gradient = 0.0, 0.0
-        scale = scale_of(embeddings)
+        scale = scale_to_square(embeddings)
         embeddings = embeddings / scale
         for total, count, of_total in _sum(
             lambda number: sums(number, embeddings, scale), num_blocks
@@ -231,19 +228,6 @@ def mean_over_anchors(
         return value, lambda upstream: (upstream * gradient,)
 
     return with_gradient(loss)(embeddings)
-
-
-def scale_of(embeddings: Tensor) -> Tensor:
-    """What embeddings are divided by before they are squared, a scalar.
-
-    1 where squares neither overflow nor vanish, which changes no digit, else
-    the largest of their absolute values.
-    """
-    largest = nonzero_largest(embeddings)
-    is_usual = ops.logical_and(
-        largest > 1.0 / LARGEST_SQUARED, largest < LARGEST_SQUARED
-    )
-    return ops.where(is_usual, 1.0, largest)
 
 
 def _sum(function: Callable[[Tensor | int], Any], count: Tensor | int) -> Any:

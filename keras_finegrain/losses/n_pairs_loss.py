@@ -6,9 +6,9 @@ import keras
 from keras import ops
 
 from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.numerics import scale_to_square
 from keras_finegrain.losses.embedding_pairs import (
     EmbeddingLoss,
-    scale_of,
 )
 
 
@@ -74,7 +74,7 @@ class NPairsLoss(EmbeddingLoss):
             for samples in (order, ops.roll(order, -1))
         )
         # Differences before they grow: ∞ − ∞ would be NaN.
-        scale = scale_of(embeddings)
+        scale = scale_to_square(embeddings)
         products = ops.einsum("id,jd->ij", anchors / scale, positives / scale)
         products = products - ops.diagonal(products)[:, None]
         products = products * scale * scale

@@ -137,8 +137,15 @@ BAD_FLOATS = {"complex": "complex64", "complex128": "complex128"}
 # Which are floats as well.
 GOOD_FLOATS = ("int32", "uint8", "float16", "bfloat16", "float64")
 KNOWN = {
-    r"^(CenterLoss|MCLoss) features (no_dim|no_pixel)$|no_dim$": (
+    r"^CenterLoss features no_dim$|^MCLoss features no_pixel$"
+    r"|^(SoftTriple|CosineSimilarity) embeddings no_dim$": (
         "the backend's own words for an axis without an entry"
+    ),
+    r"^\w+ scores of one axis$": (
+        "the backend's own words, or NaN, for scores without an axis of classes"
+    ),
+    r"^\w+ samples classes with labels row_of_two_ones$": (
+        "the draw takes the largest of a row; `fit` checks the rows before it"
     ),
     r"^CenterMerging of centers times": (
         "products of centers: the lengths that training gives are near 1"

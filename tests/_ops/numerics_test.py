@@ -1,0 +1,110 @@
+"""Numbers far from 1: squares that would overflow or vanish."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_finegrain
+from keras_finegrain import losses
+from keras_finegrain._ops.numerics import unit_length
+from tests.gradients import value_and_gradients
+
+RANDOM = np.random.default_rng(0)
+EMBEDDINGS = RANDOM.normal(size=(6, 4)).astype("float32")
+LABELS = np.array([0, 0, 1, 1, 2, 2])
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-25, 1e25, 1e30])
+def test_a_direction_does_not_depend_on_the_length(scale):
+    long = np.float32(scale) * EMBEDDINGS
+    direction = RANDOM.normal(size=EMBEDDINGS.shape).astype("float32")
+
+    def along(vectors):
+        return ops.sum(unit_length(vectors) * ops.convert_to_tensor(direction))
+
+    _, (gradient,) = value_and_gradients(along, [long])
+    _, (expected,) = value_and_gradients(along, [EMBEDDINGS])
+
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(unit_length(ops.convert_to_tensor(long))),
+        EMBEDDINGS / np.linalg.norm(EMBEDDINGS, axis=1, keepdims=True),
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        gradient.astype("float64") * scale, expected, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_zero_vector_stays_zero_with_a_zero_gradient():
+    value, (gradient,) = value_and_gradients(
+        lambda v: ops.sum(unit_length(v)), [np.zeros((1, 3), "float32")]
+    )
+    assert value == 0.0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.ContrastiveLoss(),
+        losses.MultiSimilarityLoss(),
+        losses.CosineLoss(),
+        losses.TripletAllLoss(distance_metric="angular"),
+    ],
+)
+def test_losses_of_directions_do_not_depend_on_the_length(loss, scale):
+    expected = float(loss(LABELS, EMBEDDINGS))
+
+    assert float(loss(LABELS, np.float32(scale) * EMBEDDINGS)) == (
+        pytest.approx(expected, rel=1e-5)
+    )
+
+
+def test_distances_of_large_embeddings_are_their_distances():
+    loss = losses.TripletHardLoss(margin=0.0)
+    value, (gradient,) = value_and_gradients(
+        lambda x: loss(LABELS, x), [EMBEDDINGS]
+    )
+    large, (of_large,) = value_and_gradients(
+        lambda x: loss(LABELS, x), [np.float32(1e25) * EMBEDDINGS]
+    )
+
+    assert large == pytest.approx(1e25 * value, rel=1e-5)
+    np.testing.assert_allclose(of_large, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_products_of_large_embeddings_are_infinite_and_not_nan():
+    assert float(losses.NPairsLoss()(LABELS, 1e20 * EMBEDDINGS)) == np.inf
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_heads_do_not_depend_on_the_length(scale):
+    head = keras_finegrain.SoftTriple(3, 2)
+
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(head(np.float32(scale) * EMBEDDINGS)),
+        ops.convert_to_numpy(head(EMBEDDINGS)),
+        atol=1e-6,
+    )
+
+
+def test_the_largest_features_leave_centers_finite():
+    layer = keras_finegrain.CenterLoss(2, alpha=1.0)
+    labels = np.zeros(100, "int32")
+    # From one end of the numbers to the other.
+    for feature in (3e38, -3e38, 3e38):
+        layer(np.full((100, 2), feature, "float32"), labels, training=True)
+        centers = ops.convert_to_numpy(layer.centers)
+        assert np.isfinite(centers).all()
+        assert (np.sign(centers[0]) == np.sign(feature)).all()
+
+
+def test_a_center_on_its_samples_stays():
+    layer = keras_finegrain.CenterLoss(
+        1, centers_initializer=keras.initializers.Constant(0.1)
+    )
+    layer(np.full((3, 2), 0.1, "float32"), np.zeros(3, int), training=True)
+
+    assert (ops.convert_to_numpy(layer.centers) == np.float32(0.1)).all()
