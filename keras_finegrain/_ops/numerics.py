@@ -56,19 +56,12 @@ def scale_to_square(values: Tensor, axis: int | None = None) -> Tensor:
     Returns:
         Tensor without a gradient. A power of two, so that no digit changes.
     """
-<<<<<<< HEAD
-    # (Of an empty batch, Keras has a maximum with an initial value only.)
+    # (Of an empty batch Keras has a maximum with an initial value only.)
     largest = ops.max(
-        ops.abs(values), axis=axis, keepdims=keepdims, initial=0.0
+        ops.abs(values), axis=axis, keepdims=axis is not None, initial=0.0
     )
-    # (Below it the quotient would not be accurate.)
-    nonzero = largest > np.finfo("float32").tiny
-    return ops.stop_gradient(ops.where(nonzero, largest, 1.0))
-=======
-    largest = ops.max(ops.abs(values), axis=axis, keepdims=axis is not None)
     scale = ops.where(largest < 1e-15, 2.0**-80, ops.ones_like(largest))
     return ops.stop_gradient(ops.where(largest > 1e15, 2.0**80, scale))
->>>>>>> losses
 
 
 def inverse_length(squared: Tensor) -> Tensor:

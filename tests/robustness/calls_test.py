@@ -141,9 +141,6 @@ KNOWN = {
     r"|^(SoftTriple|CosineSimilarity) embeddings no_dim$": (
         "the backend's own words for an axis without an entry"
     ),
-    r"^\w+ scores of one axis$": (
-        "the backend's own words, or NaN, for scores without an axis of classes"
-    ),
     r"^\w+ samples classes with labels row_of_two_ones$": (
         "the draw takes the largest of a row; `fit` checks the rows before it"
     ),
