@@ -28,8 +28,6 @@ PHOTOS = DRAW.integers(0, 255, (12, 8, 8, 3)).astype("uint8")
 CENTERS = DRAW.normal(size=(3, 4)).astype("float32")
 KNOWN = {
     r"^heat_map_overlay heat_map empty$": "the backend's own words",
-    r"^channel_(overlay|strip) parts one$": "Python's own words for one number",
-    r"^learning_curves histories numbers$": "Python's own words",
     r"^embedding_model (none|text)$": "Python's own words",
     r"^class_channels (label array|channels_per_class)": (
         "the rules of MCLoss, without the function's name"
