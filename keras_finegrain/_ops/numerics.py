@@ -56,7 +56,10 @@ def scale_to_square(values: Tensor, axis: int | None = None) -> Tensor:
     Returns:
         Tensor without a gradient. A power of two, so that no digit changes.
     """
-    largest = ops.max(ops.abs(values), axis=axis, keepdims=axis is not None)
+    # (Of an empty batch Keras has a maximum with an initial value only.)
+    largest = ops.max(
+        ops.abs(values), axis=axis, keepdims=axis is not None, initial=0.0
+    )
     scale = ops.where(largest < 1e-15, 2.0**-80, ops.ones_like(largest))
     return ops.stop_gradient(ops.where(largest > 1e15, 2.0**80, scale))
 

@@ -110,6 +110,15 @@ def test_smoothed_labels_are_a_mixture_with_the_margin_on_the_largest(loss):
     )
 
 
+def test_the_cosine_loss_of_soft_labels_is_the_angle_between_rows():
+    similarity, labels = similarities()
+    soft = 0.7 * np.eye(5, dtype="float32")[labels] + 0.3 / 5
+    lengths = np.linalg.norm(soft, axis=1) * np.linalg.norm(similarity, axis=1)
+    expected = 1 - (soft * similarity).sum(1) / lengths
+    each = losses.CosineLoss(reduction="none")(soft, similarity)
+    np.testing.assert_allclose(ops.convert_to_numpy(each), expected, rtol=1e-5)
+
+
 @every(ALL)
 @pytest.mark.parametrize(
     ("labels", "message"),
