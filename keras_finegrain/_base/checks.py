@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finegrain._base.arrays import to_numpy
+from keras_finegrain._base.arrays import dtype_name, is_dense, to_numpy
 
 # No axis of a tensor is longer.
 _MOST = 2**31 - 1
@@ -202,12 +202,12 @@ def refuse_no_floats(who: str, name: str, values: Any) -> None:
         ValueError: If it holds complex numbers or strings, or is sparse or
             ragged.
     """
-    # (AutoGraph does not know `:=`.)
-    dtype = _dtype_name(values)
-    if "Ragged" in type(values).__name__ or getattr(values, "ragged", False):
-        kind = "a ragged tensor. Pad it, as with `.to_tensor()`"
-    elif "Sparse" in type(values).__name__ or _is_sparse(values):
-        kind = "a sparse tensor. Make it dense, as with `tf.sparse.to_dense()`"
+    dtype = dtype_name(values)
+    if not is_dense(values):
+        kind = (
+            "a sparse or ragged tensor. Make it dense, as with "
+            "`tf.sparse.to_dense()` or `.to_tensor()`"
+        )
     elif dtype.startswith("complex"):
         kind = (
             f"{dtype}, of which a part would be lost. Pass real and imaginary "
@@ -250,22 +250,3 @@ def real_array(who: str, name: str, values: Any) -> np.ndarray:
 def _is_integer(value: Any) -> bool:
     is_integer = isinstance(value, (int, np.integer))
     return is_integer and not isinstance(value, bool)
-
-
-def _is_sparse(values: Any) -> bool:
-    """Whether a tensor of Keras or PyTorch is sparse."""
-    return bool(
-        getattr(values, "sparse", False) is True
-        or getattr(values, "is_sparse", False) is True
-    )
-
-
-def _dtype_name(values: Any) -> str:
-    """`float32` and the like; a list has the dtype of its array."""
-    if isinstance(values, (list, tuple)):
-        try:
-            return _dtype_name(np.asarray(values))
-        except ValueError:  # rows of several lengths
-            return ""
-    dtype = getattr(values, "dtype", "")
-    return str(getattr(dtype, "name", dtype)).removeprefix("torch.")

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.arrays import numeric
-from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.checks import positive_integer, real_array
 from keras_finegrain.layers.mc_loss import group_sizes
 from keras_finegrain.visualization.axes import axis_or_new
 from keras_finegrain.visualization.checks import index_array
@@ -159,7 +158,7 @@ def channel_maps(
     Raises:
         ValueError: If the feature map or a channel does not fit.
     """
-    feature_map = numeric(who, "feature_map", feature_map)
+    feature_map = real_array(who, "feature_map", feature_map)
     if feature_map.ndim != 3:
         raise ValueError(
             f"{who}: feature_map must have the shape (rows, columns, "

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.arrays import numeric
-from keras_finegrain._base.checks import names_or_none
+from keras_finegrain._base.checks import names_or_none, real_array
 from keras_finegrain.labels.forms import integer_labels
 
 
@@ -83,7 +82,7 @@ def class_centers(who: str, centers: Any, dim: int | None = None) -> np.ndarray:
         ValueError: If the shape or the dim is another, or a center is not
             finite.
     """
-    centers = numeric(who, "centers", centers).astype(np.float64)
+    centers = real_array(who, "centers", centers).astype(np.float64)
     if centers.ndim not in (2, 3) or not centers.size:
         raise ValueError(
             f"{who}: centers must have the shape (classes, dim) or (classes, "
@@ -117,7 +116,7 @@ def as_sequence(who: str, name: str, values: Any) -> Any:
     """A sequence as it is, a tensor as a NumPy array; raises for others."""
     if isinstance(values, Sequence) and not isinstance(values, (str, bytes)):
         return values
-    array = numeric(who, name, values)
+    array = real_array(who, name, values)
     if not array.ndim:
         raise ValueError(
             f"{who}: {name} must be a sequence or an array of several, "
@@ -128,7 +127,7 @@ def as_sequence(who: str, name: str, values: Any) -> Any:
 
 def index_array(who: str, name: str, values: Any) -> np.ndarray:
     """Integers `(count,)`, at least one; raises for anything else."""
-    indices = numeric(who, name, values)
+    indices = real_array(who, name, values)
     if indices.ndim != 1 or not len(indices) or indices.dtype.kind not in "iu":
         raise ValueError(
             f"{who}: {name} must be integers of the shape (count,) with at "

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finegrain._base.arrays import numeric
+from keras_finegrain._base.checks import real_array
 from keras_finegrain._base.private_keras import Functional, call_behind
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.visualization.gradients import gradient
@@ -89,7 +89,7 @@ def grad_cam(
         raise TypeError(
             f"grad_cam: model must be a Keras model, received {model!r:.80}."
         )
-    image = numeric("grad_cam", "image", image)
+    image = real_array("grad_cam", "image", image)
     if image.ndim not in (3, 4) or not image.size:
         raise ValueError(
             "grad_cam: image must have the shape (height, width, channels) or "

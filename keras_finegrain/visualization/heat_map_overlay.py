@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.arrays import numeric
+from keras_finegrain._base.checks import real_array
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain.visualization.axes import axis_or_new
 from keras_finegrain.visualization.photo import (
@@ -54,7 +54,7 @@ def heat_map_overlay(
     """
     who = "heat_map_overlay"
     photo = as_photo(who, image)
-    heat_map = numeric(who, "heat_map", heat_map).astype(np.float32)
+    heat_map = real_array(who, "heat_map", heat_map).astype(np.float32)
     if heat_map.ndim != 2 or not np.isfinite(heat_map).all():
         raise ValueError(
             "heat_map_overlay: heat_map must be finite and have the shape "

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_finegrain._base.arrays import numeric
+from keras_finegrain._base.checks import real_array
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 
@@ -50,7 +50,7 @@ def as_pixels(who: str, image: Any) -> np.ndarray:
 
 def _checked(who: str, image: Any) -> np.ndarray:
     """The image `(height, width, 1 or 3)` in its own dtype and range."""
-    image = numeric(who, "image", image)
+    image = real_array(who, "image", image)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[-1] not in (1, 3) or not image.size:

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_finegrain
-from keras_finegrain.labels.sampling import sample_classes
+from keras_finegrain.labels.sampling import announce_drawn, sample_classes
 
 CLASSES, DIM, BATCH = 40, 6, 8
 
@@ -82,6 +82,24 @@ def test_the_weighted_sum_is_an_unbiased_estimate():
     error = np.std(estimates, ddof=1) / np.sqrt(len(estimates))
     assert error < 0.05 * np.exp(logits).sum()
     assert abs(np.mean(estimates) - np.exp(logits).sum()) < 4 * error
+
+
+def test_the_loss_weighs_each_class_by_those_it_stands_for():
+    labels = ops.array([4, 9], "int32")
+    similarity = np.random.default_rng(1).uniform(-1, 1, (2, 12))
+    loss = keras_finegrain.losses.NormFaceLoss(scale=3.0, reduction="none")
+    with keras_finegrain.label_scope(labels):
+        (drawn,) = draws([4, 9], 12, 1)
+        announce_drawn(drawn)
+        position = drawn.relabel(labels)
+        losses = loss(position, ops.array(similarity, "float32"))
+    logits = 3 * similarity + ops.convert_to_numpy(drawn.log_weights)
+    own = logits[[0, 1], ops.convert_to_numpy(position)]
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(losses),
+        np.log(np.exp(logits).sum(axis=1)) - own,
+        rtol=1e-5,
+    )
 
 
 def test_a_share_of_all_classes_trains_as_the_whole_head_does():
