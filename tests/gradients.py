@@ -104,16 +104,3 @@ def gradient_and_slope(
 
         derive = jax.jit(derive)
     return lambda x: tuple(map(keras.ops.convert_to_numpy, derive(x)))
-
-
-def assert_second_derivative(
-    function: Callable[..., Any], array: np.ndarray, rtol: float = 1e-5
-) -> None:
-    """Compares the derivative of a gradient with a central difference."""
-    direction = np.random.default_rng(1).normal(size=array.shape)
-    derive, step = gradient_and_slope(function, direction), 1e-6
-    above, _ = derive(array + step * direction)
-    below, _ = derive(array - step * direction)
-    expected = (above - below) / (2 * step)
-    atol = rtol * max(np.abs(expected).max(), 1.0)
-    np.testing.assert_allclose(derive(array)[1], expected, rtol=rtol, atol=atol)
