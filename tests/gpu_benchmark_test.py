@@ -251,4 +251,4 @@ def test_a_part_that_ends_early_leaves_its_time_to_the_next(
     assert gpu.main(options) == 0
     own = [seconds - gpu.GRACE_SECONDS for seconds in given]
     # The scripts of part 1, of part 2, and a pattern of part 3.
-    np.testing.assert_allclose(own, [150, 150, 360, 600], atol=10)
+    np.testing.assert_allclose(own, [90, 90, 247, 600], atol=10)

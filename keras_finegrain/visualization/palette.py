@@ -48,7 +48,7 @@ def class_styles(num_classes: int) -> list[ClassStyle]:
     >>> class_styles(2)[1]
     ClassStyle(color='#E69F00', marker='^', filled=True)
     """
-    if num_classes != 0:
+    if not isinstance(num_classes, int) or num_classes != 0:
         positive_integer("class_styles", "num_classes", num_classes)
     styles = []
     for index in range(num_classes):

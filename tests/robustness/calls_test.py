@@ -303,9 +303,13 @@ def layer_rows(who, way):
         return lambda: show(make(**arguments), features, labels, weights)
 
     for name, labels in {**BAD_LABELS, **OUTSIDE}.items():
-        yield Row(
-            f"{who} {way}: labels {name}", trained(labels), Error(who, "label")
-        )
+        # (A scope of no labels says that there are none.)
+        if labels is not None or way == "given":
+            yield Row(
+                f"{who} {way}: labels {name}",
+                trained(labels),
+                Error(who, "label"),
+            )
     expected = float(call()())
     for name, labels in GOOD_LABELS.items():
         # (A layer takes tensors; in a scope a list is that of several `y`.)
