@@ -14,6 +14,7 @@ from keras_finegrain._base.checks import (
     refuse_no_floats,
     string,
 )
+from keras_finegrain._base.private_keras import in_symbolic_scope
 from keras_finegrain._base.representation import shown_with_arguments
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import at_least_float32
@@ -111,8 +112,11 @@ class BaseLoss(keras.losses.Loss):
     def may_read(self, tensor: Any) -> bool:
         """Whether to look at a tensor's values, where it has any.
 
-        Reading from an accelerator waits for it: once is enough there.
+        Reading from an accelerator waits for it: once is enough there. What
+        Keras builds a model with is made up.
         """
+        if in_symbolic_scope():
+            return False
         device = str(getattr(tensor, "device", "cpu")).lower()
         if "cpu" in device:
             return True

@@ -56,11 +56,13 @@ class EmbeddingLoss(BatchLoss):
                 "feature map first, for instance with "
                 "keras.layers.GlobalAveragePooling2D()."
             )
-        check_labels(self.who, y_true, name="y_true")
+        may_read = self.may_read(y_true)
+        if may_read:
+            check_labels(self.who, y_true, name="y_true")
         labels = class_numbers(
             self.who, y_true, (y_pred.shape[0],), name="y_true"
         )
-        if not self._has_warned and self.may_read(labels):
+        if may_read and not self._has_warned:
             self._warn_without_pairs(labels)
         loss = self.loss_of_pairs(labels, y_pred)
         # NaN also where no pair shows it: an infinite embedding without a

@@ -160,7 +160,7 @@ def test_numpy_numbers_are_numbers():
 def test_tensors_that_are_not_in_one_piece_are_refused():
     import tensorflow as tf
 
-    with pytest.raises(ValueError, match="sparse or ragged.*Make it dense"):
+    with pytest.raises(ValueError, match="sparse or ragged"):
         refuse_no_floats("me", "x", tf.ragged.constant([[1.0], [2.0, 3.0]]))
-    with pytest.raises(ValueError, match="sparse or ragged.*Make it dense"):
+    with pytest.raises(ValueError, match="sparse or ragged"):
         refuse_no_floats("me", "x", tf.sparse.from_dense(EMBEDDINGS))

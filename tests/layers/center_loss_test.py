@@ -268,7 +268,7 @@ def run_compiled(layer, features, labels):
             variable.assign(value)
         return float(loss)
     # PyTorch has no values that cannot be read: pass by the check.
-    layer._check_range = lambda labels, training: None
+    layer._check_range = lambda *arguments: None
     layer(
         ops.convert_to_tensor(features),
         ops.convert_to_tensor(labels),
