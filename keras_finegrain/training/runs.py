@@ -127,6 +127,11 @@ def train(
             f"{settings.method}, seed {seed}: the outputs for the test images "
             "became NaN or infinite in the last epoch; lower --lr"
         )
+    if not np.ptp(outputs[0], axis=0).any():
+        raise TrainingError(
+            f"{settings.method}, seed {seed}: the embeddings of all test "
+            "images have become equal; lower --lr"
+        )
     if getattr(last, "centers_per_class", 1) > 1:
         distinct = last.distinct_centers(tolerance=_DISTINCT)
         measured["distinct_centers"] = float(np.mean(distinct))
