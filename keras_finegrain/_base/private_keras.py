@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
-from keras.src.backend import get_keras_mask as get_keras_mask
 from keras.src.backend import get_stateless_scope as get_stateless_scope
 from keras.src.backend import in_stateless_scope as in_stateless_scope
+from keras.src.backend.common.masking import get_keras_mask as get_keras_mask
 from keras.src.backend.common.symbolic_scope import (
     in_symbolic_scope as in_symbolic_scope,
 )

@@ -72,7 +72,12 @@ OVERRIDDEN = [
 ]
 
 # Imported by the package.
-IMPORTED = ["get_stateless_scope", "in_stateless_scope", "in_symbolic_scope"]
+IMPORTED = [
+    "get_keras_mask",
+    "get_stateless_scope",
+    "in_stateless_scope",
+    "in_symbolic_scope",
+]
 
 
 @pytest.mark.parametrize(("owner", "name", "backends"), READ)
