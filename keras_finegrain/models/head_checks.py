@@ -13,9 +13,11 @@ import keras
 
 from keras_finegrain._base.private_keras import call_behind
 from keras_finegrain.labels.forms import integer_labels
+from keras_finegrain.labels.outputs import entry_of, is_structure
 from keras_finegrain.layers.cosine_similarity import CosineSimilarity
 from keras_finegrain.layers.labelled_loss_layer import LabelledLossLayer
 from keras_finegrain.losses.embedding_pairs import missing_pairs
+from keras_finegrain.models.label_checks import single_loss
 
 COSINES = "cosines"
 SCALED_COSINES = "scaled cosines"
@@ -81,7 +83,9 @@ def check_pairs(model: keras.Model, y: Any, batch_size: Any) -> None:
         ValueError: If the model's one loss compares embeddings and no two
             samples of a class can come together.
     """
-    loss: Any = getattr(model, "loss", None)
+    loss: Any = single_loss(getattr(model, "loss", None))
+    if is_structure(y) and len(y) == 1:
+        y = entry_of("fit", y, None)
     is_array = hasattr(y, "shape") and hasattr(y, "dtype")
     if not is_array or not getattr(loss, "compares_embeddings", False):
         return

@@ -146,7 +146,7 @@ def _rules_of_losses(model: keras.Model) -> list[LabelRule]:
     elif isinstance(loss, dict) and len(loss) > 1:
         losses = loss.items()
     else:
-        losses = [(None, _single(loss))]
+        losses = [(None, single_loss(loss))]
     samples = any(
         getattr(layer, "samples", False) for layer in inner_layers(model)
     )
@@ -350,7 +350,7 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
             classes than a layer that shares its labels, or scored a share of
             the classes for a loss that does not weigh them.
     """
-    loss = _single(model.loss)
+    loss = single_loss(model.loss)
     if drawn_classes() is not None:
         # Another loss would take each of the drawn classes for one alone.
         if not getattr(loss, "weighs_sampled_classes", False):
@@ -374,7 +374,7 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
             )
 
 
-def _single(loss: Any) -> Any:
+def single_loss(loss: Any) -> Any:
     """The loss of a model with one output, out of a list or dict of one."""
     if isinstance(loss, (list, tuple)) and len(loss) == 1:
         return loss[0]

@@ -174,3 +174,11 @@ def test_data_without_a_pair_is_refused(labels, arguments):
             labels,
             **arguments,
         )
+
+
+def test_data_without_a_pair_is_refused_in_lists_of_one_output():
+    model = keras_finegrain.Sequential([keras.layers.Dense(3)])
+    model.compile("sgd", [losses.TripletHardLoss()])
+
+    with pytest.raises(ValueError, match=r"batches of `fit` must hold"):
+        model.fit(X, [np.arange(6)], verbose=0)
