@@ -7,7 +7,14 @@ from keras import ops
 
 import keras_finegrain
 from keras_finegrain import losses
-from keras_finegrain._ops.numerics import unit_length
+from keras_finegrain._ops.numerics import (
+    inverse_length,
+    log_one_plus_sum_exp,
+    scale_to_square,
+    sine,
+    unit_distance,
+    unit_length,
+)
 from tests.gradients import value_and_gradients
 
 RANDOM = np.random.default_rng(0)
@@ -42,6 +49,65 @@ def test_a_zero_vector_stays_zero_with_a_zero_gradient():
     )
     assert value == 0.0
     assert not gradient.any()
+
+
+def test_dividing_by_the_scale_changes_no_digit():
+    values = np.array([3e-30, 3e-16, 0.3, 3e14, 3e16, 3e30], "float32")
+
+    scaled = values / ops.convert_to_numpy(scale_to_square(values, axis=None))
+    of_each = ops.convert_to_numpy(scale_to_square(values[:, None], axis=1))
+
+    assert (scaled == values * np.float32(2.0**-80)).all()
+    # Of usual numbers it is 1, of others a power of two.
+    np.testing.assert_array_equal(
+        np.log2(of_each[:, 0]), [-80, -80, 0, 0, 80, 80]
+    )
+
+
+def test_a_length_of_zero_has_the_inverse_zero():
+    squared = np.array([0.0, 1e-40, 0.25, 1.0, 4.0], "float32")
+
+    inverse = ops.convert_to_numpy(inverse_length(squared))
+
+    np.testing.assert_allclose(inverse, [0, 0, 2, 1, 0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "cosine", "expected", "slope"),
+    [
+        # Where two vectors coincide distance and slope are 0, not 1 or NaN.
+        (unit_distance, 1.0, 0.0, 0.0),
+        (unit_distance, 1.0 - 1e-7, 0.0, 0.0),
+        (unit_distance, 1.0 - 1e-6, np.sqrt(2e-6), -1 / np.sqrt(2e-6)),
+        (unit_distance, 0.5, 1.0, -1.0),
+        (unit_distance, -1.0, 2.0, -0.5),
+        (sine, 1.0, 0.0, 0.0),
+        (sine, -1.0, 0.0, 0.0),
+        (sine, 1.0 + 1e-6, 0.0, 0.0),
+        (sine, 0.6, 0.8, -0.75),
+        (sine, 0.0, 1.0, 0.0),
+    ],
+)
+def test_the_root_at_zero_has_the_slope_zero(function, cosine, expected, slope):
+    value, (gradient,) = value_and_gradients(
+        lambda c: ops.sum(function(c)), [np.array([cosine], "float32")]
+    )
+    # (float32 has 16 steps between 1 - 1e-6 and 1.)
+    assert value == pytest.approx(expected, rel=0.03, abs=1e-6)
+    assert gradient[0] == pytest.approx(slope, rel=0.03, abs=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_logarithm_of_a_masked_sum(axis):
+    values = np.array([[-20.0, 0.5, 90.0], [0.0, 3.0, 1.0]], "float32")
+    mask = np.array([[True, True, False], [False, False, False]])
+
+    logarithm = ops.convert_to_numpy(log_one_plus_sum_exp(values, mask, axis))
+
+    powers = np.where(mask, np.exp(values.astype("float64")), 0.0)
+    np.testing.assert_allclose(
+        logarithm, np.log1p(powers.sum(axis)), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e25])
