@@ -72,6 +72,8 @@ ON_CLASSES = [
     "tests/losses/margins_test.py",
     "tests/losses/soft_triple_loss_test.py",
     "tests/labels/sampling_test.py",
+    "tests/labels/masks_test.py",
+    "tests/losses/peers_test.py",
 ]
 TESTS = {
     "losses": COMMON,
@@ -105,6 +107,7 @@ def tests_of(path: pathlib.Path) -> list[str]:
         of_pairs = [
             "tests/losses/pair_losses_test.py",
             "tests/losses/peers_test.py",
+            "tests/_ops/numerics_test.py",
         ]
         files = (of_pairs if path.stem in ON_PAIRS else ON_CLASSES) + files
     else:
