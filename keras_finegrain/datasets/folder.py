@@ -83,7 +83,9 @@ def read_folder(
     _refuse_double(files)
     _warn(path, [*left_out, *unread])
     class_names = tuple(sorted(set().union(*files)))
-    records = [_records(classes, class_names, thorough) for classes in files]
+    records = [
+        _records(root, classes, class_names, thorough) for classes in files
+    ]
     return Source(
         name=str(path),
         class_names=class_names,
@@ -250,7 +252,10 @@ def _warn(path: str | pathlib.Path, lines: list[str]) -> None:
 
 
 def _records(
-    classes: _Files, class_names: tuple[str, ...], thorough: bool
+    root: pathlib.Path,
+    classes: _Files,
+    class_names: tuple[str, ...],
+    thorough: bool,
 ) -> Records:
     members = [classes.get(name, []) for name in class_names]
     paths = [path for files in members for path in files]
@@ -287,7 +292,8 @@ def _records(
             num_parallel_calls=tf.data.AUTOTUNE,
         )
 
-    return Records(labels, examples)
+    keys = tuple(_shown(_relative(path, root)) for path in paths)
+    return Records(labels, examples, keys)
 
 
 def _bytes_or_none(path: bytes) -> bytes:
@@ -326,6 +332,10 @@ def _read_file(path: str) -> None:
 
 def _unreadable(path: str, error: OSError) -> DatasetError:
     return DatasetError(f"The image {path!r} cannot be read: {error.strerror}")
+
+
+def _relative(path: str, root: pathlib.Path) -> str:
+    return pathlib.Path(os.path.relpath(path, root)).as_posix()
 
 
 def _shown(path: str) -> str:
