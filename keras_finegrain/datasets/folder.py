@@ -81,7 +81,7 @@ def read_folder(
             "another usual ending" + "".join(f". {line}" for line in unread)
         )
     _refuse_double(files)
-    _warn(path, [*left_out, *unread])
+    warn_unread(path, [*left_out, *unread])
     class_names = tuple(sorted(set().union(*files)))
     records = [
         _records(root, classes, class_names, thorough) for classes in files
@@ -221,6 +221,12 @@ def _unread(folders: list[Folder]) -> list[str]:
     beside = [path for folder in folders for path in folder.images]
     if beside:
         lines.append(f"{_counted(beside)} beside the class folders")
+    return [*lines, *hidden_and_unread(folders)]
+
+
+def hidden_and_unread(folders: list[Folder]) -> list[str]:
+    """Says how many images are hidden or of a format that is not read."""
+    lines = []
     hidden = [path for folder in folders for path in folder.all("hidden")]
     if hidden:
         lines.append(f"{_counted(hidden)} hidden or in folders of thumbnails")
@@ -242,7 +248,8 @@ def _counted(paths: list[str]) -> str:
     return f"{len(paths)} {files} ({listed(paths)})"
 
 
-def _warn(path: str | pathlib.Path, lines: list[str]) -> None:
+def warn_unread(path: str | pathlib.Path, lines: list[str]) -> None:
+    """Warns of what is not read of a folder, if there is any."""
     if lines:
         warnings.warn(
             f"The folder {str(path)!r} is not read as a whole: "
@@ -275,7 +282,7 @@ def _records(
             {
                 # Names of files are bytes, and need not be UTF-8.
                 "path": [os.fsencode(path) for path in paths],
-                "origin": [_shown(path) for path in paths],
+                "origin": [shown(path) for path in paths],
                 "label": labels,
             }
         ).map(
@@ -292,7 +299,7 @@ def _records(
             num_parallel_calls=tf.data.AUTOTUNE,
         )
 
-    keys = tuple(_shown(_relative(path, root)) for path in paths)
+    keys = tuple(shown(_relative(path, root)) for path in paths)
     return Records(labels, examples, keys)
 
 
@@ -323,11 +330,19 @@ def _check_file(path: str) -> None:
 
 
 def _read_file(path: str) -> None:
+    image_files.verify(bytes_of(path), shown(path))
+
+
+def bytes_of(path: str) -> bytes:
+    """Reads a file.
+
+    Raises:
+        DatasetError: If it cannot be read.
+    """
     try:
-        encoded = pathlib.Path(path).read_bytes()
+        return pathlib.Path(path).read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from error
-    image_files.verify(encoded, _shown(path))
 
 
 def _unreadable(path: str, error: OSError) -> DatasetError:
@@ -338,6 +353,6 @@ def _relative(path: str, root: pathlib.Path) -> str:
     return pathlib.Path(os.path.relpath(path, root)).as_posix()
 
 
-def _shown(path: str) -> str:
+def shown(path: str) -> str:
     """A path for a message: text, whatever bytes it holds."""
     return os.fsencode(path).decode(errors="backslashreplace")
