@@ -14,9 +14,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from birds_lib.errors import RunError
-from birds_lib.output import remove_unfinished, writable_folder
-from birds_lib.requirements import check_packages
+from keras_finegrain.cli.errors import RunError
+from keras_finegrain.cli.files import remove_unfinished, writable_folder
+from keras_finegrain.cli.requirements import check_packages
 from mnist_lib.arguments import parse_arguments
 
 # Import name of each package, and the extra that installs it.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from birds_lib.errors import RunError
+from keras_finegrain.cli.errors import RunError
 
 BY_TFDS = ("mnist", "fashion_mnist")
 NAMES = ("digits", *BY_TFDS)

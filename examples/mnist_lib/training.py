@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-from birds_lib.errors import RunError
-from birds_lib.progress import Progress
+from keras_finegrain.cli.errors import RunError
+from keras_finegrain.cli.progress import Progress
 
 from keras_finegrain.callbacks import EmbeddingRecorder
 from keras_finegrain.metrics import intra_inter_distance_ratio, recall_at_k

@@ -414,7 +414,7 @@ def damage(folder, kind):
     ],
 )
 def test_a_damaged_folder_is_found_before_training(folder, kind, message):
-    from birds_lib.errors import RunError
+    from keras_finegrain.cli.errors import RunError
     from mnist_lib.data import load
 
     damage(folder, kind)
@@ -468,7 +468,7 @@ def test_what_cannot_run_is_one_line_and_status_2(
 
 
 def test_a_training_that_diverges_says_so(folder):
-    from birds_lib.errors import RunError
+    from keras_finegrain.cli.errors import RunError
 
     with pytest.raises(RunError, match=r"softmax, seed 0: .*lower --lr"):
         train("softmax", folder, "--lr", "1e30", "--batch-size", "4")

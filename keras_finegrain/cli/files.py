@@ -3,7 +3,7 @@
 import pathlib
 import tempfile
 
-from birds_lib.errors import RunError
+from keras_finegrain.cli.errors import RunError
 
 
 def writable_folder(

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from birds_lib.errors import RunError
-from birds_lib.output import replace_file
+from keras_finegrain.cli.errors import RunError
+from keras_finegrain.cli.files import replace_file
 from keras_finegrain._base.files import replacing
 from keras_finegrain.datasets import ImageDataset
 from keras_finegrain.training import Run, test_metrics

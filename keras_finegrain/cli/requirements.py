@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Mapping
 
-from birds_lib.errors import RunError
+from keras_finegrain.cli.errors import RunError
 
 
 def check_packages(extras: Mapping[str, str]) -> None:

@@ -15,10 +15,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from birds_lib.arguments import parse_arguments
-from birds_lib.errors import RunError
-from birds_lib.output import remove_unfinished, writable_folder
-from birds_lib.requirements import check_packages
+from keras_finegrain.cli.arguments import parse_arguments
+from keras_finegrain.cli.errors import RunError
+from keras_finegrain.cli.files import remove_unfinished, writable_folder
+from keras_finegrain.cli.requirements import check_packages
 
 # Import name of each package, and the extra that installs it.
 PACKAGES = {
@@ -156,9 +156,9 @@ def train_all(
 ) -> None:
     """Trains every method with every seed and writes the results."""
     import keras
-    from birds_lib.pictures import draw_embeddings, draw_learning_curves
-    from birds_lib.progress import Progress
-    from birds_lib.results import Results
+    from keras_finegrain.cli.pictures import draw_embeddings, draw_learning_curves
+    from keras_finegrain.cli.progress import Progress
+    from keras_finegrain.cli.results import Results
 
     import keras_finegrain
     from keras_finegrain.training import FeatureCache, ImageStream, train
