@@ -1,5 +1,6 @@
 """Known photos, their classes and the model that compares them."""
 
+import collections
 import difflib
 import os
 import threading
@@ -553,13 +554,18 @@ class Gallery:
                 f"{who}: keys must be one for each photo, received {len(new)} "
                 f"for {count} photos."
             )
-        if len(set(new)) < len(new) or not self._known.isdisjoint(new):
-            seen = set(self._known)
-            twice = next(k for k in new if k in seen or seen.add(k))
-            where = " in the gallery already" if twice in self._known else ""
+        taken = next((key for key in new if key in self._known), None)
+        if taken is not None:
+            raise ValueError(
+                f"{who}: keys must be new, received {checks.shown(taken)}, "
+                "which is in the gallery already. Remove that photo first, or "
+                "pass another key."
+            )
+        if len(set(new)) < len(new):
+            twice = collections.Counter(new).most_common(1)[0][0]
             raise ValueError(
                 f"{who}: keys must all be different, received "
-                f"{checks.shown(twice)}{where or ' twice'}."
+                f"{checks.shown(twice)} twice."
             )
         return tuple(str(key) for key in new)
 
