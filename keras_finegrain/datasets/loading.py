@@ -40,6 +40,12 @@ class ImageDataset:
         test: The same for testing.
         train_size: Number of pairs in `train`.
         test_size: Number of pairs in `test`.
+        train_keys: What each image in `train` is known by, in the same order:
+            of a folder the path of the file in it, with `/`; of a TFDS data
+            set the name of the file where its records have one, otherwise
+            the split and the number of the record, `"train/12"`. No two
+            images have the same.
+        test_keys: The same for `test`.
     """
 
     name: str
@@ -48,6 +54,8 @@ class ImageDataset:
     test: "tf.data.Dataset"
     train_size: int
     test_size: int
+    train_keys: tuple[str, ...] = dataclasses.field(repr=False)
+    test_keys: tuple[str, ...] = dataclasses.field(repr=False)
 
     @property
     def num_classes(self) -> int:
@@ -140,6 +148,8 @@ def load(
         test=_decoded(test, crop_to_bbox),
         train_size=train.labels.size,
         test_size=test.labels.size,
+        train_keys=train.keys,
+        test_keys=test.keys,
     )
 
 

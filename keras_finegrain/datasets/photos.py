@@ -43,6 +43,8 @@ class Photos:
             box as shares of height and width; NaN where there is none.
         is_test: `(photos,)` bool, True for the photos of the test split.
         class_names: The name of each class; the index is the label.
+        keys: What each photo is known by, as in `ImageDataset`. Files that
+            were written without give numbers, `"train/12"`.
 
     Raises:
         ValueError: If the attributes do not describe the same photos.
@@ -74,6 +76,7 @@ class Photos:
     boxes: npt.NDArray[np.float32] = dataclasses.field(repr=False)
     is_test: npt.NDArray[np.bool_] = dataclasses.field(repr=False)
     class_names: tuple[str, ...]
+    keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.encoded)
@@ -89,6 +92,20 @@ class Photos:
                     f"{shape} for {count} photos, received {array.dtype} of "
                     f"the shape {array.shape}"
                 )
+        if not self.keys:
+            places = np.where(
+                self.is_test, self.is_test.cumsum(), (~self.is_test).cumsum()
+            )
+            keys = tuple(
+                f"{'test' if is_test else 'train'}/{place - 1}"
+                for is_test, place in zip(self.is_test, places, strict=True)
+            )
+            object.__setattr__(self, "keys", keys)  # It is frozen.
+        if len(self.keys) != count:
+            raise ValueError(
+                f"Photos: keys must hold one text for each of {count} photos, "
+                f"received {len(self.keys)}. Leave them out for numbers"
+            )
         wrong = self.labels[
             (self.labels < 0) | (self.labels >= self.num_classes)
         ]
@@ -107,7 +124,8 @@ class Photos:
     def digest(self) -> str:
         """Identifies the photos: results are comparable if it is the same.
 
-        It is the beginning of a SHA-256 of all attributes but `name`. Photos
+        It is the beginning of a SHA-256 of all attributes but `name` and
+        `keys`. Photos
         that `prepare` made smaller differ in a few bits between releases of
         Pillow, and so does their digest: copy the file instead.
         """
@@ -195,6 +213,7 @@ class Photos:
             boxes=np.array(boxes, np.float32),
             is_test=np.arange(labels.size) >= train.labels.size,
             class_names=class_names,
+            keys=(*train.keys, *test.keys),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -221,6 +240,7 @@ class Photos:
                 boxes=self.boxes,
                 is_test=self.is_test,
                 class_names=np.array(self.class_names),
+                keys=np.array(self.keys, str),
             )
 
     @classmethod
@@ -249,6 +269,7 @@ class Photos:
                     boxes=file["boxes"],
                     is_test=file["is_test"],
                     class_names=tuple(file["class_names"].tolist()),
+                    keys=tuple(file["keys"].tolist()) if "keys" in file else (),
                 )
         except OSError as error:
             raise DatasetError(

@@ -43,6 +43,34 @@ def test_a_tfds_name_is_prepared_and_split_as_its_authors_did(data_dir):
     assert label.dtype == np.int64
 
 
+def test_records_are_known_by_their_files_or_else_their_numbers(data_dir):
+    named = datasets.load("kites_named", data_dir=data_dir)
+    for split, keys in (("train", named.train_keys), ("test", named.test_keys)):
+        wanted = [
+            f"{split}/{KITES[label]}/{image[-1, -1, 0] - 10 * label}.png"
+            for image, label in pairs(getattr(named, split))
+        ]
+        assert list(keys) == wanted
+    for name in ("kites", "kites_named_twice"):
+        kites = datasets.load(name, data_dir=data_dir)
+        assert kites.train_keys == tuple(f"train/{i}" for i in range(12))
+        assert kites.test_keys == tuple(f"test/{i}" for i in range(4))
+
+
+def test_a_selected_or_divided_record_keeps_its_key(data_dir):
+    every = datasets.load("kites_train_only", data_dir=data_dir, seed=1)
+    some = datasets.load("kites_train_only", data_dir=data_dir, classes="*k*")
+    known = {}
+    for split in ("train", "test"):
+        images = [image.tobytes() for image, _ in pairs(getattr(every, split))]
+        known.update(zip(getattr(every, f"{split}_keys"), images, strict=True))
+    assert sorted(known) == sorted(f"train/{i}" for i in range(20))
+    for split in ("train", "test"):
+        images = [image.tobytes() for image, _ in pairs(getattr(some, split))]
+        keys = getattr(some, f"{split}_keys")
+        assert [known[key] for key in keys] == images
+
+
 def test_validation_stands_in_for_a_missing_test_split(data_dir):
     kites = datasets.load("kites_validation", data_dir=data_dir)
     assert (kites.train_size, kites.test_size) == (6, 3)
