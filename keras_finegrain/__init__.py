@@ -16,6 +16,7 @@ from keras_finegrain import optimizers as optimizers
 from keras_finegrain import regularizers as regularizers
 from keras_finegrain import visualization as visualization
 from keras_finegrain._version import __version__ as __version__
+from keras_finegrain.bundle import Bundle as Bundle
 from keras_finegrain.embedding import embedding_model as embedding_model
 from keras_finegrain.gallery import Gallery as Gallery
 from keras_finegrain.labels import label_scope as label_scope
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from keras_finegrain import datasets as datasets
 
 __all__ = [
+    "Bundle",
     "CenterLoss",
     "CosineSimilarity",
     "Gallery",

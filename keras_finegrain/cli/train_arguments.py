@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from keras_finegrain.cli.errors import RunError
+from keras_finegrain.cli.output import CommandError
 from keras_finegrain.cli.parsing import (
     add_choice,
     add_run,
@@ -51,7 +51,7 @@ def complete(options: argparse.Namespace) -> None:
     """Fills in the defaults that depend on other options.
 
     Raises:
-        RunError: If `--resume` does not say where.
+        CommandError: If `--resume` does not say where.
     """
     drawn = options.data.split("/")[0] == DRAWN
     if options.backbone is None:
@@ -78,7 +78,7 @@ def complete(options: argparse.Namespace) -> None:
         options.lr = 3e-3 if options.weights == "none" else 1e-4
     if options.output is None:
         if options.resume:
-            raise RunError("--resume: needs --output, the folder to go on in")
+            raise CommandError("--resume: needs --output, the folder to go on in")
         options.output = new_folder()
 
 
