@@ -14,9 +14,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from birds_lib.errors import RunError
-from birds_lib.output import remove_unfinished, writable_folder
-from birds_lib.requirements import check_packages
+from keras_finegrain.cli.output import CommandError
+from keras_finegrain.cli.files import remove_unfinished, writable_folder
+from keras_finegrain.cli.requirements import check_packages
 from mnist_lib.arguments import parse_arguments
 
 # Import name of each package, and the extra that installs it.
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         check_packages(PACKAGES)
         train_and_draw(options, folder)
-    except (RunError, OSError) as error:
+    except (CommandError, OSError) as error:
         # OSError: a full disk, a file that is gone.
         print(f"mnist_features.py: error: {error}", file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ from keras_finegrain import visualization as visualization
 from keras_finegrain._version import __version__ as __version__
 from keras_finegrain.bundle import Bundle as Bundle
 from keras_finegrain.embedding import embedding_model as embedding_model
+from keras_finegrain.gallery import Gallery as Gallery
 from keras_finegrain.labels import label_scope as label_scope
 from keras_finegrain.layers import CenterLoss as CenterLoss
 from keras_finegrain.layers import CosineSimilarity as CosineSimilarity
@@ -34,6 +35,7 @@ __all__ = [
     "Bundle",
     "CenterLoss",
     "CosineSimilarity",
+    "Gallery",
     "MCLoss",
     "Model",
     "Sequential",

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from birds_lib.parsing import (
+from keras_finegrain.cli.parsing import (
     OneLineParser,
     add_run,
     add_values,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from birds_lib.errors import RunError
+from keras_finegrain.cli.output import CommandError
 
 BY_TFDS = ("mnist", "fashion_mnist")
 NAMES = ("digits", *BY_TFDS)
@@ -58,7 +58,7 @@ def load(
         class_names: In place of the data set's own.
 
     Raises:
-        RunError: In one line, for whatever is wrong with it.
+        CommandError: In one line, for whatever is wrong with it.
     """
     if name == "digits":
         data = _digits()
@@ -68,13 +68,13 @@ def load(
         data = _from_folder(pathlib.Path(name))
     else:
         near = difflib.get_close_matches(name, NAMES, n=1)
-        raise RunError(
+        raise CommandError(
             f"--dataset {name}: is none of {', '.join(NAMES)} and no folder"
             + (f". Did you mean {near[0]}?" if near else "")
         )
     if class_names is not None:
         if len(class_names) != data.num_classes:
-            raise RunError(
+            raise CommandError(
                 f"--class-names: {name} has {data.num_classes} classes, "
                 f"received {len(class_names)} names"
             )
@@ -108,7 +108,7 @@ def _from_tfds(name: str, data_dir: str | None) -> ImageSet:
     try:
         data = datasets.load(name, data_dir=data_dir)
     except datasets.DatasetError as error:
-        raise RunError(f"--dataset {name}: {error}") from error
+        raise CommandError(f"--dataset {name}: {error}") from error
     arrays = []
     for split in (data.train, data.test):
         batches = list(split.batch(1000).as_numpy_iterator())
@@ -125,13 +125,13 @@ def _from_folder(folder: pathlib.Path) -> ImageSet:
         images = _read_idx(folder, f"{split}-images-idx3-ubyte", 3)
         labels = _read_idx(folder, f"{split}-labels-idx1-ubyte", 1)
         if len(images) != len(labels):
-            raise RunError(
+            raise CommandError(
                 f"--dataset {folder}: {split} has {len(images)} images and "
                 f"{len(labels)} labels"
             )
         arrays += [images, labels]
     if arrays[0].shape[1:] != arrays[2].shape[1:]:
-        raise RunError(
+        raise CommandError(
             f"--dataset {folder}: images to train on are "
             f"{_size(arrays[0])} pixels and those to test on {_size(arrays[2])}"
         )
@@ -148,22 +148,22 @@ def _read_idx(folder: pathlib.Path, name: str, rank: int) -> np.ndarray:
     if not path.exists():
         path = folder / f"{name}.gz"
     if not path.exists():
-        raise RunError(
+        raise CommandError(
             f"--dataset {folder}: holds neither {name} nor {name}.gz"
         )
     try:
         with gzip.open(path) if path.suffix else open(path, "rb") as file:
             content = file.read()
     except (OSError, EOFError, zlib.error) as error:
-        raise RunError(f"--dataset: {path} cannot be read ({error})") from error
+        raise CommandError(f"--dataset: {path} cannot be read ({error})") from error
     head = 4 + 4 * rank
     if len(content) < head or content[:4] != bytes([0, 0, 8, rank]):
-        raise RunError(
+        raise CommandError(
             f"--dataset: {path} is no IDX file of bytes with {rank} axes"
         )
     shape = tuple(np.frombuffer(content[4:head], ">u4").tolist())
     if len(content) - head != math.prod(shape):
-        raise RunError(
+        raise CommandError(
             f"--dataset: {path} holds {len(content) - head} values where its "
             f"head says {' x '.join(map(str, shape))}"
         )
@@ -192,7 +192,7 @@ def _image_set(
 def _fewer(data: ImageSet, train_images: int) -> ImageSet:
     available = len(data.train_images)
     if train_images > available:
-        raise RunError(
+        raise CommandError(
             f"--train-images {train_images}: {data.name} has {available}"
         )
     order = np.random.default_rng(0).permutation(available)[:train_images]
@@ -205,20 +205,20 @@ def _fewer(data: ImageSet, train_images: int) -> ImageSet:
 def _check(data: ImageSet) -> None:
     """Finds what would otherwise fail during or after the training."""
     if min(data.train_images.shape[1:3]) < SMALLEST_SIDE:
-        raise RunError(
+        raise CommandError(
             f"--dataset {data.name}: images must be at least {SMALLEST_SIDE} "
             f"pixels wide and high, received {_size(data.train_images)}"
         )
     counts = np.bincount(data.train_labels, minlength=data.num_classes)
     if (counts == 0).any():
         missing = ", ".join(map(str, np.flatnonzero(counts == 0)))
-        raise RunError(
+        raise CommandError(
             f"--dataset {data.name}: every class needs an image to train on, "
             f"there is none of class {missing}"
         )
     counts = np.bincount(data.test_labels, minlength=data.num_classes)
     if np.sum(counts > 0) < 2 or counts.max() < 2:
-        raise RunError(
+        raise CommandError(
             f"--dataset {data.name}: the distances between images to test on "
             "need two classes and two images of one"
         )

@@ -4,7 +4,7 @@ import argparse
 import json
 import pathlib
 
-from birds_lib.output import replace_file
+from keras_finegrain.cli.files import replace_file
 
 from keras_finegrain.training.tables import Column, markdown, mean_cells
 from keras_finegrain.training.versions import versions

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-from birds_lib.errors import RunError
-from birds_lib.progress import Progress
+from keras_finegrain.cli.output import CommandError
+from keras_finegrain.cli.progress import Progress
 
 from keras_finegrain.callbacks import EmbeddingRecorder
 from keras_finegrain.metrics import intra_inter_distance_ratio, recall_at_k
@@ -48,7 +48,7 @@ def train(
     """Trains one variant with one seed.
 
     Raises:
-        RunError: If the training diverges.
+        CommandError: If the training diverges.
     """
     model = build(
         variant, data.train_images.shape[1:], data.num_classes, options, seed
@@ -84,7 +84,7 @@ def train(
     ).history
     seconds = time.perf_counter() - started
     if not np.isfinite(history["loss"]).all():
-        raise RunError(
+        raise CommandError(
             f"{variant}, seed {seed}: the loss became NaN or infinite in "
             f"epoch {len(history['loss'])}; lower --lr"
         )
@@ -95,7 +95,7 @@ def train(
     try:
         metrics = test_metrics(features, scores, data.test_labels)
     except ValueError as error:
-        raise RunError(f"{variant}, seed {seed}: {error}") from error
+        raise CommandError(f"{variant}, seed {seed}: {error}") from error
     metrics["seconds"] = seconds
     return Run(metrics, model, recorder.frames, recorder.centers)
 

@@ -414,12 +414,12 @@ def damage(folder, kind):
     ],
 )
 def test_a_damaged_folder_is_found_before_training(folder, kind, message):
-    from birds_lib.errors import RunError
+    from keras_finegrain.cli.output import CommandError
     from mnist_lib.data import load
 
     damage(folder, kind)
 
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(CommandError, match=message):
         load(str(folder))
 
 
@@ -468,9 +468,9 @@ def test_what_cannot_run_is_one_line_and_status_2(
 
 
 def test_a_training_that_diverges_says_so(folder):
-    from birds_lib.errors import RunError
+    from keras_finegrain.cli.output import CommandError
 
-    with pytest.raises(RunError, match=r"softmax, seed 0: .*lower --lr"):
+    with pytest.raises(CommandError, match=r"softmax, seed 0: .*lower --lr"):
         train("softmax", folder, "--lr", "1e30", "--batch-size", "4")
 
 
