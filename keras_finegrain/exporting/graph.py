@@ -118,14 +118,18 @@ def _without_labels(model: keras.Model) -> keras.Model:
             isinstance(each.layer, LabelledLossLayer)
             for each in calls_of(layer)
         ):
-            layer = _without_labels(keras.Model(layer.inputs, layer.outputs))
-            outputs = layer(*args, **kwargs)
-            return outputs[0] if len(outputs) == 1 else outputs
+            # (A structure of one is not the same to Keras as the one.)
+            layer = keras.Model(_single(layer.inputs), _single(layer.outputs))
+            layer = _without_labels(layer)
         return layer(*args, **kwargs)
 
     return keras.models.clone_model(
         model, clone_function=lambda layer: layer, call_function=call
     )
+
+
+def _single(tensors: list[keras.KerasTensor]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def _of_one_input(model: keras.Model) -> keras.Model:
@@ -144,7 +148,7 @@ def _of_one_input(model: keras.Model) -> keras.Model:
             f"received {len(inputs)}: {names}. Pass a keras.Model from the "
             "images alone."
         )
-    return keras.Model(inputs, model.outputs)
+    return keras.Model(inputs[0], model.outputs)
 
 
 def _in_float32(model: keras.Model) -> keras.Model:
