@@ -198,7 +198,7 @@ def every_error(
     headings = ["", "photo", "class", "taken for"]
     sure = ""
     if results.probabilities is not None:
-        headings += ["how sure", "its own class had", "place of its own class"]
+        headings += ["how sure", "own class", "its place"]
         sure = ", the surest first"
     rows: list[list[str | Cell]] = []
     for error in errors:
@@ -219,6 +219,12 @@ def every_error(
         page.element(
             f"All {len(errors):,} errors{sure}. A click on a heading sorts "
             "them, the fields filter them."
+            + (
+                " Own class: how sure it was of the right answer, and the "
+                "place of that among its answers."
+                if sure
+                else ""
+            )
         )
     ]
     if photos is not None and len(errors) > MOST_SMALL:
@@ -425,6 +431,18 @@ def answered(results: Results) -> Section | None:
             "The rows are chosen on these photos: on others expect a little "
             "less.",
             kind="soft",
+        )
+        + page.more(
+            "Whether it is right as often as it says",
+            page.picture(
+                visualization.reliability_diagram(
+                    results.probabilities, results.labels
+                ),
+                "Reliability diagram",
+                "A bar below the diagonal: the model is surer than it should "
+                "be. metrics.fit_temperature finds the temperature that "
+                "corrects it, for report(temperature=...).",
+            ),
         ),
     )
 

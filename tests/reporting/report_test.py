@@ -1,5 +1,6 @@
 """The page must hold what was measured, whole, in a real browser."""
 
+import csv
 import html
 import re
 
@@ -7,12 +8,13 @@ import keras
 import matplotlib
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_finegrain
 from keras_finegrain import losses
 from keras_finegrain.embedding import embed, embedding_model
 from keras_finegrain.metrics import embedding_metrics
-from keras_finegrain.reporting import choose, read
+from keras_finegrain.reporting import choose, data_faults, read, sections
 
 matplotlib.use("Agg")
 
@@ -71,7 +73,12 @@ def test_every_section_is_there_and_in_the_contents(written):
 
     assert headings == [
         "The photos it gets wrong",
+        "What to do",
         "Every error",
+        "Class by class",
+        "When to trust it",
+        "Suspected wrong labels",
+        "Photos that are there twice",
         "Who is taken for whom",
         "The most similar photos",
         "A map of the photos",
@@ -194,7 +201,7 @@ def test_preprocessed_images_can_be_turned_back(tmp_path):
     )
 
     assert path.exists()
-    assert sorted(tmp_path.iterdir()) == [path]
+    assert sorted(tmp_path.iterdir()) == [path, tmp_path / "b_errors.csv"]
 
 
 def test_grey_images_have_photos_too(tmp_path):
@@ -383,6 +390,13 @@ def test_a_look_alike_is_the_nearest_sample_of_the_other_class():
     [
         ({"class_names": "abc"}, "class_names must be a list of strings"),
         ({"class_names": ["a"]}, "class_names must have one entry a class"),
+        ({"keys": "abc"}, "keys must be a list of strings"),
+        ({"keys": ["a"]}, "received 1 and 24 samples. Pass the test_keys"),
+        ({"known_keys": [1]}, "known_keys must be a list of strings"),
+        ({"compare": [1]}, "compare must be a dict"),
+        ({"compare": {"a": np.ones((3, 3))}}, r"scores \(24, classes\)"),
+        ({"settings": {1: 2}}, "settings must be a dict"),
+        ({"temperature": 0}, "temperature must be a finite number above 0"),
         ({"seed": -1}, "seed must be an integer in"),
         ({"batch_size": 0}, "batch_size must be an integer"),
         ({"title": 5}, "title must be a string"),
@@ -416,3 +430,141 @@ def test_the_head_may_be_a_model_of_its_own(tmp_path):
     text = path.read_text("utf-8")
     assert "What it looks at" in text
     assert "Class centers" in text
+
+
+def test_keys_errors_methods_and_copies_are_on_the_page(tmp_path):
+    x, y = photos()
+    model = classifier()
+    keys = [f"birds/{index}.jpg" for index in range(24)]
+    perfect = np.eye(CLASSES)[y]
+
+    path = keras_finegrain.report(
+        model,
+        (x, y),
+        tmp_path / "page.html",
+        NAMES,
+        keys=keys,
+        known=(x[:3], y[:3]),
+        known_keys=["old/0.jpg", "old/1.jpg", "old/2.jpg"],
+        compare={"perfect": perfect},
+        settings={"lr": 0.01},
+        temperature=2.0,
+    )
+
+    text = path.read_text("utf-8")
+    answers = model.predict(x, verbose=0).argmax(axis=1)
+    with open(tmp_path / "page_errors.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["photo"] for row in rows} == {
+        keys[index] for index in np.flatnonzero(answers != y)
+    }
+    shares = [float(row["confidence"]) for row in rows]
+    assert shares == sorted(shares, reverse=True)
+    assert "Remove 3 photos from these or from the training data" in text
+    assert "old/2.jpg" in text
+    assert "Photos that are twice here" not in text
+    assert f"Photos that they differ on: {len(rows)}" in text
+    assert "<td>lr</td><td>0.01</td>" in text
+
+
+def test_a_model_without_an_error_and_data_of_one_class_have_pages(tmp_path):
+    x, y = photos()
+    for name, wanted in (("one", np.zeros(24, int)), ("all", y)):
+        image = keras.Input((12, 12, 3))
+        one_hot = keras.layers.Dense(CLASSES, use_bias=False)
+        features = keras.layers.Flatten()(image)
+        model = keras.Model(image, one_hot(features))
+        # The class is written into the first three values of each photo.
+        kernel = np.zeros((12 * 12 * 3, CLASSES))
+        kernel[:CLASSES] = np.eye(CLASSES)
+        one_hot.set_weights([kernel])
+        data = x.copy()
+        data[:, 0, 0] = 255 * np.eye(CLASSES)[wanted]
+
+        text = keras_finegrain.report(
+            model, (data, wanted), tmp_path / f"{name}.html"
+        ).read_text("utf-8")
+
+        assert "It names 100 of 100 photos: 24 of 24." in text
+        assert "It makes no error on them." in text
+
+
+def pictures(samples):
+    """Smooth pictures, unlike one another."""
+    generator = np.random.default_rng(5)
+    coarse = generator.uniform(0, 255, (samples, 10, 10, 3)).astype("uint8")
+    return [
+        Image.fromarray(each).resize((200, 160), Image.Resampling.BICUBIC)
+        for each in coarse
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda picture: picture.resize((90, 72)),
+        lambda picture: picture.point(lambda value: 0.8 * value + 20),
+        lambda picture: picture.crop((2, 2, 198, 158)),
+        lambda picture: picture.quantize(32).convert("RGB"),
+    ],
+    ids=["smaller", "brighter", "cropped", "fewer colours"],
+)
+def test_a_photo_that_was_changed_a_little_is_found_again(change):
+    ours = pictures(30)
+    theirs = [change(picture) for picture in reversed(ours)]
+    hashes, known = (
+        np.stack(
+            [
+                data_faults.difference_hash(np.asarray(each) / 255)
+                for each in group
+            ]
+        )
+        for group in (ours, theirs)
+    )
+    embeddings = np.eye(30)
+
+    found = data_faults.duplicates(hashes, embeddings, known, embeddings[::-1])
+
+    assert {(pair.sample, pair.other) for pair in found} == {
+        (index, 29 - index) for index in range(30)
+    }
+    # Look-alikes to the hash alone are none.
+    assert data_faults.duplicates(hashes, embeddings, known, embeddings) == []
+    assert data_faults.duplicates(hashes, np.ones((30, 2))) == []
+
+
+def test_planted_wrong_labels_are_suspected():
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 4, size=400)
+    scores = 3 * np.eye(4)[truth] + generator.normal(size=(400, 4))
+    labels = truth.copy()
+    labels[:20] = (truth[:20] + 1) % 4
+
+    found = data_faults.suspects(labels, read.as_probabilities(scores, 1.0))
+
+    assert len(set(found) & set(range(20))) >= 16
+    assert len(found) < 40
+
+
+def test_probabilities_are_taken_as_such_and_scores_as_scores():
+    scores = np.array([[2.0, 1.0, -1.0], [0.0, 5.0, 1.0]])
+    once = read.as_probabilities(scores, 1.0)
+
+    np.testing.assert_allclose(read.as_probabilities(once, 1.0), once)
+    np.testing.assert_allclose(
+        read.as_probabilities(once, 2.0), read.as_probabilities(scores, 2.0)
+    )
+
+
+def test_no_key_is_a_formula_in_a_spreadsheet():
+    results = read.Results(
+        model=None,
+        class_names=["a", "b"],
+        keys=["=1+1", "b"],
+        embeddings=np.eye(2),
+        labels=np.array([0, 1]),
+        scores=None,
+        taken_for=np.array([1, 1]),
+    )
+
+    assert sections.errors_csv(results).splitlines()[1] == "'=1+1,a,b,,,"
