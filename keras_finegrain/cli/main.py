@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib
+import logging
 import os
 import pathlib
 import sys
@@ -12,7 +13,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras_finegrain
-from keras_finegrain.cli.output import CommandError, Output
+from keras_finegrain.cli.output import (
+    DEFECT,
+    DONE,
+    STOPPED,
+    WRONG_USE,
+    CommandError,
+    Output,
+)
 
 # Each is a module of this package.
 COMMANDS = {
@@ -25,7 +33,7 @@ COMMANDS = {
     "export": "write the model for an app: SavedModel, ONNX or LiteRT",
     "check": "check that photos can be read, and say what is in them",
 }
-DONE, DEFECT, WRONG_USE, STOPPED = 0, 1, 2, 130
+
 _PROGRAM = "keras-finegrain"
 _PACKAGE = pathlib.Path(keras_finegrain.__file__).parent
 
@@ -45,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parse(words)
     except SystemExit as error:  # of argparse, for --help too
         return int(error.code or 0)
+    # TensorFlow warns of each function that it traces again, and TensorFlow
+    # Datasets of its own deprecated names.
+    for name in ("absl", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     out = Output(options.json, options.quiet)
     with (
         # A library's print must not come between the answers.
@@ -96,8 +108,7 @@ def _is_wrong_use(error: Exception) -> bool:
     is_ours = pathlib.Path(frames[-1].filename).is_relative_to(_PACKAGE)
     # (TrainingError derives from Exception.)
     named = type(error).__module__.startswith("keras_finegrain")
-    kinds = (ValueError, TypeError, ImportError)
-    return named or (is_ours and isinstance(error, kinds))
+    return named or (is_ours and isinstance(error, (ValueError, ImportError)))
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

@@ -4,6 +4,9 @@ import json
 import sys
 from typing import Any, TextIO
 
+# Exit statuses.
+DONE, DEFECT, WRONG_USE, STOPPED = 0, 1, 2, 130
+
 
 class CommandError(Exception):
     """Wrong use or data: one sentence on stderr that names the remedy."""

@@ -160,9 +160,7 @@ def train_all(
         results.restore()
     elif options.overwrite:
         results.clear()
-    out.resume = (
-        f"Go on with the same command and --output {folder} --resume"
-    )
+    out.resume = f"Go on with the same command and --output {folder} --resume"
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         is_first = seed == options.first_seed
         for method in options.method:
