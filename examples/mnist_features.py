@@ -15,9 +15,10 @@ import sys
 from collections.abc import Sequence
 
 from keras_finegrain.cli.output import CommandError
+from mnist_lib.arguments import parse_arguments
+
 from keras_finegrain.cli.files import remove_unfinished, writable_folder
 from keras_finegrain.cli.requirements import check_packages
-from mnist_lib.arguments import parse_arguments
 
 # Import name of each package, and the extra that installs it.
 PACKAGES = dict.fromkeys(

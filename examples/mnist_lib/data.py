@@ -155,7 +155,9 @@ def _read_idx(folder: pathlib.Path, name: str, rank: int) -> np.ndarray:
         with gzip.open(path) if path.suffix else open(path, "rb") as file:
             content = file.read()
     except (OSError, EOFError, zlib.error) as error:
-        raise CommandError(f"--dataset: {path} cannot be read ({error})") from error
+        raise CommandError(
+            f"--dataset: {path} cannot be read ({error})"
+        ) from error
     head = 4 + 4 * rank
     if len(content) < head or content[:4] != bytes([0, 0, 8, rank]):
         raise CommandError(

@@ -5,7 +5,6 @@ import json
 import pathlib
 
 from keras_finegrain.cli.files import replace_file
-
 from keras_finegrain.training.tables import Column, markdown, mean_cells
 from keras_finegrain.training.versions import versions
 from mnist_lib.data import ImageSet

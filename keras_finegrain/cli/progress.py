@@ -10,7 +10,6 @@ from tqdm import tqdm
 from keras_finegrain.training.progress import duration
 
 
-
 class Progress(keras.callbacks.Callback):
     """Says each epoch's logs under the name of the run.
 

@@ -6,8 +6,9 @@ import logging
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from keras_finegrain.cli.files import remove_unfinished, writable_folder
 from keras_finegrain.cli.output import CommandError, Output
+
+from keras_finegrain.cli.files import remove_unfinished, writable_folder
 from keras_finegrain.cli.requirements import check_packages
 from keras_finegrain.cli.train_arguments import (
     add_arguments as add_arguments,
@@ -160,9 +161,7 @@ def train_all(
         results.restore()
     elif options.overwrite:
         results.clear()
-    out.resume = (
-        f"Go on with the same command and --output {folder} --resume"
-    )
+    out.resume = f"Go on with the same command and --output {folder} --resume"
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         is_first = seed == options.first_seed
         for method in options.method:

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from keras_finegrain.cli.output import CommandError
+
 from keras_finegrain.cli.parsing import (
     add_choice,
     add_run,
@@ -78,7 +79,9 @@ def complete(options: argparse.Namespace) -> None:
         options.lr = 3e-3 if options.weights == "none" else 1e-4
     if options.output is None:
         if options.resume:
-            raise CommandError("--resume: needs --output, the folder to go on in")
+            raise CommandError(
+                "--resume: needs --output, the folder to go on in"
+            )
         options.output = new_folder()
 
 

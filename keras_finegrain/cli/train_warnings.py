@@ -13,9 +13,7 @@ from keras_finegrain.training.runs import true_class_ranks
 _APART = 0.3
 
 
-def warnings_of(
-    options: argparse.Namespace, run: Run, data: Any
-) -> list[str]:
+def warnings_of(options: argparse.Namespace, run: Run, data: Any) -> list[str]:
     """Warnings of a run, each a sentence with numbers and a remedy."""
     # Methods on pairs have no accuracy while they train.
     if "accuracy" not in run.history:
