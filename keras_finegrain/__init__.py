@@ -18,6 +18,7 @@ from keras_finegrain import visualization as visualization
 from keras_finegrain._version import __version__ as __version__
 from keras_finegrain.bundle import Bundle as Bundle
 from keras_finegrain.embedding import embedding_model as embedding_model
+from keras_finegrain.exporting import export as export
 from keras_finegrain.gallery import Gallery as Gallery
 from keras_finegrain.labels import label_scope as label_scope
 from keras_finegrain.layers import CenterLoss as CenterLoss
@@ -45,6 +46,7 @@ __all__ = [
     "datasets",
     "distribution",
     "embedding_model",
+    "export",
     "label_scope",
     "layers",
     "losses",

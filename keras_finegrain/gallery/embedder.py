@@ -73,12 +73,16 @@ class Embedder:
                 f"(photos, *{shape}) or one photo {shape}, or files, received "
                 f"{photos.shape}."
             )
-        if not len(photos):
-            return np.zeros((0, self.dim), np.float32)
-        embeddings = self._model.predict(
-            photos, batch_size=self._batch_size, verbose=0
-        )
-        return unit_vectors(embeddings)
+        # `predict` makes a data set of its own for each call, which takes as
+        # long as many photos.
+        parts = [np.zeros((0, self.dim), np.float32)]
+        for start in range(0, len(photos), self._batch_size):
+            batch = photos[start : start + self._batch_size]
+            # Few sizes, so that few are compiled; one photo costs one.
+            size = 1 << (len(batch) - 1).bit_length()
+            padded = np.resize(batch, (size, *batch.shape[1:]))
+            parts.append(self._model.predict_on_batch(padded)[: len(batch)])
+        return unit_vectors(np.concatenate(parts))
 
     def _read(self, who: str, paths: list[str]) -> np.ndarray:
         from keras_finegrain.datasets import read_images

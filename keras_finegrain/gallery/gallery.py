@@ -2,8 +2,10 @@
 
 import collections
 import difflib
+import math
 import os
 import threading
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
@@ -16,8 +18,10 @@ from keras_finegrain.gallery import stored
 from keras_finegrain.gallery.answers import Answer, Candidate, Match
 from keras_finegrain.gallery.embedder import Embedder, as_paths, unit_vectors
 from keras_finegrain.gallery.index import INDICES, Index
+from keras_finegrain.gallery.qdrant import upload
 from keras_finegrain.gallery.scores import NEIGHBOURS, class_scores
 from keras_finegrain.labels.forms import integer_labels
+from keras_finegrain.metrics.calibration import fit_temperature
 from keras_finegrain.metrics.embedding_set import unit_rows
 from keras_finegrain.visualization.checks import as_path
 
@@ -27,6 +31,8 @@ _CHUNK = 256
 # How far the embedding of fixed noise may lie from the saved one, as a share
 # of its length: backends and half precision differ by less than 0.01.
 _TOLERANCE = 0.02
+# Cosine above which two photos are one.
+_SAME = 1 - 1e-6
 
 
 class Gallery:
@@ -359,6 +365,76 @@ class Gallery:
             self._drop(rows)
         return len(rows)
 
+    def calibrate(
+        self,
+        data: Any,
+        false_alarms: float = 0.05,
+        class_names: Sequence[str] | None = None,
+    ) -> Self:
+        """Sets the threshold for unknown, and the probabilities' temperature.
+
+        The threshold is such that, of new photos of the known classes, the
+        share `false_alarms` is called unknown on average, or a little less
+        (split conformal prediction: the floor(false_alarms · (n + 1))-th
+        lowest similarity of the n photos). The temperature is
+        `metrics.fit_temperature` of the similarities to all classes.
+
+        Calibrate again when many classes have come or gone: a photo finds a
+        like one more easily among more.
+
+        Args:
+            data: As in `Gallery.of`: photos of the gallery's classes that the
+                model was not trained on and that the gallery does not hold.
+                Of the others it is too sure.
+            false_alarms: Share of photos of known classes that may be called
+                unknown, in (0, 1). Defaults to 0.05.
+            class_names: Name of the class of each label. Defaults to those
+                that the gallery was made with.
+
+        Returns:
+            The gallery. `threshold` and `temperature` have been set.
+
+        Raises:
+            ValueError: If there are fewer than 1 / false_alarms - 1 photos, a
+                label is of no class in the gallery, or the similarities are
+                no better than chance.
+
+        Warns:
+            UserWarning: If the gallery holds some of the photos.
+        """
+        who = "Gallery.calibrate"
+        share = number(who, "false_alarms", false_alarms, above=0, below=1)
+        names = checks.names_or_none(who, "class_names", class_names)
+        names = self._label_names if names is None else names
+        with self._lock:
+            self._check_photos(who)
+            vectors, labels = self._embedder.of_data(data)
+            needed = math.ceil(round(1 / share, 9)) - 1
+            if len(vectors) < needed:
+                raise ValueError(
+                    f"{who}: data must have at least {needed} photos for "
+                    f"false_alarms of {share:g}, received {len(vectors)}. Pass "
+                    "more photos, or allow more false alarms."
+                )
+            numbers = self._numbers_of_labels(who, labels, names)
+            scores, copies = self._scores_of_all(vectors)
+            temperature = 1.0
+            if len(self._names) > 1:
+                temperature = fit_temperature(scores, numbers)
+            # (0.05 · 20 is to be 1, whatever floats make of it.)
+            rank = math.floor(round(share * (len(vectors) + 1), 9))
+            self._threshold = float(np.sort(scores.max(axis=1))[rank - 1])
+            self._temperature = temperature
+        if copies:
+            warnings.warn(
+                f"{who}: data should hold no photo of the gallery, received "
+                f"{copies} of {len(vectors)} that are in it. For them the "
+                "similarity is 1, so that too many new photos will be called "
+                "unknown. Pass photos that were kept back.",
+                stacklevel=2,
+            )
+        return self
+
     def save(
         self, path: str | os.PathLike[str], dtype: str = "float32"
     ) -> None:
@@ -455,6 +531,44 @@ class Gallery:
         """
         with self._lock:
             return self._index.copy()
+
+    def to_qdrant(self, client: Any, collection: str) -> None:
+        """Puts the photos' records into a collection of Qdrant.
+
+        A record has the vector, of length 1, and as payload the photo's `key`
+        and its `class_name`. It replaces the record of the same key; records
+        of other keys stay.
+
+        Args:
+            client: A `qdrant_client.QdrantClient`.
+            collection: Name of the collection. It is made, for cosines, where
+                there is none.
+
+        Raises:
+            ImportError: If qdrant-client is not installed.
+            ValueError: If the collection is one of other vectors.
+        """
+        checks.string("Gallery.to_qdrant", "collection", collection)
+        with self._lock:
+            vectors, keys = self._index.vectors(), list(self._keys)
+            names = [self._names[number] for number in self._classes]
+        upload(client, collection, vectors, keys, names)
+
+    def embed(self, photos: Any) -> np.ndarray:
+        """The vectors by which photos are compared.
+
+        Args:
+            photos: As in `search`.
+
+        Returns:
+            float32 `(photos, dim)`, each of length 1: for a search elsewhere,
+            such as in the collection of `to_qdrant`.
+
+        Raises:
+            ValueError: If the photos are not what the model takes.
+        """
+        with self._lock:
+            return self._embedder.of_photos("Gallery.embed", photos)
 
     def _check_photos(self, who: str) -> None:
         if not len(self):
@@ -603,6 +717,36 @@ class Gallery:
         self._classes = np.searchsorted(left, self._classes)
         self._names = [self._names[number] for number in left]
         self._sums = self._sums[left]
+
+    def _numbers_of_labels(
+        self, who: str, labels: np.ndarray, names: Sequence[str]
+    ) -> np.ndarray:
+        """The number in the gallery of the class of each label."""
+        numbers = {name: number for number, name in enumerate(self._names)}
+        for label in np.unique(labels):
+            if not 0 <= label < len(names):
+                raise ValueError(
+                    f"{who}: class_names must have one entry a class, "
+                    f"received {len(names)} and the label {label}."
+                )
+            if names[label] not in numbers:
+                raise ValueError(
+                    f"{who}: data must be photos of the gallery's classes, "
+                    f"received some of {checks.shown(names[label])} (label "
+                    f"{label}), of which it has none. Leave them out, or add "
+                    "photos of that class first."
+                )
+        return np.array([numbers[names[label]] for label in labels])
+
+    def _scores_of_all(self, vectors: np.ndarray) -> tuple[np.ndarray, int]:
+        """Similarities to all classes, and how many photos are known ones."""
+        scores, copies = [], 0
+        for start in range(0, len(vectors), _CHUNK):
+            chunk = vectors[start : start + _CHUNK]
+            found = self._index.search(chunk, NEIGHBOURS)
+            scores.append(self._scores(chunk, found))
+            copies += int(np.sum(found[0][:, 0] > _SAME))
+        return np.concatenate(scores), copies
 
     def _scores(
         self, vectors: np.ndarray, found: tuple[np.ndarray, np.ndarray]

@@ -64,35 +64,36 @@ def read(path: pathlib.Path) -> Stored:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             if about["kind"] != _KIND:
-                raise KeyError
-            if about["format"] > FORMAT:
-                raise ValueError(
-                    "Gallery.load: path must be a gallery of format "
-                    f"{FORMAT} or before, received one of format "
-                    f"{about['format']}: {str(path)!r}. Update keras-finegrain."
+                raise ValueError(about["kind"])
+            if about["format"] <= FORMAT:
+                return Stored(
+                    file["embeddings"],
+                    file["classes"],
+                    json.loads(file["keys"].tobytes()),
+                    file["fingerprint"],
+                    about,
                 )
-            return Stored(
-                file["embeddings"],
-                file["classes"],
-                json.loads(file["keys"].tobytes()),
-                file["fingerprint"],
-                about,
-            )
-    # (What NumPy raises for a file that is none of its own.)
-    except (KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile):
-        wrong = True
-    except ValueError as error:
-        if str(error).startswith("Gallery.load"):
-            raise
-        wrong = True
-    assert wrong
+    # (What NumPy raises for a file that is none of its own, or half of one.)
+    except (
+        KeyError,
+        OSError,
+        EOFError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+    ):
+        raise ValueError(
+            "Gallery.load: path must be a file that Gallery.save wrote, "
+            f"received another or a damaged one: {str(path)!r}."
+        ) from None
     raise ValueError(
-        "Gallery.load: path must be a file that Gallery.save wrote, received "
-        f"another or a damaged one: {str(path)!r}."
+        f"Gallery.load: path must be a gallery of format {FORMAT} or before, "
+        f"received one of format {about['format']}: {str(path)!r}. Update "
+        "keras-finegrain."
     )
 
 
 def _as_bytes(value: Any) -> np.ndarray:
-    # (An array of strings is as wide as the longest of them.)
-    text = json.dumps(value, ensure_ascii=False)
-    return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
+    # An array of strings is as wide as the longest of them. (In ASCII, so
+    # that names of files that are no Unicode come back as they were.)
+    return np.frombuffer(json.dumps(value).encode("ascii"), np.uint8)
