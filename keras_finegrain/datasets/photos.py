@@ -21,6 +21,11 @@ from keras_finegrain.datasets.errors import DatasetError
 from keras_finegrain.datasets.image_files import opened
 from keras_finegrain.datasets.loading import open_splits
 from keras_finegrain.datasets.requirements import import_pillow
+from keras_finegrain.datasets.selection import (
+    Division,
+    MissingTestClasses,
+    SingleImages,
+)
 
 _DIGEST_LENGTH = 16  # hexadecimal digits
 
@@ -148,6 +153,8 @@ class Photos:
         seed: int = 0,
         quality: int = 90,
         splits: Sequence[str] | None = None,
+        missing_test_classes: MissingTestClasses = "error",
+        single_images: SingleImages = "error",
     ) -> Self:
         """Reads a data set as `load` does, and makes its photos small.
 
@@ -170,6 +177,8 @@ class Photos:
             quality: Quality of the JPEGs that are written, from 1 to 95. The
                 default of 90 takes a quarter fewer bytes than 95.
             splits: As in `load`.
+            missing_test_classes: As in `load`.
+            single_images: As in `load`.
 
         Returns:
             The photos, with bounding boxes where the data set has the
@@ -194,9 +203,19 @@ class Photos:
                 f"files grow and gain nothing), received quality={quality}"
             )
         import_pillow()
-        class_names, train, test = open_splits(
-            name, data_dir, classes, test_fraction, seed, splits=splits
+        found = open_splits(
+            name,
+            data_dir,
+            classes,
+            Division(
+                test_fraction,
+                seed,
+                missing_test_classes=missing_test_classes,
+                single_images=single_images,
+            ),
+            splits=splits,
         )
+        train, test = found.train, found.test
         encoded: list[bytes] = []
         boxes: list[npt.NDArray[np.float32]] = []
         no_box = np.full(4, np.nan, np.float32)
@@ -212,7 +231,7 @@ class Photos:
             labels=labels.astype(np.int32),
             boxes=np.array(boxes, np.float32),
             is_test=np.arange(labels.size) >= train.labels.size,
-            class_names=class_names,
+            class_names=found.class_names,
             keys=(*train.keys, *test.keys),
         )
 

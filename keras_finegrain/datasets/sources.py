@@ -55,6 +55,14 @@ class Records:
         keys = tuple(itertools.compress(self.keys, (labels >= 0).tolist()))
         return Records(kept, examples, keys)
 
+    def joined(self, others: "Records") -> "Records":
+        """Returns these records, then others of the same data set."""
+        return Records(
+            np.concatenate([self.labels, others.labels]),
+            lambda: self.examples().concatenate(others.examples()),
+            (*self.keys, *others.keys),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:

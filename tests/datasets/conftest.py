@@ -183,6 +183,9 @@ def builders():
     class KitesNoOspreyInTrain(Small):
         counts: typing.ClassVar = {"train": [3, 4, 0], "test": [1, 2, 1]}
 
+    class KitesNoOspreyInTest(Small):
+        counts: typing.ClassVar = {"train": [3, 4, 5], "test": [1, 2, 0]}
+
     class KitesDamaged(Small):
         """The images of the last class cannot be decoded."""
 
