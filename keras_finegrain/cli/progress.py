@@ -3,12 +3,17 @@
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from tqdm import tqdm
 
 from keras_finegrain.training.progress import duration
 
+# The first steps compile, and wait for files that no cache holds yet.
+_WARM, _TIMED = 1, 4
+# Nobody waits for less.
+_SECONDS = 10.0
 
 class Progress(keras.callbacks.Callback):
     """Says each epoch's logs under the name of the run.
@@ -25,8 +30,8 @@ class Progress(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._run, self._say = run, say
-        self._bar: tqdm | None = None
-        self._started = 0.0
+        self._bar: Any = None
+        self._started = self._warm = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Starts the bar."""
@@ -37,25 +42,29 @@ class Progress(keras.callbacks.Callback):
             leave=False,
             disable=not sys.stderr.isatty(),
         )
+        self._is_first = epoch == 0
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Moves the bar."""
+        """Moves the bar; a few steps tell how long all of them will take."""
         self._bar.update()
+        if self._is_first and batch == _WARM:
+            self._warm = time.perf_counter()
+        elif self._is_first and batch == _WARM + _TIMED:
+            one = (time.perf_counter() - self._warm) / _TIMED
+            steps = self.params["epochs"] * (self.params["steps"] or 0)
+            if steps * one > _SECONDS:
+                self._say(f"{self._run}: about {duration(steps * one)}")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Says the line and, after the first two epochs, what is to come."""
+        """Says the line."""
         self._bar.close()
-        seconds = time.perf_counter() - self._started
-        epochs = self.params["epochs"]
         metrics = "  ".join(
             f"{name} {value:.3g}" if "loss" in name else f"{name} {value:.3f}"
             for name, value in (logs or {}).items()
             if name != "learning_rate"
         )
-        # The first epoch compiles: the second tells how long one takes.
-        left = (epochs - 2) * seconds if epoch == 1 else 0
-        about = f", about {duration(left)} left" if left >= 10 else ""
+        width = len(str(self.params["epochs"]))
         self._say(
-            f"{self._run}  epoch {epoch + 1:>{len(str(epochs))}}/{epochs}  "
-            f"{metrics}  ({seconds:.1f} s{about})"
+            f"{self._run}  epoch {epoch + 1:>{width}}/{self.params['epochs']}  "
+            f"{metrics}  ({time.perf_counter() - self._started:.1f} s)"
         )

@@ -14,7 +14,7 @@ def check_packages(extras: Mapping[str, str]) -> None:
             that installs it.
 
     Raises:
-        CommandError: If a package is missing, or Keras cannot start its backend.
+        CommandError: If a package is missing, or Keras cannot start.
     """
     missing = [name for name in extras if not importlib.util.find_spec(name)]
     if missing:

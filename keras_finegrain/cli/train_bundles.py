@@ -5,9 +5,9 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from keras_finegrain.cli.output import Output
 
 import keras_finegrain
-from keras_finegrain.cli.output import Output
 from keras_finegrain.metrics import fit_temperature
 from keras_finegrain.training import ImageStream, Run, Settings
 
@@ -44,15 +44,15 @@ def bundle_of(
         keys=data.train_keys,
     )
     temperature = 1.0
+    # A model at chance has none, a handful of photos no threshold.
     try:
         temperature = fit_temperature(run.scores, run.labels)
+    except ValueError as error:
+        out.warn(f"{settings.method}: its probabilities do not hold: {error}")
+    try:
         gallery.calibrate(source.test(settings))
     except ValueError as error:
-        # A model at chance, or a handful of photos.
-        out.warn(
-            f"{settings.method}: no probabilities that hold, or no threshold "
-            f"for unknown photos: {error}"
-        )
+        out.warn(f"{settings.method}: no photo will be unknown to it: {error}")
     return keras_finegrain.Bundle(
         model=run.model,
         class_names=data.class_names,
@@ -62,11 +62,18 @@ def bundle_of(
         about={
             "method": settings.method,
             "settings": dataclasses.asdict(settings),
+            "data_path": _path_of(data.name),
             "crop": "central square, 87.5 % of the short side",
             "calibrated_on": "the test photos of the data",
             **about,
         },
     )
+
+
+def _path_of(name: str) -> str | None:
+    """The folder of the photos, wherever a later command is started."""
+    folder = pathlib.Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else None
 
 
 def write_tested(path: pathlib.Path, run: Run, keys: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_finegrain._base.checks import positive_integer, real_array
+from keras_finegrain.distribution import scope_of
 from keras_finegrain.embedding import embed, embedding_model
 from keras_finegrain.metrics.embedding_set import unit_rows
 
@@ -35,15 +36,18 @@ class Embedder:
             raise TypeError(
                 f"Gallery: model must be a Keras model, received {model!r:.80}."
             )
-        self._model = embedding_model(model, layer)
-        if len(self._model.inputs) != 1:
+        found = embedding_model(model, layer)
+        if len(found.inputs) != 1:
             raise ValueError(
                 "Gallery: model must have one input, received "
-                f"{len(self._model.inputs)}: "
-                f"{[tensor.name for tensor in self._model.inputs]}. Pass "
+                f"{len(found.inputs)}: "
+                f"{[tensor.name for tensor in found.inputs]}. Pass "
                 "keras.Model(photo, embedding) of the input that is the photo."
             )
-        self._input = self._model.inputs[0]
+        self._input = found.inputs[0]
+        # (Of a list of one input Keras warns where it is given an array.)
+        with scope_of(model):
+            self._model = keras.Model(self._input, found.outputs[0])
 
     @property
     def dim(self) -> int:

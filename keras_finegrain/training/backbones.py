@@ -174,7 +174,8 @@ def _from_applications(settings: Settings) -> keras.Model:
         if pretrained:
             what = (
                 f"--backbone {name} --weights imagenet: cannot be fetched or "
-                "built"
+                "built (without a network pass --weights FILE, or --backbone "
+                "FILE.keras with a backbone of your own)"
             )
         raise TrainingError(f"{what}: {_reason(error)}") from error
 

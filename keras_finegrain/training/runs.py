@@ -126,8 +126,8 @@ def train(
         train_batches = batches.train_as_tested(settings)
         embeddings, _, labels = _outputs(tested, train_batches)
         known = embeddings, labels
-    if on_pairs:
-        _set_class_means(last, *known)
+        if on_pairs:
+            _set_class_means(last, embeddings, labels)
     outputs = _outputs(tested, test_batches)
     # The last step may have been the one too far: no loss came after it.
     if not all(np.isfinite(values).all() for values in outputs):

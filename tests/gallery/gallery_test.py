@@ -129,6 +129,7 @@ def test_add_and_remove_lead_to_what_of_gives(index):
         made.add(x[rows], name, keys=list(map(str, rows)))
     made.remove(keys=map(str, np.flatnonzero(~keep)))
 
+    assert made.to_faiss().ntotal == len(made) == np.sum(keep)
     assert made.keys == wanted.keys
     assert made.class_names == wanted.class_names
     for one, other in zip(
