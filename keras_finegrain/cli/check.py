@@ -34,9 +34,10 @@ def run(options: argparse.Namespace, out: Output) -> int:
         np.bincount(records.labels, minlength=len(names)).tolist()
         for records in (found.train, found.test)
     ]
+    rows = list(zip(names, counts[0], counts[1], strict=True))
     width = max(map(len, names))
     out.answer(f"{'class':{width}}  train  test")
-    for name, trained, tested in zip(names, counts[0], counts[1], strict=True):
+    for name, trained, tested in rows:
         out.answer(f"{name:{width}}  {trained:5d}  {tested:4d}")
     total = sum(map(sum, counts))
     out.answer(

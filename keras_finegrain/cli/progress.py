@@ -15,6 +15,7 @@ _WARM, _TIMED = 1, 4
 # Nobody waits for less.
 _SECONDS = 10.0
 
+
 class Progress(keras.callbacks.Callback):
     """Says each epoch's logs under the name of the run.
 

@@ -45,8 +45,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="DATA",
         help="a folder with one folder of photos for each class, or the name "
-        "of a TFDS data set, of which all photos are taken; of what the run was "
-        "trained on, and by default, its test photos",
+        "of a TFDS data set, of which all photos are taken; of what the run "
+        "was trained on, and by default, its test photos",
     )
     parser.add_argument(
         "--data-dir", metavar="DIR", help="where TFDS keeps its data"
