@@ -414,8 +414,9 @@ def damage(folder, kind):
     ],
 )
 def test_a_damaged_folder_is_found_before_training(folder, kind, message):
-    from keras_finegrain.cli.output import CommandError
     from mnist_lib.data import load
+
+    from keras_finegrain.cli.output import CommandError
 
     damage(folder, kind)
 
