@@ -14,10 +14,10 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from keras_finegrain.cli.output import CommandError
 from mnist_lib.arguments import parse_arguments
 
 from keras_finegrain.cli.files import remove_unfinished, writable_folder
+from keras_finegrain.cli.output import CommandError
 from keras_finegrain.cli.requirements import check_packages
 
 # Import name of each package, and the extra that installs it.

@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> float:
         metrics=["accuracy"],
     )
     model.fit(train, validation_data=test, epochs=options.epochs, verbose=2)
-    _, accuracy = model.evaluate(test, verbose=0)
+    accuracy = model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
     print(f"{accuracy:.1%} of {birds.test_size} test images are right")
     model.save(options.output)
     return float(accuracy)

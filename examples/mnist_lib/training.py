@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-from keras_finegrain.cli.output import CommandError
 
 from keras_finegrain.callbacks import EmbeddingRecorder
+from keras_finegrain.cli.output import CommandError
 from keras_finegrain.cli.progress import Progress
 from keras_finegrain.metrics import intra_inter_distance_ratio, recall_at_k
 from mnist_lib.data import ImageSet

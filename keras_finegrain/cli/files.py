@@ -3,9 +3,8 @@
 import pathlib
 import tempfile
 
-from keras_finegrain.cli.output import CommandError
-
 from keras_finegrain._base.files import remove_partial, replacing
+from keras_finegrain.cli.output import CommandError
 
 
 def writable_folder(

@@ -6,9 +6,8 @@ import logging
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from keras_finegrain.cli.output import CommandError, Output
-
 from keras_finegrain.cli.files import remove_unfinished, writable_folder
+from keras_finegrain.cli.output import CommandError, Output
 from keras_finegrain.cli.requirements import check_packages
 from keras_finegrain.cli.train_arguments import (
     add_arguments as add_arguments,

@@ -4,7 +4,6 @@ import argparse
 from typing import Any
 
 from keras_finegrain.cli.output import CommandError
-
 from keras_finegrain.cli.parsing import (
     add_choice,
     add_run,

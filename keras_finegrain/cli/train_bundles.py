@@ -5,9 +5,9 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from keras_finegrain.cli.output import Output
 
 import keras_finegrain
+from keras_finegrain.cli.output import Output
 from keras_finegrain.metrics import fit_temperature
 from keras_finegrain.training import ImageStream, Run, Settings
 

@@ -14,10 +14,10 @@ import shutil
 from typing import Any
 
 import numpy as np
-from keras_finegrain.bundle import TESTED, Bundle
-from keras_finegrain.cli.output import CommandError
 
+from keras_finegrain.bundle import TESTED, Bundle
 from keras_finegrain.cli.files import replace_file
+from keras_finegrain.cli.output import CommandError
 from keras_finegrain.cli.train_bundles import write_tested
 from keras_finegrain.datasets import ImageDataset
 from keras_finegrain.training import Run, test_metrics
