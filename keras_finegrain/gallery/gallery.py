@@ -246,7 +246,9 @@ class Gallery:
 
         Args:
             photos: An array of what the model takes, `(photos, height, width,
-                3)`, one photo `(height, width, 3)`, a file or a list of files.
+                3)`, one photo `(height, width, 3)`, a file, a list of files,
+                or a folder, whose images come as `datasets.image_paths` lists
+                them.
             k: How many for each photo; all where there are fewer. Defaults to
                 5.
 
