@@ -62,7 +62,32 @@ class Embedder:
     def of_photos(self, who: str, photos: Any) -> np.ndarray:
         """Unit vectors of an array of photos, of one photo or of files."""
         if paths := as_paths(photos):
-            photos = self._read(who, paths)
+            self._check_square(who)
+            # Memory holds the photos of one batch.
+            batches = (
+                self._read(paths[start : start + self._batch_size])
+                for start in range(0, len(paths), self._batch_size)
+            )
+        else:
+            photos = self._checked(who, photos)
+            batches = (
+                photos[start : start + self._batch_size]
+                for start in range(0, len(photos), self._batch_size)
+            )
+        nothing = np.zeros((0, self.dim), np.float32)
+        return unit_vectors(
+            np.concatenate([nothing, *map(self._embedded, batches)])
+        )
+
+    def _embedded(self, batch: np.ndarray) -> np.ndarray:
+        # Few sizes, so that few are compiled; one photo costs one. (`predict`
+        # makes a data set for each call, which takes as long as many photos.)
+        size = 1 << (len(batch) - 1).bit_length()
+        padded = np.resize(batch, (size, *batch.shape[1:]))
+        return np.asarray(self._model.predict_on_batch(padded)[: len(batch)])
+
+    def _checked(self, who: str, photos: Any) -> np.ndarray:
+        """The photos as an array of what the model takes."""
         photos = real_array(who, "photos", photos)
         shape = tuple(self._input.shape[1:])
         if photos.ndim == len(shape):
@@ -77,20 +102,9 @@ class Embedder:
                 f"(photos, *{shape}) or one photo {shape}, or files, received "
                 f"{photos.shape}."
             )
-        # `predict` makes a data set of its own for each call, which takes as
-        # long as many photos.
-        parts = [np.zeros((0, self.dim), np.float32)]
-        for start in range(0, len(photos), self._batch_size):
-            batch = photos[start : start + self._batch_size]
-            # Few sizes, so that few are compiled; one photo costs one.
-            size = 1 << (len(batch) - 1).bit_length()
-            padded = np.resize(batch, (size, *batch.shape[1:]))
-            parts.append(self._model.predict_on_batch(padded)[: len(batch)])
-        return unit_vectors(np.concatenate(parts))
+        return photos
 
-    def _read(self, who: str, paths: list[str]) -> np.ndarray:
-        from keras_finegrain.datasets import read_images
-
+    def _check_square(self, who: str) -> None:
         shape = tuple(self._input.shape[1:])
         square = len(shape) == 3 and shape[0] == shape[1] and shape[2] == 3
         if not square or shape[0] is None:
@@ -100,7 +114,11 @@ class Embedder:
                 f"input {shape}. Read them as the model takes them and pass "
                 "the array."
             )
-        return np.asarray(read_images(paths, shape[0]))
+
+    def _read(self, paths: list[str]) -> np.ndarray:
+        from keras_finegrain.datasets import read_images
+
+        return np.asarray(read_images(paths, self._input.shape[1]))
 
     def fingerprint(self) -> np.ndarray:
         """The embedding of fixed noise, by which models are told apart."""
@@ -118,9 +136,13 @@ class Embedder:
 
 
 def as_paths(photos: Any) -> list[str]:
-    """The files of a path or of a list of paths; empty for anything else."""
+    """The files of a path, a folder or a list of paths; else empty."""
     if isinstance(photos, (str, os.PathLike)):
-        photos = [photos]
+        if not os.path.isdir(photos):
+            return [os.fspath(photos)]
+        from keras_finegrain.datasets import image_paths
+
+        return image_paths(photos)
     if not isinstance(photos, Iterable) or hasattr(photos, "dtype"):
         return []
     paths = list(photos)

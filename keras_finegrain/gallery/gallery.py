@@ -32,8 +32,9 @@ _CHUNK = 256
 # How far the embedding of fixed noise may lie from the saved one, as a share
 # of its length: backends and half precision differ by less than 0.01.
 _TOLERANCE = 0.02
-# Cosine above which two photos are one.
-_SAME = 1 - 1e-6
+# How far two unit vectors of one photo may lie apart: batches of several
+# sizes differ by less.
+_SAME = 1e-5
 
 
 class Gallery:
@@ -245,7 +246,9 @@ class Gallery:
 
         Args:
             photos: An array of what the model takes, `(photos, height, width,
-                3)`, one photo `(height, width, 3)`, a file or a list of files.
+                3)`, one photo `(height, width, 3)`, a file, a list of files,
+                or a folder, whose images come as `datasets.image_paths` lists
+                them.
             k: How many for each photo; all where there are fewer. Defaults to
                 5.
 
@@ -746,7 +749,9 @@ class Gallery:
             chunk = vectors[start : start + _CHUNK]
             found = self._index.search(chunk, NEIGHBOURS)
             scores.append(self._scores(chunk, found))
-            copies += int(np.sum(found[0][:, 0] > _SAME))
+            nearest = self._index.vectors(found[1][:, 0])
+            apart = np.abs(chunk - nearest).max(axis=1)
+            copies += int(np.sum(apart < _SAME))
         return np.concatenate(scores), copies
 
     def _scores(

@@ -376,3 +376,7 @@ def test_photos_of_a_square_are_read_from_files(tmp_path):
         "blue",
     ]
     assert made.search(str(paths[1]), 1)[0][0].key == str(paths[1])
+    both = [answer.class_name for answer in made.identify(tmp_path)]
+    assert both == ["blue", "red"]
+    with pytest.raises(ValueError, match=r"none\.png"):
+        made.identify("none.png")
