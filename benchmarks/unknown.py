@@ -34,6 +34,19 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Photos of a new class, and how often they are drawn.
 FEW, PICKS = 5, 10
 FALSE_ALARMS = 0.05
+# Whose metrics are compared draw by draw.
+WEIGHTS_COMPARED = (
+    ("mean 0.5", "mean 0"),
+    ("mean 0.5", "mean 1"),
+    ("mean 0.75", "mean 1"),
+    ("head", "mean 0.75"),
+)
+SCORES_COMPARED = (
+    *WEIGHTS_COMPARED,
+    ("tempered 0.75", "mean 0.75"),
+    ("both 0.75", "mean 0.75"),
+    ("tempered", "mean 0.75"),
+)
 # Of the loss: its softmax has seen the scores times this.
 SCALES = {"softmax": 1.0, "soft_triple": 20.0, "normface": 20.0}
 
@@ -71,9 +84,7 @@ def run_all(given: argparse.Namespace, ledger: Ledger) -> None:
             if ledger.find(*place, named, photos.digest) is not None:
                 continue
             started = time.perf_counter()
-            located = dataclasses.replace(
-                settings, backbone=str(given.weights / settings.backbone)
-            )
+            located = with_pooling(settings, given.weights, given.cache)
             far = far or far_features(located)
             line = one_draw(method, located, draw, on_device, cache, far)
             seconds = round(time.perf_counter() - started, 2)
@@ -91,17 +102,40 @@ def run_all(given: argparse.Namespace, ledger: Ledger) -> None:
 
 
 def settings_of(method: str) -> Any:
-    """As the arms `head_256/*` of `evidence/arms.toml`."""
+    """As the arms `head_256/*` of `evidence/arms.toml`, behind the pooling."""
     from keras_finegrain.training import Settings
 
     return Settings(
         method=method if method in SCALES else "softmax",
         backbone="efficientnet_lite0_imagenet.keras",
-        freeze="head_relu",
+        freeze="pooled",
         views=4,
         lr=0.003,
         embedding_size=256,
     )
+
+
+def with_pooling(settings: Any, weights: Path, folder: Path) -> Any:
+    """The settings with a backbone that ends in its own mean, in a file.
+
+    The features that are kept have one number where a map has 49.
+    """
+    import keras
+
+    from keras_finegrain.training.backbones import build_backbone
+
+    path = folder / f"pooled_{settings.backbone}"
+    if not path.exists():
+        whole = dataclasses.replace(
+            settings, backbone=str(weights / settings.backbone), freeze=None
+        )
+        backbone = build_backbone(whole)
+        pooling = keras.layers.GlobalAveragePooling2D(
+            keepdims=True, name="pooled"
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        keras.Model(backbone.input, pooling(backbone.output)).save(path)
+    return dataclasses.replace(settings, backbone=str(path))
 
 
 def one_draw(
@@ -137,18 +171,23 @@ def one_draw(
     final = outputs(outer.train)
     figures: dict[str, float] = {}
     temperatures = inner.temperatures(held_out)
+    known_scores = inner.held_out_scores(held_out, temperatures)
     for where, of, known, unknown in (
         ("tuning", inner, held_out, strangers),
         ("test", final, outer.test, outer.unknown),
     ):
-        found = separation(of, method, known, unknown, temperatures)
+        found = separation(
+            of, method, known, unknown, temperatures, known_scores
+        )
         for name, value in found.items():
             figures[f"{where}/{name}"] = value
     first = len(labels)
     for name, features in far.items():
         others = np.arange(first, first + len(features))
         first += len(features)
-        found = separation(final, method, outer.test, others, temperatures)
+        found = separation(
+            final, method, outer.test, others, temperatures, known_scores
+        )
         for score, value in found.items():
             if score.endswith("/auroc"):
                 figures[f"far {name}/{score}"] = value
@@ -311,6 +350,17 @@ class Outputs:
             for name, rows in scores.items()
         }
 
+    def held_out_scores(
+        self, photos: np.ndarray, temperatures: Mapping[Any, float]
+    ) -> dict[float, tuple[np.ndarray, np.ndarray]]:
+        """For each weight the similarities and probabilities, rising."""
+        found = {}
+        for weight in WEIGHTS:
+            mixed = self.by_weight(weight, photos)
+            shares = highest_share(mixed / temperatures[weight])
+            found[weight] = np.sort(mixed.max(axis=1)), np.sort(shares)
+        return found
+
 
 def unit(rows: np.ndarray) -> np.ndarray:
     """Rows of length 1."""
@@ -356,6 +406,7 @@ def candidates(
     method: str,
     photos: np.ndarray,
     temperatures: Mapping[Any, float],
+    known_scores: Mapping[float, tuple[np.ndarray, np.ndarray]],
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Name, score of being known and class, of each way to decide."""
     from scipy.special import logsumexp
@@ -373,6 +424,14 @@ def candidates(
         yield f"mean {weight:g}", mixed.max(axis=1), mixed.argmax(axis=1)
         held = highest_share(mixed / temperatures[weight])
         yield f"tempered {weight:g}", held, mixed.argmax(axis=1)
+        # Where it stands among held-out known photos, by the worse of the two.
+        places = [
+            np.interp(values, of_known, np.linspace(0, 1, len(of_known)))
+            for values, of_known in zip(
+                (mixed.max(axis=1), held), known_scores[weight], strict=True
+            )
+        ]
+        yield f"both {weight:g}", np.min(places, axis=0), mixed.argmax(axis=1)
     for count in (3, 5):
         near = of.similarities(photos, count)[1]
         yield f"nearest {count}", near.max(axis=1), near.argmax(axis=1)
@@ -384,14 +443,15 @@ def separation(
     known: np.ndarray,
     unknown: np.ndarray,
     temperatures: Mapping[Any, float],
+    known_scores: Mapping[float, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, float]:
     """Open-set metrics and top-1 of each way to decide."""
     from keras_finegrain.metrics import open_set
 
     found: dict[str, float] = {}
     both = zip(
-        candidates(of, method, known, temperatures),
-        candidates(of, method, unknown, temperatures),
+        candidates(of, method, known, temperatures, known_scores),
+        candidates(of, method, unknown, temperatures, known_scores),
         strict=True,
     )
     for (name, accepted, winners), (_, strange, _) in both:
@@ -592,7 +652,9 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             for name in scores
         ]
         if metric == "top_1":
-            rows = [row for row in rows if "tempered" not in row[0]]
+            rows = [
+                r for r in rows if r[0].split()[0] not in ("tempered", "both")
+            ]
             rows = [r for r in rows if r[0] not in ("probability", "energy")]
             rows.append(
                 [
@@ -612,15 +674,22 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 *(
                     _mean(
                         runs,
-                        f"test/{first}/{metric}",
-                        f"test/{second}/{metric}",
+                        f"{place}/{first}/{figure}",
+                        f"{place}/{second}/{figure}",
                     )
                     for runs in draws.values()
                 ),
             ]
-            for metric in ("auroc", "oscr", "top_1")
-            for first, second in COMPARED
-            if metric != "top_1" or not first.startswith("tempered ")
+            for metric, place, figure, pairs in (
+                ("AUROC, other sparrows", "test", "auroc", SCORES_COMPARED),
+                *(
+                    (f"AUROC, {what[4:]}", what, "auroc", SCORES_COMPARED)
+                    for what in far
+                ),
+                ("OSCR", "test", "oscr", SCORES_COMPARED),
+                ("top-1", "test", "top_1", WEIGHTS_COMPARED),
+            )
+            for first, second in pairs
         ],
     )
     yield _table(
@@ -676,23 +745,6 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             for what in ("before", "held out", "half")
         ],
     )
-
-
-# Scores whose metrics are compared draw by draw.
-COMPARED = (
-    ("tempered", "head"),
-    ("tempered", "mean 1"),
-    ("tempered", "tempered 0.5"),
-    ("tempered", "tempered 1"),
-    ("tempered 0.5", "mean 0.5"),
-    ("tempered 0.5", "tempered 1"),
-    ("tempered 0.75", "tempered 1"),
-    ("head", "mean 0.5"),
-    ("head", "mean 1"),
-    ("mean 0.5", "mean 0"),
-    ("mean 0.5", "mean 1"),
-    ("mean 0.75", "mean 1"),
-)
 
 
 def _keys(
