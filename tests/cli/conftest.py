@@ -1,13 +1,16 @@
-"""Images that every example can train on."""
-
-import importlib.util
-import pathlib
-import sys
+"""Images that every command can train on."""
 
 import numpy as np
 import pytest
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "train_birds.py"
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory):
+    """No test reads or writes the features of who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("KERAS_FINEGRAIN_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -30,13 +33,16 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def command():
-    """`main` of the script, imported as the script imports its parts."""
-    sys.path.insert(0, str(SCRIPT.parent))
-    spec = importlib.util.spec_from_file_location("train_birds", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module.main
-    sys.path.remove(str(SCRIPT.parent))
+    """`keras-finegrain train` with the small backbone."""
+    from keras_finegrain.cli import main
+
+    def train(arguments):
+        arguments = [str(each) for each in arguments]
+        if "--backbone" not in arguments:
+            arguments += ["--backbone", "small"]
+        return main(["train", *arguments])
+
+    return train
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Mapping
 
-from birds_lib.errors import RunError
+from keras_finegrain.cli.output import CommandError
 
 
 def check_packages(extras: Mapping[str, str]) -> None:
@@ -14,19 +14,19 @@ def check_packages(extras: Mapping[str, str]) -> None:
             that installs it.
 
     Raises:
-        RunError: If a package is missing, or Keras cannot start its backend.
+        CommandError: If a package is missing, or Keras cannot start its backend.
     """
     missing = [name for name in extras if not importlib.util.find_spec(name)]
     if missing:
         needed = ",".join(sorted({extras[name] for name in missing}))
-        raise RunError(
+        raise CommandError(
             f"not installed: {', '.join(missing)}. Run: "
             f'pip install "keras-finegrain[{needed}]"'
         )
     try:
         import keras  # noqa: F401
     except ImportError as error:
-        raise RunError(
+        raise CommandError(
             f"Keras cannot start its backend ({error}). Choose another with "
             "KERAS_BACKEND=tensorflow, jax or torch, or install it: pip "
             'install "keras-finegrain[jax]" or [torch]'

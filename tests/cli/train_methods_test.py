@@ -12,8 +12,7 @@ for package in ("tensorflow_datasets", "matplotlib", "sklearn", "tqdm", "PIL"):
 
 
 def test_the_command_knows_every_method_by_its_name(command):
-    from birds_lib.arguments import DEFAULT_METHODS, METHODS
-
+    from keras_finegrain.cli.train_arguments import DEFAULT_METHODS, METHODS
     from keras_finegrain.training import methods
 
     assert set(METHODS) == set(methods.METHODS)
@@ -27,7 +26,7 @@ def run(folder, command, tmp_path_factory):
     output = tmp_path_factory.mktemp("run") / "output"
     status = command(
         [
-            *("--dataset", str(folder), "--method", "triplet_all", "arcface"),
+            *(str(folder), "--method", "triplet_all", "arcface"),
             *("--image-size", "16", "--epochs", "2", "--batch-size", "12"),
             *("--loss-args", "margin=0.3", "--output", str(output)),
         ]
@@ -67,7 +66,7 @@ def test_the_saved_model_classifies_by_the_nearest_class_mean(run, folder):
         )
     )
     images, labels = np.asarray(images), np.asarray(labels)
-    model = keras.models.load_model(run / "triplet_all.keras")
+    model = keras.models.load_model(run / "triplet_all" / "model.keras")
     scores = model.predict(images, verbose=0)
     assert scores.shape == (data.train_size, 3)
 
@@ -84,7 +83,7 @@ def test_a_frozen_backbone_feeds_balanced_batches_from_its_cache(
 ):
     status = command(
         [
-            *("--dataset", str(folder), "--method", "n_pairs"),
+            *(str(folder), "--method", "n_pairs"),
             *("--image-size", "16", "--epochs", "1", "--batch-size", "4"),
             *("--images-per-class", "2", "--weights", str(small_weights)),
             *("--freeze", "relu_2", "--output", str(tmp_path / "output")),

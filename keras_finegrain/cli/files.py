@@ -3,7 +3,9 @@
 import pathlib
 import tempfile
 
-from birds_lib.errors import RunError
+from keras_finegrain.cli.output import CommandError
+
+from keras_finegrain._base.files import remove_partial, replacing
 
 
 def writable_folder(
@@ -17,7 +19,7 @@ def writable_folder(
         option: The option that allows this, for the message.
 
     Raises:
-        RunError: If it cannot be written to, or holds an earlier run.
+        CommandError: If it cannot be written to, or holds an earlier run.
     """
     folder = pathlib.Path(path)
     try:
@@ -25,11 +27,11 @@ def writable_folder(
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise RunError(
+        raise CommandError(
             f"--output {path}: cannot be written to ({error.strerror})"
         ) from error
     if (folder / "results.json").exists() and not may_hold_results:
-        raise RunError(
+        raise CommandError(
             f"--output {path}: holds the results of an earlier run; choose "
             f"another folder or pass {option}"
         )
@@ -38,18 +40,15 @@ def writable_folder(
 
 def replace_file(path: pathlib.Path, text: str) -> None:
     """Writes a file in one step: a run that stops here keeps the old one."""
-    # Not above: before `check_packages` nothing imports Keras.
-    from keras_finegrain._base.files import replacing
-
     with replacing(path) as file:
         file.write(text.encode())
 
 
 def remove_unfinished(folder: pathlib.Path) -> None:
     """Removes what a killed process left half written."""
-    from keras_finegrain._base.files import remove_partial
-
-    remove_partial(folder)
+    for each in (folder, *folder.iterdir()):
+        if each.is_dir():
+            remove_partial(each)
     # The names that earlier versions wrote under.
     for name in ("results.json", "results.md", "history.csv"):
         (folder / f"{name}.partial").unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """The files of a comparison.
 
 `results.json` names a run when all else of it is written: its rows in
-`history.csv` and, of the first seed, `<method>.keras` and `<method>.npz`. The
-other files are made from these.
+`history.csv` and, of the first seed, the folder `<method>` with its bundle and
+`tested.npz`. The other files are made from these.
 """
 
 import argparse
@@ -10,13 +10,15 @@ import csv
 import io
 import json
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
+from keras_finegrain.bundle import TESTED, Bundle
+from keras_finegrain.cli.output import CommandError
 
-from birds_lib.errors import RunError
-from birds_lib.output import replace_file
-from keras_finegrain._base.files import replacing
+from keras_finegrain.cli.files import replace_file
+from keras_finegrain.cli.train_bundles import write_tested
 from keras_finegrain.datasets import ImageDataset
 from keras_finegrain.training import Run, test_metrics
 from keras_finegrain.training.tables import (
@@ -31,9 +33,12 @@ from keras_finegrain.training.versions import versions
 # Options that a resumed run may give another value.
 _MAY_CHANGE = (
     *("seeds", "output", "overwrite", "resume", "report", "data_dir"),
+    *("no_cache",),
 )
 # How a run was started, which says nothing about it.
-_NOT_KEPT = ("overwrite", "resume")
+_NOT_KEPT = ("overwrite", "resume", "command", "json", "quiet", "no_cache")
+# Of a bundle, written last.
+_DESCRIPTION = "bundle.json"
 History = dict[str, list[float]]
 
 
@@ -47,6 +52,7 @@ class Results:
 
     Attributes:
         metrics: Of each method and seed, by name.
+        about: Arguments, data and versions.
     """
 
     def __init__(
@@ -58,13 +64,14 @@ class Results:
         self._folder = folder
         self._methods = options.method
         self._first_seed = options.first_seed
+        self._test_keys = data.test_keys
         arguments = {
             **vars(options),
             "backbone_args": dict(options.backbone_args),
         }
         for name in _NOT_KEPT:
             del arguments[name]
-        self._about = {
+        self.about = {
             "arguments": arguments,
             "data": {
                 "name": data.name,
@@ -90,10 +97,12 @@ class Results:
         # First, so that it never names what is gone.
         names = ["results.json", "results.md", "history.csv"]
         names += ["learning_curves.png", "embedding.png"]
-        for method in self._methods:
-            names += [f"{method}.{end}" for end in ("keras", "npz", "html")]
         for name in names:
             (self._folder / name).unlink(missing_ok=True)
+        # Those of methods that are not trained again would be taken for
+        # methods of this run.
+        for description in self._folder.glob(f"*/{_DESCRIPTION}"):
+            shutil.rmtree(description.parent)
 
     def restore(self) -> None:
         """Takes over the runs that an earlier process has finished.
@@ -102,7 +111,7 @@ class Results:
         finished.
 
         Raises:
-            RunError: If the results cannot be read, or the arguments or the
+            CommandError: If the results cannot be read, or the arguments or the
                 data were others.
         """
         path = self._folder / "results.json"
@@ -114,7 +123,7 @@ class Results:
             seeds = {m: earlier["seeds"].get(m, {}) for m in self._methods}
             histories = self._read_histories()
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(
+            raise CommandError(
                 f"--resume: the results in {self._folder} cannot be read "
                 f"({type(error).__name__}: {error}); --overwrite without "
                 "--resume starts anew"
@@ -150,19 +159,19 @@ class Results:
     def _check_the_same(self, arguments: Any, data: Any) -> None:
         """Raises if arguments or data of the earlier run were others."""
         # As JSON gives them back: tuples as lists.
-        now = json.loads(json.dumps(self._about))
+        now = json.loads(json.dumps(self.about))
         other = [
             "--" + name.replace("_", "-")
             for name, value in now["arguments"].items()
             if name not in _MAY_CHANGE and arguments.get(name) != value
         ]
         if other:
-            raise RunError(
+            raise CommandError(
                 f"--resume: {self._folder} was started with another "
                 f"{', '.join(other)}"
             )
         if data != now["data"]:
-            raise RunError(
+            raise CommandError(
                 f"--resume: {self._folder} was started on other images of "
                 f"{data.get('name')}; take another --output"
             )
@@ -170,19 +179,28 @@ class Results:
     def _has_files(self, method: str, seed: int) -> bool:
         if seed != self._first_seed:
             return True
-        names = (f"{method}.keras", f"{method}.npz")
-        return all((self._folder / name).exists() for name in names)
+        own = self._folder / method
+        return all((own / name).exists() for name in (_DESCRIPTION, TESTED))
 
     def is_finished(self, method: str, seed: int) -> bool:
         """Whether this run is among the results."""
         return seed in self.metrics.get(method, {})
 
-    def add(self, method: str, seed: int, run: Run) -> None:
-        """Takes a finished run, writes its files, and all others anew."""
-        if seed == self._first_seed:
-            run.model.save(self._folder / f"{method}.keras")
-            with replacing(self._folder / f"{method}.npz") as file:
-                np.savez(file, embeddings=run.embeddings, labels=run.labels)
+    def add(
+        self, method: str, seed: int, run: Run, bundle: Bundle | None
+    ) -> None:
+        """Takes a finished run, writes its files, and all others anew.
+
+        Args:
+            method: The method.
+            seed: The seed.
+            run: The run.
+            bundle: Of the first seed, the bundle to keep.
+        """
+        if bundle is not None:
+            own = self._folder / method
+            bundle.save(own)
+            write_tested(own / TESTED, run, self._test_keys)
         metrics = test_metrics(run.embeddings, run.scores, run.labels)
         self._take(method, seed, metrics | run.measured, run.history)
         self._write()
@@ -191,7 +209,7 @@ class Results:
         """Embeddings and labels of the first seed's test set, by method."""
         found = {}
         for method in self._methods:
-            with np.load(self._folder / f"{method}.npz") as file:
+            with np.load(self._folder / method / TESTED) as file:
                 found[method] = file["embeddings"], file["labels"]
         return found
 
@@ -246,6 +264,17 @@ class Results:
             rows.append([method, *cells, str(len(both))])
         return rows
 
+    def document(self) -> dict[str, Any]:
+        """What results.json holds."""
+        return {
+            **self.about,
+            "summary": {
+                method: _summary(list(seeds.values()))
+                for method, seeds in self.metrics.items()
+            },
+            "seeds": self.metrics,
+        }
+
     def _columns(self) -> list[Any]:
         return shared_columns(
             run for seeds in self.metrics.values() for run in seeds.values()
@@ -269,16 +298,9 @@ class Results:
         writer.writerows(rows)
         # First: `restore` looks here for the seeds that the next file names.
         replace_file(self._folder / "history.csv", text.getvalue())
-        results = {
-            **self._about,
-            "summary": {
-                method: _summary(list(seeds.values()))
-                for method, seeds in self.metrics.items()
-            },
-            "seeds": self.metrics,
-        }
         replace_file(
-            self._folder / "results.json", json.dumps(results, indent=2)
+            self._folder / "results.json",
+            json.dumps(self.document(), indent=2),
         )
         tables = [table for table in (self.table(), self.gains()) if table]
         replace_file(

@@ -1,11 +1,11 @@
-"""The command line."""
+"""The options of `keras-finegrain train`."""
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
-from birds_lib.parsing import (
-    OneLineParser,
+from keras_finegrain.cli.output import CommandError
+
+from keras_finegrain.cli.parsing import (
     add_choice,
     add_run,
     add_values,
@@ -16,7 +16,14 @@ from birds_lib.parsing import (
     share,
 )
 
+DRAWN = "synthetic_birds"
+BUILT_IN = "small"
+# Small, quick without a GPU, and in keras.applications.
+PRETRAINED = "MobileNetV2"
+# With the drawn birds. Photos do without mc: with the backbone frozen, as it
+# is by default, it has nothing to teach.
 DEFAULT_METHODS = ("softmax", "center", "mc", "soft_triple")
+PHOTO_METHODS = ("softmax", "center", "soft_triple")
 # Those of `keras_finegrain.training.methods`, whose import takes seconds.
 METHODS = (
     *DEFAULT_METHODS,
@@ -27,26 +34,42 @@ METHODS = (
     *("triplet", "triplet_hard", "triplet_soft", "triplet_all"),
     *("contrastive", "multi_similarity", "n_pairs"),
 )
-BUILT_IN = "small"
+# Keeps the cached features of a frozen backbone from becoming one vector.
+_EMBEDDING_SIZE = 256
 # A batch of larger images needs more memory than a machine has.
-MOST_PIXELS = 4096
+_MOST_PIXELS = 4096
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line; defaults that depend on options are filled in.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    _add_data(parser.add_argument_group("data"))
+    _add_model(parser.add_argument_group("model"))
+    _add_training(parser.add_argument_group("training"))
+    _add_methods(parser.add_argument_group("the methods' own settings"))
 
-    Args:
-        argv: The arguments; `sys.argv` if None.
 
-    Returns:
-        The options, each checked for its own range.
+def complete(options: argparse.Namespace) -> None:
+    """Fills in the defaults that depend on other options.
+
+    Raises:
+        CommandError: If `--resume` does not say where.
     """
-    parser = _parser()
-    options = parser.parse_args(argv)
-    options.method = list(dict.fromkeys(options.method))
+    drawn = options.data.split("/")[0] == DRAWN
+    if options.backbone is None:
+        options.backbone = BUILT_IN if drawn else PRETRAINED
     built_in = options.backbone == BUILT_IN
+    methods = options.method or (DEFAULT_METHODS if drawn else PHOTO_METHODS)
+    options.method = list(dict.fromkeys(methods))
     if options.weights is None:
         options.weights = "none" if built_in else "imagenet"
+    pretrained = options.weights == "imagenet"
+    if options.freeze is None and pretrained:
+        options.freeze = "all"
+    if options.freeze == "none":
+        options.freeze = None
+    if options.embedding_size is None and pretrained:
+        options.embedding_size = _EMBEDDING_SIZE
+    options.embedding_size = options.embedding_size or None
     if options.image_size is None:
         options.image_size = 64 if built_in else 224
     if options.epochs is None:
@@ -56,38 +79,30 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         options.lr = 3e-3 if options.weights == "none" else 1e-4
     if options.output is None:
         if options.resume:
-            parser.error("--resume: needs --output, the folder to go on in")
+            raise CommandError(
+                "--resume: needs --output, the folder to go on in"
+            )
         options.output = new_folder()
-    return options
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
-        "train_birds.py",
-        "Train a classifier on look-alike birds by one or several methods and "
-        "compare them.",
-    )
-    _add_data(parser.add_argument_group("data"))
-    _add_model(parser.add_argument_group("model"))
-    _add_training(parser.add_argument_group("training"))
-    _add_methods(parser.add_argument_group("the methods' own settings"))
-    return parser
 
 
 def _add_data(group: Any) -> None:
+    group.add_argument(
+        "data",
+        nargs="?",
+        default=DRAWN,
+        metavar="DATA",
+        help="a folder with one folder of photos for each class, or the name "
+        "of a TFDS data set (default: %(default)s, which are drawn)",
+    )
     add_values(
         group,
-        (
-            *("--dataset", str, "synthetic_birds", "NAME|FOLDER"),
-            "a TFDS data set with a label, or a folder with one folder a class",
-        ),
         ("--data-dir", str, None, "DIR", "where TFDS keeps its data"),
         (
             *("--classes", str, None, "PATTERN"),
             "take only the classes whose name contains this, e.g. sparrow",
         ),
         (
-            *("--image-size", integer(8, MOST_PIXELS), None, "PIXELS"),
+            *("--image-size", integer(8, _MOST_PIXELS), None, "PIXELS"),
             f"side of the input; 64 for {BUILT_IN}, else 224",
         ),
     )
@@ -113,9 +128,10 @@ def _add_model(group: Any) -> None:
     add_values(
         group,
         (
-            *("--backbone", str, BUILT_IN, "NAME"),
-            f"{BUILT_IN} (a built-in conv net), a name in keras.applications, "
-            "a KerasHub preset or a .keras file",
+            *("--backbone", str, None, "NAME|FILE"),
+            f"a name in keras.applications, a KerasHub preset, a .keras file "
+            f"from images in [0, 255] to a feature map, or {BUILT_IN} (a "
+            f"built-in conv net); {PRETRAINED}, and {BUILT_IN} for {DRAWN}",
         ),
         (
             *("--weights", str, None, "imagenet|none|FILE"),
@@ -123,17 +139,20 @@ def _add_model(group: Any) -> None:
             "imagenet",
         ),
         (
-            *("--freeze", str, None, "LAYER"),
-            "do not train the backbone up to this layer, and compute its "
-            "output over the data set once",
+            *("--freeze", str, None, "all|none|LAYER"),
+            "what of the backbone is not trained: all of it, whose output is "
+            "computed once, so that each method takes seconds; none, which "
+            "is slow and better; or all up to a layer. all with weights of "
+            "imagenet, else none",
         ),
         (
             *("--views", integer(1), 8, "N"),
             "random views of each training image that a frozen part sees",
         ),
         (
-            *("--embedding-size", integer(1), None, "N"),
-            "put a linear layer of this size after the pooling",
+            *("--embedding-size", integer(0), None, "N"),
+            "put a linear layer of this size after the pooling, 0 for none; "
+            f"{_EMBEDDING_SIZE} with weights of imagenet, else 0",
         ),
     )
     _add_key_values(
@@ -150,10 +169,9 @@ def _add_training(group: Any) -> None:
         "--method",
         nargs="+",
         choices=METHODS,
-        default=list(DEFAULT_METHODS),
         metavar="METHOD",
         help=f"one or several of {', '.join(METHODS)}; by default "
-        f"{', '.join(DEFAULT_METHODS)}",
+        f"{', '.join(PHOTO_METHODS)}, and mc with {DRAWN}",
     )
     add_values(
         group,
@@ -184,6 +202,10 @@ def _add_training(group: Any) -> None:
     )
     for name, text in (
         ("--xla", "compile the step with XLA"),
+        (
+            "--no-cache",
+            "compute the features of a frozen backbone anew, and keep none",
+        ),
         (
             "--report",
             "a page on each method's first model: metrics, confusions, photos",

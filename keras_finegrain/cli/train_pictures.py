@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 
-from birds_lib.results import Results
+from keras_finegrain.cli.train_results import Results
 from keras_finegrain.visualization import (
     class_legend,
     embedding_scatter,
