@@ -6,6 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 # Registers the layers of the saved model.
 import keras_finegrain  # noqa: F401
@@ -18,6 +19,21 @@ pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",
     reason="TF_CONFIG is TensorFlow's",
 )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three classes of colour, eight images each."""
+    rng = np.random.default_rng(0)
+    for index, name in enumerate(("ash_finch", "elm_finch", "oak_tit")):
+        (tmp_path / "birds" / name).mkdir(parents=True)
+        for number in range(8):
+            image = rng.integers(0, 60, (40, 48, 3))
+            image[..., index] += 150
+            Image.fromarray(image.astype("uint8")).save(
+                tmp_path / "birds" / name / f"{number}.png"
+            )
+    return tmp_path / "birds"
 
 
 def numbers(printed):
