@@ -233,12 +233,14 @@ def predictions(
 
 
 def _first_half(classes: np.ndarray) -> np.ndarray:
+    from keras_finegrain.datasets.selection import first_classes
+
     if len(classes) < 4:
         raise ValueError(
             "split: zero_shot needs at least 4 classes, two to train and two "
             f"to tell apart, received {len(classes)}."
         )
-    return classes[: len(classes) // 2]
+    return classes[: first_classes(len(classes), 0.5)]
 
 
 def _folds(labels: np.ndarray, is_test: np.ndarray) -> np.ndarray:
