@@ -21,13 +21,15 @@ def test_a_folder_stays_when_its_writer_fails(tmp_path):
     path = tmp_path / "served"
     path.mkdir()
     (path / "older").write_text("older")
-    with (
-        pytest.raises(OSError, match="disk"),
-        replacing_folder(path) as partial,
-    ):
-        partial.mkdir()
-        (partial / "newer").write_text("new")
-        raise OSError("disk full")
+
+    def write():
+        with replacing_folder(path) as partial:
+            partial.mkdir()
+            (partial / "newer").write_text("new")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write()
     # Nothing was written at all.
     with pytest.raises(FileNotFoundError), replacing_folder(path):
         pass
