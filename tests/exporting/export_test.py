@@ -92,14 +92,13 @@ def hard_triple():
 
 
 def explicit_labels():
-    """With an input of labels, and a layer of labels in a nested model."""
-    nested = keras_finegrain.Sequential(
-        [*backbone(), keras_finegrain.MCLoss(3)]
-    )
+    """With an input of labels, and a layer of labels in nested models."""
+    inner = keras_finegrain.Sequential([*backbone(), keras_finegrain.MCLoss(3)])
+    nested = keras.Sequential([keras.Input((8, 8, 3)), inner])
     images = keras.Input((8, 8, 3), name="photo")
     labels = keras.Input((), dtype="int32", name="labels", optional=True)
     x = keras.layers.GlobalAveragePooling2D()(nested(images))
-    x = keras_finegrain.CenterLoss(3)(x, labels)
+    x = keras_finegrain.CenterLoss(3)(x, labels=labels)
     outputs = keras_finegrain.CosineSimilarity(3)(x)
     return keras_finegrain.Model([images, labels], outputs)
 
