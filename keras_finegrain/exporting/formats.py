@@ -22,6 +22,9 @@ from keras_finegrain._ops.written_gradients import forward_only
 
 Outputs = dict[str, keras.KerasTensor]
 
+# The loggers that converters write to; ONNX Runtime's tool to the root.
+_LOGGERS = ("absl", "tf2onnx", None)
+
 # Operations of LiteRT that stay in float32: those of lengths and softmax.
 _LITERT_FLOAT = [
     "ABS",
@@ -168,7 +171,7 @@ def _keras_export(
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without what converters say of their own inner workings."""
-    loggers = [logging.getLogger(name) for name in ("absl", "tf2onnx")]
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
@@ -238,7 +241,6 @@ def _onnx_int8(file: str, samples: np.ndarray | None) -> str:
             return small
         prepared = file.replace("model.onnx", "prepared.onnx")
         quantization.quant_pre_process(file, prepared, skip_symbolic_shape=True)
-
         quantization.quantize_static(
             prepared,
             small,

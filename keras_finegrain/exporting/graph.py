@@ -113,10 +113,10 @@ def _without_labels(model: keras.Model) -> keras.Model:
 
     def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
         if isinstance(layer, LabelledLossLayer):
+            # (Keras lets nobody pass the first argument by its name.)
             return args[0]
         if getattr(layer, "inputs", None) and any(
-            isinstance(each.layer, LabelledLossLayer)
-            for each in calls_of(layer)
+            isinstance(each, LabelledLossLayer) for each in inner_layers(layer)
         ):
             # (A structure of one is not the same to Keras as the one.)
             layer = keras.Model(_single(layer.inputs), _single(layer.outputs))

@@ -123,7 +123,8 @@ def test_the_photos_are_counted(place, capsys):
 
 def run_saved_model(path, images):
     loaded = tf.saved_model.load(path)
-    return loaded.signatures["serving_default"](tf.constant(images))["scores"].numpy()
+    signature = loaded.signatures["serving_default"]
+    return signature(tf.constant(images))["scores"].numpy()
 
 
 def run_onnx(path, images):

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_finegrain.datasets import read_images
+
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "export.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 
@@ -26,7 +28,12 @@ def test_the_clients_of_the_page_name_the_same_class(
     image.fromarray(pixels).save("photo.jpg")
     assert len(BLOCKS) == 4
     for block in BLOCKS:
-        exec(compile(block, "export.md", "exec"), {})
+        names: dict[str, object] = {}
+        exec(compile(block, "export.md", "exec"), names)
+        if "photo" in names:
+            expected = read_images("photo.jpg", 64)[0]
+            # (Pillow rounds bytes between rows and columns.)
+            assert np.abs(np.asarray(names["photo"]) - expected).max() <= 1
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 3
     names, scores = zip(*(line.rsplit(" ", 1) for line in said), strict=True)
