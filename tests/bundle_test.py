@@ -37,7 +37,8 @@ def test_a_saved_bundle_gives_the_same_answers(tmp_path):
     whole.gallery = keras_finegrain.Gallery.of(
         whole.model, (photos, np.array([0, 1])), NAMES
     )
-    whole.add(photos[:1] + [0, 250, 0], "yellow")
+    yellow = photos[0] + np.array([0, 250, 0])
+    whole.add(yellow, "yellow")
     whole.save(tmp_path)
     again = keras_finegrain.Bundle.load(tmp_path)
     np.testing.assert_allclose(
@@ -45,7 +46,7 @@ def test_a_saved_bundle_gives_the_same_answers(tmp_path):
     )
     assert again.about == {"method": "softmax"}
     assert [a.class_name for a in again.identify(photos)] == list(NAMES)
-    nearest = again.similar(photos[0] + [0, 250, 0], k=1)[0][0]
+    nearest = again.similar(yellow, k=1)[0][0]
     assert nearest.class_name == "yellow"
 
 

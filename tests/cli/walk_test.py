@@ -16,6 +16,9 @@ pytest.importorskip("matplotlib")
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_datasets")
 
+# A run and three exports take half a minute: on one backend.
+pytestmark = [pytest.mark.slow, pytest.mark.one_backend]
+
 SIZE = 32
 # The first three are trained on, the last one is a stranger.
 COLORS = {
@@ -142,7 +145,6 @@ def run_litert(path, images):
     return runner(**{name: images})["scores"]
 
 
-@pytest.mark.one_backend
 @pytest.mark.parametrize(
     ("form", "runtime"),
     [
