@@ -141,13 +141,11 @@ def metrics(
     |---|---|
     | closed, boxes, cv | top_1, top_5, recall_at_1, distance ratio |
     | zero_shot | recall_at_1, recall_at_2, recall_at_4, recall_at_8, nmi |
-    | open_set | top_1, auroc, fpr_at_95 |
+    | open_set | top_1, auroc, fpr_at_95, oscr |
 
     A class with the same score as the right one counts as better. In open_set,
-    top_1 is over the photos of known classes. The other two measure how well
-    the maximum score separates those from the others: fpr_at_95 is the share
-    of unknown photos that are accepted at the threshold that accepts 95 % of
-    the known ones.
+    top_1 is over the photos of known classes. The others measure how well the
+    maximum score separates those from the rest: see `metrics.open_set`.
 
     Args:
         protocol: One of `PROTOCOLS`.
@@ -164,7 +162,7 @@ def metrics(
     Raises:
         ValueError: If the shapes disagree, or an embedding is not finite.
     """
-    from keras_finegrain.metrics import nmi, recall_at_k
+    from keras_finegrain.metrics import nmi, open_set, recall_at_k
     from keras_finegrain.training.runs import test_metrics, true_class_ranks
 
     _check_outputs("metrics", protocol, split, embeddings, scores)
@@ -182,10 +180,11 @@ def metrics(
     if protocol != "open_set":
         return test_metrics(embeddings, scores, own)
     highest = np.max(scores, axis=1)
+    right = true_class_ranks(scores[:known], own) <= 1
+    found = open_set(highest[:known], highest[known:], right, resamples=1)
     return {
-        "top_1": float(np.mean(true_class_ranks(scores[:known], own) <= 1)),
-        "auroc": _auroc(highest[:known], highest[known:]),
-        "fpr_at_95": _fpr_at_95(highest[:known], highest[known:]),
+        "top_1": float(np.mean(right)),
+        **{name: estimate.value for name, estimate in found.items()},
     }
 
 
@@ -233,12 +232,14 @@ def predictions(
 
 
 def _first_half(classes: np.ndarray) -> np.ndarray:
+    from keras_finegrain.datasets.selection import first_classes
+
     if len(classes) < 4:
         raise ValueError(
             "split: zero_shot needs at least 4 classes, two to train and two "
             f"to tell apart, received {len(classes)}."
         )
-    return classes[: len(classes) // 2]
+    return classes[: first_classes(len(classes), 0.5)]
 
 
 def _folds(labels: np.ndarray, is_test: np.ndarray) -> np.ndarray:
@@ -269,20 +270,6 @@ def _held_out(classes: np.ndarray, draw: int) -> np.ndarray:
 def _order(count: int, seed: int) -> np.ndarray:
     """A random order. NumPy promises the same raw integers in all versions."""
     return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
-
-
-def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:
-    """P(a known photo scores higher than an unknown one), ties by half."""
-    from sklearn.metrics import roc_auc_score
-
-    is_known = np.arange(len(known) + len(unknown)) < len(known)
-    return float(roc_auc_score(is_known, np.concatenate([known, unknown])))
-
-
-def _fpr_at_95(known: np.ndarray, unknown: np.ndarray) -> float:
-    accepted = -(-95 * len(known) // 100)  # Rounded up.
-    threshold = np.sort(known)[-accepted]
-    return float(np.mean(unknown >= threshold))
 
 
 def _check_protocol(who: str, protocol: str) -> None:

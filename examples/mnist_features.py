@@ -1,90 +1,77 @@
-"""Draw what center loss does to features of two dimensions.
-
-    python examples/mnist_features.py
-
-trains a small network on scikit-learn's digits with softmax alone, with
-center loss, and with its normalised variant, and leaves pictures of the
-features and animations over the epochs; no network is needed. `--help` lists
-the options, docs/mnist_features.md explains them.
-"""
+"""Draws what center loss does to features of two dimensions."""
 
 import argparse
-import os
 import pathlib
-import sys
-from collections.abc import Sequence
 
-from birds_lib.errors import RunError
-from birds_lib.output import remove_unfinished, writable_folder
-from birds_lib.requirements import check_packages
-from mnist_lib.arguments import parse_arguments
+import keras
+import numpy as np
+from keras import layers
+from scipy import stats
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
-# Import name of each package, and the extra that installs it.
-PACKAGES = dict.fromkeys(
-    ("matplotlib", "sklearn", "scipy", "PIL", "tqdm"), "examples"
-)
+import keras_finegrain
+from keras_finegrain import callbacks, metrics, visualization
 
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--dataset", default="digits", help="or mnist, …")
+parser.add_argument("--epochs", type=int, default=40)
+parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+parser.add_argument("--output", default="runs/mnist_features")
+options = parser.parse_args()
+folder = pathlib.Path(options.output)
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    # Before the first import of TensorFlow, whose notes would hide our lines.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    options = parse_arguments(argv)
-    try:
-        folder = writable_folder(
-            options.output, options.overwrite, "--overwrite"
-        )
-        check_packages(PACKAGES)
-        train_and_draw(options, folder)
-    except (RunError, OSError) as error:
-        # OSError: a full disk, a file that is gone.
-        print(f"mnist_features.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+if options.dataset == "digits":
+    x, y = load_digits(return_X_y=True)
+    x = x.reshape(-1, 8, 8) * (255 / 16)  # 16 is white there.
+    split = {"test_size": 0.2, "stratify": y, "random_state": 0}
+    x, test_x, y, test_y = train_test_split(x, y, **split)
+else:  # Downloaded on first use.
+    source = getattr(keras.datasets, options.dataset)
+    (x, y), (test_x, test_y) = source.load_data()
 
 
-def train_and_draw(options: argparse.Namespace, folder: pathlib.Path) -> None:
-    """Trains every variant, writes metrics, pictures and models."""
-    from mnist_lib.data import load
-    from mnist_lib.pictures import animate_features, draw_features
-    from mnist_lib.results import Results
-    from mnist_lib.training import train
-
-    from keras_finegrain.training.tables import plain
-
-    data = load(
-        options.dataset,
-        data_dir=options.data_dir,
-        train_images=options.train_images,
-        class_names=options.class_names,
-    )
-    print(
-        f"{data.name}: {data.num_classes} classes, {len(data.train_images)} "
-        f"images to train on, {len(data.test_images)} to test on. Results go "
-        f"to {folder}",
-        flush=True,
-    )
-    remove_unfinished(folder)
-    results = Results(folder, options, data)
-    first_runs = {}
-    for seed in range(options.first_seed, options.first_seed + options.seeds):
-        for variant in options.variants:
-            run = train(variant, seed, data, options)
-            if seed == options.first_seed:
-                first_runs[variant] = run
-                run.model.save(folder / f"{variant}.keras")
-                for ending in ("gif", "html"):
-                    path = folder / f"features_{variant}.{ending}"
-                    animate_features(variant, run, data, path)
-            # Last: a result that is written has its files.
-            results.add(variant, seed, run.metrics)
-        if seed == options.first_seed:
-            draw_features(first_runs, data, folder / "features.png")
-    print(f"\n{plain(results.table())}")
-    if options.seeds > 1:
-        print("\nmean ± half of the 95 % t-interval over the seeds")
-    print(f"\n{folder}: results.json, results.md, pictures, animations, models")
+def build(variant):
+    model = keras_finegrain.Sequential([keras.Input((*x.shape[1:], 1))])
+    model.add(layers.Rescaling(1 / 255))
+    # LeNets++ of the center loss paper, or a smaller one for 8 x 8 pixels.
+    stages, side = ((32, 64), 3) if x.shape[1] < 28 else ((32, 64, 128), 5)
+    for filters in stages:
+        for _ in range(2):
+            model.add(layers.Conv2D(filters, side, padding="same"))
+            model.add(layers.PReLU(shared_axes=(1, 2)))
+        model.add(layers.MaxPooling2D())
+    model.add(layers.Flatten())
+    model.add(layers.Dense(2, name="features"))
+    if variant == "center_loss":
+        model.add(keras_finegrain.CenterLoss(10, loss_weight=0.1))
+    model.add(layers.Dense(10))
+    steps = options.epochs * -(-len(x) // 64)
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    return model
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+features, centers = {}, {}
+for variant in ("softmax", "center_loss"):
+    found = []
+    for seed in options.seeds:
+        keras.utils.set_random_seed(seed)
+        model = build(variant)
+        record = callbacks.EmbeddingRecorder((test_x, test_y), "features")
+        model.fit(x, y, 64, options.epochs, verbose=2, callbacks=[record])
+        logs = model.evaluate(test_x, test_y, verbose=0, return_dict=True)
+        space = {"labels": test_y, "distance": "euclidean"}
+        recall = metrics.recall_at_k(record.frames[-1], **space)
+        ratio = metrics.intra_inter_distance_ratio(record.frames[-1], **space)
+        found.append([logs["accuracy"], recall, ratio])
+    half = stats.sem(found) * stats.t.ppf(0.975, len(found) - 1)
+    print(variant, np.mean(found, axis=0), "±", half)  # nan for one seed
+    features[variant] = record.frames[-1]
+    if record.centers:
+        centers[variant] = record.centers[-1]
+    path, moved = folder / f"{variant}.gif", record.centers or None
+    visualization.embedding_animation(record.frames, test_y, path, None, moved)
+axes = visualization.embedding_comparison(features, test_y, centers=centers)
+visualization.save_figure(axes[0], folder / "features.png")

@@ -16,7 +16,10 @@ from keras_finegrain import optimizers as optimizers
 from keras_finegrain import regularizers as regularizers
 from keras_finegrain import visualization as visualization
 from keras_finegrain._version import __version__ as __version__
+from keras_finegrain.bundle import Bundle as Bundle
 from keras_finegrain.embedding import embedding_model as embedding_model
+from keras_finegrain.exporting import export as export
+from keras_finegrain.gallery import Gallery as Gallery
 from keras_finegrain.labels import label_scope as label_scope
 from keras_finegrain.layers import CenterLoss as CenterLoss
 from keras_finegrain.layers import CosineSimilarity as CosineSimilarity
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
     from keras_finegrain import datasets as datasets
 
 __all__ = [
+    "Bundle",
     "CenterLoss",
     "CosineSimilarity",
+    "Gallery",
     "MCLoss",
     "Model",
     "Sequential",
@@ -41,6 +46,7 @@ __all__ = [
     "datasets",
     "distribution",
     "embedding_model",
+    "export",
     "label_scope",
     "layers",
     "losses",

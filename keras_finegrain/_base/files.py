@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -36,6 +37,31 @@ def replacing_path(path: pathlib.Path) -> Iterator[pathlib.Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """As `replacing_path`, for writers of a folder.
+
+    No system exchanges two folders that hold files in one step: a process
+    that is killed between the two steps leaves the older one beside `path`.
+    """
+    path = pathlib.Path(os.path.realpath(path))
+    name = f"{_PARTIAL}{uuid.uuid4().hex}-{path.name}"
+    partial, older = path.with_name(name), path.with_name(f"{name}-older")
+    try:
+        yield partial
+        if path.exists():
+            path.rename(older)
+        try:
+            partial.rename(path)
+        except OSError:
+            if older.exists():
+                older.rename(path)
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
 
 
 def remove_partial(folder: pathlib.Path) -> None:

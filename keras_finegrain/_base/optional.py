@@ -9,6 +9,8 @@ _PACKAGES = {
     "apache_beam": "apache-beam",
     "bs4": "beautifulsoup4",
     "cv2": "opencv-python-headless",
+    "faiss": "faiss-cpu",
+    "qdrant_client": "qdrant-client",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
 }
@@ -20,12 +22,13 @@ def package_of(module: str) -> str:
     return _PACKAGES.get(name, name)
 
 
-def import_optional(module: str, who: str) -> Any:
+def import_optional(module: str, who: str, extra: str = "examples") -> Any:
     """Imports a module, or says in one line which extra holds it.
 
     Args:
         module: Dotted name, such as `"sklearn.cluster"`.
         who: What needs it, with which the error begins.
+        extra: The extra of this package that installs it.
 
     Returns:
         The module.
@@ -42,5 +45,5 @@ def import_optional(module: str, who: str) -> Any:
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{who} needs {package_of(module)}, which is not installed. Run: "
-            'pip install "keras-finegrain[examples]"'
+            f'pip install "keras-finegrain[{extra}]"'
         ) from error

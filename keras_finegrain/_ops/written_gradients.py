@@ -1,11 +1,30 @@
 """Functions whose gradient is written out, for every backend."""
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras import ops
 
 from keras_finegrain._base.typing import Tensor
+
+_forward_only = contextvars.ContextVar("forward_only", default=False)
+
+
+@contextlib.contextmanager
+def forward_only() -> Iterator[None]:
+    """Functions called inside leave their written gradients away.
+
+    For graphs that are only run: TensorFlow would warn of each such gradient
+    where an exported graph is loaded, and PyTorch's exporter to ONNX stops.
+    """
+    token = _forward_only.set(True)
+    try:
+        yield
+    finally:
+        _forward_only.reset(token)
 
 
 def with_gradient(
@@ -51,7 +70,15 @@ def with_gradient(
 
         return output, backward
 
-    return ops.custom_gradient(forward)
+    differentiable = ops.custom_gradient(forward)
+
+    @functools.wraps(function)
+    def call(*tensors: Tensor) -> Tensor:
+        if _forward_only.get():
+            return function(*tensors)[0]
+        return differentiable(*tensors)
+
+    return call
 
 
 def _is_derived_again() -> bool:

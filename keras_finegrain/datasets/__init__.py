@@ -11,6 +11,7 @@ from keras_finegrain.datasets.batching import batches
 from keras_finegrain.datasets.errors import DatasetError, MissingPackageError
 from keras_finegrain.datasets.loading import ImageDataset, check, load
 from keras_finegrain.datasets.photos import Photos
+from keras_finegrain.datasets.reading import image_paths, read_images
 
 if TYPE_CHECKING:
     from keras_finegrain.datasets.synthetic_birds import SyntheticBirds
@@ -24,7 +25,9 @@ __all__ = [
     "balanced_batches",
     "batches",
     "check",
+    "image_paths",
     "load",
+    "read_images",
 ]
 
 

@@ -81,9 +81,11 @@ def read_folder(
             "another usual ending" + "".join(f". {line}" for line in unread)
         )
     _refuse_double(files)
-    _warn(path, [*left_out, *unread])
+    warn_unread(path, [*left_out, *unread])
     class_names = tuple(sorted(set().union(*files)))
-    records = [_records(classes, class_names, thorough) for classes in files]
+    records = [
+        _records(root, classes, class_names, thorough) for classes in files
+    ]
     return Source(
         name=str(path),
         class_names=class_names,
@@ -219,6 +221,12 @@ def _unread(folders: list[Folder]) -> list[str]:
     beside = [path for folder in folders for path in folder.images]
     if beside:
         lines.append(f"{_counted(beside)} beside the class folders")
+    return [*lines, *hidden_and_unread(folders)]
+
+
+def hidden_and_unread(folders: list[Folder]) -> list[str]:
+    """Says how many images are hidden or of a format that is not read."""
+    lines = []
     hidden = [path for folder in folders for path in folder.all("hidden")]
     if hidden:
         lines.append(f"{_counted(hidden)} hidden or in folders of thumbnails")
@@ -240,7 +248,8 @@ def _counted(paths: list[str]) -> str:
     return f"{len(paths)} {files} ({listed(paths)})"
 
 
-def _warn(path: str | pathlib.Path, lines: list[str]) -> None:
+def warn_unread(path: str | pathlib.Path, lines: list[str]) -> None:
+    """Warns of what is not read of a folder, if there is any."""
     if lines:
         warnings.warn(
             f"The folder {str(path)!r} is not read as a whole: "
@@ -250,7 +259,10 @@ def _warn(path: str | pathlib.Path, lines: list[str]) -> None:
 
 
 def _records(
-    classes: _Files, class_names: tuple[str, ...], thorough: bool
+    root: pathlib.Path,
+    classes: _Files,
+    class_names: tuple[str, ...],
+    thorough: bool,
 ) -> Records:
     members = [classes.get(name, []) for name in class_names]
     paths = [path for files in members for path in files]
@@ -270,7 +282,7 @@ def _records(
             {
                 # Names of files are bytes, and need not be UTF-8.
                 "path": [os.fsencode(path) for path in paths],
-                "origin": [_shown(path) for path in paths],
+                "origin": [shown(path) for path in paths],
                 "label": labels,
             }
         ).map(
@@ -287,7 +299,8 @@ def _records(
             num_parallel_calls=tf.data.AUTOTUNE,
         )
 
-    return Records(labels, examples)
+    keys = tuple(shown(_relative(path, root)) for path in paths)
+    return Records(labels, examples, keys)
 
 
 def _bytes_or_none(path: bytes) -> bytes:
@@ -317,17 +330,29 @@ def _check_file(path: str) -> None:
 
 
 def _read_file(path: str) -> None:
+    image_files.verify(bytes_of(path), shown(path))
+
+
+def bytes_of(path: str) -> bytes:
+    """Reads a file.
+
+    Raises:
+        DatasetError: If it cannot be read.
+    """
     try:
-        encoded = pathlib.Path(path).read_bytes()
+        return pathlib.Path(path).read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from error
-    image_files.verify(encoded, _shown(path))
 
 
 def _unreadable(path: str, error: OSError) -> DatasetError:
     return DatasetError(f"The image {path!r} cannot be read: {error.strerror}")
 
 
-def _shown(path: str) -> str:
+def _relative(path: str, root: pathlib.Path) -> str:
+    return pathlib.Path(os.path.relpath(path, root)).as_posix()
+
+
+def shown(path: str) -> str:
     """A path for a message: text, whatever bytes it holds."""
     return os.fsencode(path).decode(errors="backslashreplace")

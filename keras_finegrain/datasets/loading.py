@@ -7,8 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from keras_finegrain._base import checks
 from keras_finegrain.datasets import tfds_source
 from keras_finegrain.datasets.decoding import crop_to_box, decode
@@ -20,7 +18,13 @@ from keras_finegrain.datasets.requirements import (
     import_tensorflow,
     prepare,
 )
-from keras_finegrain.datasets.selection import selected_labels, stratified_split
+from keras_finegrain.datasets.selection import (
+    Division,
+    MissingTestClasses,
+    SingleImages,
+    Splits,
+    divided,
+)
 from keras_finegrain.datasets.sources import Records, Source
 
 if TYPE_CHECKING:
@@ -33,13 +37,25 @@ class ImageDataset:
 
     Attributes:
         name: The name or folder that it was loaded with.
-        class_names: The name of each class; the index is the label.
+        class_names: The name of each class, of both splits; the index is the
+            label.
         train: `tf.data.Dataset` of single `(image, label)` pairs: uint8 RGB
             `(height, width, 3)` in its own size, and int64. The order is the
             same every time: `batches` shuffles.
         test: The same for testing.
         train_size: Number of pairs in `train`.
         test_size: Number of pairs in `test`.
+        train_keys: What each image in `train` is known by, in the same order:
+            of a folder the path of the file in it, with `/`; of a TFDS data
+            set the name of the file where its records have one, otherwise
+            the split and the number of the record, `"train/12"`. No two
+            images have the same.
+        test_keys: The same for `test`.
+        num_train_classes: Number of classes to train on, so the number of
+            classes of a head: labels in `train` lie in
+            [0, num_train_classes). It is `num_classes` except with
+            `split_by_class`, where the labels in `test` follow, in
+            [num_train_classes, num_classes).
     """
 
     name: str
@@ -48,6 +64,9 @@ class ImageDataset:
     test: "tf.data.Dataset"
     train_size: int
     test_size: int
+    train_keys: tuple[str, ...] = dataclasses.field(repr=False)
+    test_keys: tuple[str, ...] = dataclasses.field(repr=False)
+    num_train_classes: int
 
     @property
     def num_classes(self) -> int:
@@ -64,6 +83,9 @@ def load(
     seed: int = 0,
     crop_to_bbox: bool = False,
     splits: Sequence[str] | None = None,
+    split_by_class: float | None = None,
+    missing_test_classes: MissingTestClasses = "error",
+    single_images: SingleImages = "error",
 ) -> ImageDataset:
     """Loads an image classification data set by name or from a folder.
 
@@ -105,6 +127,20 @@ def load(
             folders in the folder, or one alone that is divided.
             `splits=(".",)` takes the folders of a folder as classes, whatever
             their names. None finds them.
+        split_by_class: Trains on the first share of the classes, in (0, 1),
+            in the order of their labels, and tests on the others, with all
+            images of both splits of the source: the usual protocol for
+            retrieval, with 0.5 on CUB-200-2011 and Cars196 (Oh Song et al.,
+            CVPR 2016). The number of classes to train on is rounded down.
+            `test_fraction`, `seed` and the two options below have no effect
+            then. None tests on the classes that are trained on.
+        missing_test_classes: What to do if the source has a test set and not
+            of every class: `"error"` (the default), because its accuracy then
+            says nothing of those, or `"allow"`.
+        single_images: What to do with a class of one image where the source
+            has one split only, which is to be divided: `"error"` (the
+            default), `"train"` to train on it and not test the class, or
+            `"drop"` to leave the class out, with labels numbered anew.
 
     Returns:
         An `ImageDataset`.
@@ -123,23 +159,36 @@ def load(
         >>> train = datasets.batches(
         ...     birds.train, image_size=64, batch_size=32, training=True
         ... )  # doctest: +SKIP
+
+    Reference:
+        - [Oh Song et al., "Deep Metric Learning via Lifted Structured Feature
+          Embedding", CVPR 2016](https://arxiv.org/abs/1511.06452):
+          the first half of the classes to train on
     """
-    class_names, train, test = open_splits(
+    found = open_splits(
         name,
         data_dir,
         classes,
-        test_fraction,
-        seed,
+        Division(
+            test_fraction,
+            seed,
+            split_by_class,
+            missing_test_classes,
+            single_images,
+        ),
         crop_to_bbox=crop_to_bbox,
         splits=splits,
     )
     return ImageDataset(
         name=str(name),
-        class_names=class_names,
-        train=_decoded(train, crop_to_bbox),
-        test=_decoded(test, crop_to_bbox),
-        train_size=train.labels.size,
-        test_size=test.labels.size,
+        class_names=found.class_names,
+        train=_decoded(found.train, crop_to_bbox),
+        test=_decoded(found.test, crop_to_bbox),
+        train_size=found.train.labels.size,
+        test_size=found.test.labels.size,
+        train_keys=found.train.keys,
+        test_keys=found.test.keys,
+        num_train_classes=found.num_train_classes,
     )
 
 
@@ -150,6 +199,9 @@ def check(
     *,
     crop_to_bbox: bool = False,
     splits: Sequence[str] | None = None,
+    split_by_class: float | None = None,
+    missing_test_classes: MissingTestClasses = "error",
+    single_images: SingleImages = "error",
 ) -> None:
     """Checks that `load` with the same arguments will work; fetches nothing.
 
@@ -170,6 +222,9 @@ def check(
         classes: As in `load`.
         crop_to_bbox: As in `load`.
         splits: As in `load`.
+        split_by_class: As in `load`.
+        missing_test_classes: As in `load`.
+        single_images: As in `load`.
 
     Warns:
         UserWarning: As `load`.
@@ -185,48 +240,33 @@ def check(
         ...     print(error)  # doctest: +ELLIPSIS
         TFDS has no data set 'caltech_bird2011': did you mean 'caltech_...
     """
+    division = Division(
+        split_by_class=split_by_class,
+        missing_test_classes=missing_test_classes,
+        single_images=single_images,
+    )
     source = _open_source(name, data_dir, crop_to_bbox, splits, download=False)
     if source is not None:
-        selected_labels(source, classes, data_dir)
+        divided(source, classes, data_dir, division)
 
 
 def open_splits(
     name: str | os.PathLike[str],
     data_dir: str | os.PathLike[str] | None,
     classes: str | None,
-    test_fraction: float,
-    seed: int,
+    division: Division,
     *,
     crop_to_bbox: bool = False,
     splits: Sequence[str] | None = None,
-) -> tuple[tuple[str, ...], Records, Records]:
-    """Opens a data set and selects its classes; the arguments are `load`'s.
-
-    Returns:
-        The names of the selected classes, the records to train on and those
-        to test on, with labels numbered anew.
+) -> Splits:
+    """Opens a data set and divides it; the arguments are `load`'s.
 
     Raises:
         DatasetError: In one line, for whatever is wrong with the data set.
     """
-    checks.number("load", "test_fraction", test_fraction, above=0, below=1)
-    checks.seed("load", "seed", seed)
     source = _open_source(name, data_dir, crop_to_bbox, splits, download=True)
     assert source is not None  # download=True prepares it
-    selected = selected_labels(source, classes, data_dir)
-    class_names = tuple(source.class_names[label] for label in selected)
-    new_labels = np.full(len(source.class_names), -1, np.int64)
-    new_labels[selected] = np.arange(len(selected))
-    train_labels = new_labels[source.train.labels]
-    if source.test is None:
-        is_test = stratified_split(
-            train_labels, class_names, test_fraction, seed
-        )
-        test = source.train.relabeled(np.where(is_test, train_labels, -1))
-        train_labels = np.where(is_test, -1, train_labels)
-    else:
-        test = source.test.relabeled(new_labels[source.test.labels])
-    return class_names, source.train.relabeled(train_labels), test
+    return divided(source, classes, data_dir, division)
 
 
 def _open_source(

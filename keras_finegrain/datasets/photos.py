@@ -21,6 +21,11 @@ from keras_finegrain.datasets.errors import DatasetError
 from keras_finegrain.datasets.image_files import opened
 from keras_finegrain.datasets.loading import open_splits
 from keras_finegrain.datasets.requirements import import_pillow
+from keras_finegrain.datasets.selection import (
+    Division,
+    MissingTestClasses,
+    SingleImages,
+)
 
 _DIGEST_LENGTH = 16  # hexadecimal digits
 
@@ -43,6 +48,8 @@ class Photos:
             box as shares of height and width; NaN where there is none.
         is_test: `(photos,)` bool, True for the photos of the test split.
         class_names: The name of each class; the index is the label.
+        keys: What each photo is known by, as in `ImageDataset`. Files that
+            were written without give numbers, `"train/12"`.
 
     Raises:
         ValueError: If the attributes do not describe the same photos.
@@ -74,6 +81,7 @@ class Photos:
     boxes: npt.NDArray[np.float32] = dataclasses.field(repr=False)
     is_test: npt.NDArray[np.bool_] = dataclasses.field(repr=False)
     class_names: tuple[str, ...]
+    keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.encoded)
@@ -89,6 +97,20 @@ class Photos:
                     f"{shape} for {count} photos, received {array.dtype} of "
                     f"the shape {array.shape}"
                 )
+        if not self.keys:
+            places = np.where(
+                self.is_test, self.is_test.cumsum(), (~self.is_test).cumsum()
+            )
+            keys = tuple(
+                f"{'test' if is_test else 'train'}/{place - 1}"
+                for is_test, place in zip(self.is_test, places, strict=True)
+            )
+            object.__setattr__(self, "keys", keys)  # It is frozen.
+        if len(self.keys) != count:
+            raise ValueError(
+                f"Photos: keys must hold one text for each of {count} photos, "
+                f"received {len(self.keys)}. Leave them out for numbers"
+            )
         wrong = self.labels[
             (self.labels < 0) | (self.labels >= self.num_classes)
         ]
@@ -107,7 +129,8 @@ class Photos:
     def digest(self) -> str:
         """Identifies the photos: results are comparable if it is the same.
 
-        It is the beginning of a SHA-256 of all attributes but `name`. Photos
+        It is the beginning of a SHA-256 of all attributes but `name` and
+        `keys`. Photos
         that `prepare` made smaller differ in a few bits between releases of
         Pillow, and so does their digest: copy the file instead.
         """
@@ -130,6 +153,8 @@ class Photos:
         seed: int = 0,
         quality: int = 90,
         splits: Sequence[str] | None = None,
+        missing_test_classes: MissingTestClasses = "error",
+        single_images: SingleImages = "error",
     ) -> Self:
         """Reads a data set as `load` does, and makes its photos small.
 
@@ -152,6 +177,8 @@ class Photos:
             quality: Quality of the JPEGs that are written, from 1 to 95. The
                 default of 90 takes a quarter fewer bytes than 95.
             splits: As in `load`.
+            missing_test_classes: As in `load`.
+            single_images: As in `load`.
 
         Returns:
             The photos, with bounding boxes where the data set has the
@@ -176,9 +203,19 @@ class Photos:
                 f"files grow and gain nothing), received quality={quality}"
             )
         import_pillow()
-        class_names, train, test = open_splits(
-            name, data_dir, classes, test_fraction, seed, splits=splits
+        found = open_splits(
+            name,
+            data_dir,
+            classes,
+            Division(
+                test_fraction,
+                seed,
+                missing_test_classes=missing_test_classes,
+                single_images=single_images,
+            ),
+            splits=splits,
         )
+        train, test = found.train, found.test
         encoded: list[bytes] = []
         boxes: list[npt.NDArray[np.float32]] = []
         no_box = np.full(4, np.nan, np.float32)
@@ -194,7 +231,8 @@ class Photos:
             labels=labels.astype(np.int32),
             boxes=np.array(boxes, np.float32),
             is_test=np.arange(labels.size) >= train.labels.size,
-            class_names=class_names,
+            class_names=found.class_names,
+            keys=(*train.keys, *test.keys),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -221,6 +259,7 @@ class Photos:
                 boxes=self.boxes,
                 is_test=self.is_test,
                 class_names=np.array(self.class_names),
+                keys=np.array(self.keys, str),
             )
 
     @classmethod
@@ -249,6 +288,7 @@ class Photos:
                     boxes=file["boxes"],
                     is_test=file["is_test"],
                     class_names=tuple(file["class_names"].tolist()),
+                    keys=tuple(file["keys"].tolist()) if "keys" in file else (),
                 )
         except OSError as error:
             raise DatasetError(

@@ -1,20 +1,145 @@
-"""Choosing classes by name, and a test split where none is given."""
+"""Choosing classes by name, and what is trained and tested on."""
 
+import dataclasses
 import difflib
 import fnmatch
 import os
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from keras_finegrain._base import checks
 from keras_finegrain.datasets.errors import DatasetError, listed
-from keras_finegrain.datasets.sources import Source
+from keras_finegrain.datasets.sources import Records, Source
+
+MissingTestClasses = Literal["error", "allow"]
+SingleImages = Literal["error", "train", "drop"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Division:
+    """How a source is divided; the attributes are arguments of `load`.
+
+    Raises:
+        ValueError: If one of them is out of its range.
+    """
+
+    test_fraction: float = 0.2
+    seed: int = 0
+    split_by_class: float | None = None
+    missing_test_classes: MissingTestClasses = "error"
+    single_images: SingleImages = "error"
+
+    def __post_init__(self) -> None:
+        who = "load"
+        checks.number(
+            who, "test_fraction", self.test_fraction, above=0, below=1
+        )
+        checks.seed(who, "seed", self.seed)
+        if self.split_by_class is not None:
+            checks.number(
+                who, "split_by_class", self.split_by_class, above=0, below=1
+            )
+        checks.one_of(
+            who,
+            "missing_test_classes",
+            self.missing_test_classes,
+            get_args(MissingTestClasses),
+        )
+        checks.one_of(
+            who, "single_images", self.single_images, get_args(SingleImages)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """What is trained and tested on.
+
+    Attributes:
+        class_names: The names of the selected classes.
+        train: The records to train on, with labels numbered anew.
+        test: Those to test on.
+        num_train_classes: Labels of `train` lie in [0, num_train_classes).
+    """
+
+    class_names: tuple[str, ...]
+    train: Records
+    test: Records
+    num_train_classes: int
+
+
+def divided(
+    source: Source,
+    classes: str | None,
+    data_dir: str | os.PathLike[str] | None,
+    division: Division,
+) -> Splits:
+    """Selects classes and divides their images; decodes none.
+
+    Args:
+        source: What was found.
+        classes: As in `load`.
+        data_dir: As in `load`, for the messages.
+        division: How to divide it.
+
+    Raises:
+        DatasetError: If the classes or their images do not allow it.
+    """
+    selected = selected_labels(source, classes, data_dir, division)
+    names = source.class_names
+
+    def renumbered(records: Records, kept: list[int]) -> Records:
+        new = np.full(len(names), -1, np.int64)
+        new[kept] = np.searchsorted(selected, kept)
+        return records.relabeled(new[records.labels])
+
+    trained = selected
+    if division.split_by_class is not None:
+        count = first_classes(len(selected), division.split_by_class)
+        trained = selected[:count]
+        every = source.train
+        if source.test is not None:
+            every = every.joined(source.test)
+        train = renumbered(every, trained)
+        test = renumbered(every, selected[count:])
+    elif source.test is None:
+        every = renumbered(source.train, selected)
+        is_test = stratified_split(
+            every.labels, division.test_fraction, division.seed
+        )
+        train = every.relabeled(np.where(is_test, -1, every.labels))
+        test = every.relabeled(np.where(is_test, every.labels, -1))
+    else:
+        train = renumbered(source.train, selected)
+        test = renumbered(source.test, selected)
+    return Splits(
+        tuple(names[label] for label in selected), train, test, len(trained)
+    )
+
+
+def first_classes(num_classes: int, share: float) -> int:
+    """Returns how many classes to train on, of a share of them.
+
+    Raises:
+        DatasetError: If that leaves less than two to train or to test on.
+    """
+    # Not 56 of 0.57 · 100, which is 56.99999999999999.
+    count = int(num_classes * share + 1e-9)
+    if not 2 <= count <= num_classes - 2:
+        raise DatasetError(
+            f"split_by_class={share:g} of {num_classes} classes leaves "
+            f"{count} to train on and {num_classes - count} to test on, and "
+            "each takes at least 2: take more classes or another share"
+        )
+    return count
 
 
 def selected_labels(
     source: Source,
     classes: str | None,
     data_dir: str | os.PathLike[str] | None,
+    division: Division,
 ) -> list[int]:
     """Returns the original labels of the selected classes, in order.
 
@@ -22,6 +147,7 @@ def selected_labels(
         source: Where the classes are.
         classes: As in `load`.
         data_dir: As in `load`, for the messages.
+        division: How their images will be divided.
 
     Raises:
         DatasetError: If no class matches, fewer than two do, or one of them
@@ -50,17 +176,20 @@ def selected_labels(
             "a part of it was prepared. Pass classes='*' for the classes "
             "that have images, or a pattern that selects among them"
         )
-    for split, present, is_required in (
-        ("train", in_train, True),
-        ("test", in_test, source.is_complete),
+    allows = division.missing_test_classes == "allow"
+    for split, present, option in (
+        ("train", in_train, ""),
+        ("test", in_test | allows, ", or missing_test_classes='allow'"),
     ):
         missing = [names[label] for label in labels if not present[label]]
-        if missing and is_required:
+        if missing and division.split_by_class is None:
             raise DatasetError(
                 f"{source.name!r}: no images of {listed(missing)} to {split} "
                 "on: add some, remove the class, or pass a pattern as classes "
-                "that leaves it out"
+                f"that leaves it out{option}"
             )
+    if source.test is None and division.split_by_class is None:
+        labels = _with_two_images(source, labels, division.single_images)
     if len(labels) < 2:
         chosen = listed([names[label] for label in labels]) or "none"
         raise DatasetError(
@@ -68,6 +197,25 @@ def selected_labels(
             f"classes={classes!r} selects {chosen} of {source.name!r}"
         )
     return labels
+
+
+def _with_two_images(
+    source: Source, labels: list[int], single_images: SingleImages
+) -> list[int]:
+    counts = np.bincount(source.train.labels, minlength=len(source.class_names))
+    single = [label for label in labels if counts[label] == 1]
+    if not single or single_images == "train":
+        return labels
+    if single_images == "drop":
+        return [label for label in labels if counts[label] != 1]
+    names = [source.class_names[label] for label in single]
+    raise DatasetError(
+        f"{source.name!r}: {len(names)} of {len(labels)} classes have one "
+        f"image ({listed(names)}), and splitting off a test set takes two: "
+        "add images, give train/ and test/ folders, or pass "
+        "single_images='train' to train on these classes without testing "
+        "them or 'drop' to leave them out"
+    )
 
 
 def matching_classes(pattern: str, class_names: tuple[str, ...]) -> list[int]:
@@ -113,7 +261,6 @@ def matching_classes(pattern: str, class_names: tuple[str, ...]) -> list[int]:
 
 def stratified_split(
     labels: npt.NDArray[np.int64],
-    class_names: tuple[str, ...],
     test_fraction: float,
     seed: int,
 ) -> npt.NDArray[np.bool_]:
@@ -121,27 +268,18 @@ def stratified_split(
 
     Args:
         labels: `(size,)` labels; a negative label is in neither split.
-        class_names: Names for the message, the index is the label.
         test_fraction: Share of each class that is tested on, in (0, 1). At
-            least one image of a class, and never all, whatever the share.
+            least one image of a class, and never all, whatever the share;
+            none of a class with a single image.
         seed: Seed of the draw: the same seed gives the same split.
 
     Returns:
         `(size,)` bool, True where a record belongs to the test split.
-
-    Raises:
-        DatasetError: If a class has a single image.
     """
     generator = np.random.default_rng(seed)
     is_test = np.zeros(labels.shape, bool)
     for label in np.unique(labels[labels >= 0]):
         members = np.flatnonzero(labels == label)
-        if members.size < 2:
-            raise DatasetError(
-                f"The class {class_names[label]!r} has one image, and "
-                "splitting off a test set takes two: add images or give "
-                "train/ and test/ folders"
-            )
         count = round(members.size * test_fraction)
         count = min(max(count, 1), members.size - 1)
         is_test[generator.permutation(members)[:count]] = True

@@ -1,6 +1,7 @@
 """Where images come from, before any is decoded."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +21,13 @@ class Records:
             (the bytes of an image file), `label` (int64), `origin` (the file
             or record, for messages) and, where the source has one, `bbox`
             (`(4,)` float32, relative ymin, xmin, ymax, xmax).
+        keys: What each image is known by, in the same order: a file or a
+            number in the source.
     """
 
     labels: npt.NDArray[np.int64]
     examples: Callable[[], Any]
+    keys: tuple[str, ...]
 
     def relabeled(self, labels: npt.NDArray[np.int64]) -> "Records":
         """Returns these records with other labels, `(size,)` int64.
@@ -48,7 +52,16 @@ class Records:
                 .apply(tf.data.experimental.assert_cardinality(kept.size))
             )
 
-        return Records(kept, examples)
+        keys = tuple(itertools.compress(self.keys, (labels >= 0).tolist()))
+        return Records(kept, examples, keys)
+
+    def joined(self, others: "Records") -> "Records":
+        """Returns these records, then others of the same data set."""
+        return Records(
+            np.concatenate([self.labels, others.labels]),
+            lambda: self.examples().concatenate(others.examples()),
+            (*self.keys, *others.keys),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

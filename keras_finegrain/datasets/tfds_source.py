@@ -1,5 +1,6 @@
 """Images from TensorFlow Datasets."""
 
+import dataclasses
 import difflib
 import importlib.util
 import os
@@ -19,6 +20,8 @@ from keras_finegrain.datasets.split_names import Role, naming, role
 
 _TEST_ROLES: tuple[Role, ...] = ("test", "validation")
 _LABELS_PER_READ = 1024
+# The features that hold the name of an image's file.
+_FILE_NAMES = ("image/filename", "file_name", "filename")
 _OWN = "synthetic_birds"
 
 
@@ -107,6 +110,9 @@ def image_and_label_keys(builder: Any) -> tuple[str, str]:
 def read_prepared(builder: Any, wanted: Sequence[str] | None = None) -> Source:
     """Reads the labels of a prepared builder, and no image.
 
+    The key of a record is the name of its file, where the data set has these
+    and no two are the same, and "split/number" elsewhere.
+
     Where its label feature has numbers for names and the records carry a
     `label_name` (caltech_birds2011), the names are taken from the records:
     `baird_sparrow`.
@@ -141,6 +147,7 @@ def read_prepared(builder: Any, wanted: Sequence[str] | None = None) -> Source:
                     f"were held back: name another of {listed(splits)}"
                 )
         train, test = records[0], records[1] if len(records) > 1 else None
+        used = list(wanted)
     else:
         train_split = _of_role(builder, "train", splits)
         if train_split is None:
@@ -160,6 +167,11 @@ def read_prepared(builder: Any, wanted: Sequence[str] | None = None) -> Source:
                 break
             test = None
         _say_what_is_left(builder, used, splits)
+    if test is not None and not set(train.keys).isdisjoint(test.keys):
+        train, test = (
+            dataclasses.replace(r, keys=_numbered(split, r.labels.size))
+            for split, r in zip(used, (train, test), strict=True)
+        )
     return Source(builder.name, tuple(names), train, test, is_complete=False)
 
 
@@ -215,7 +227,7 @@ def _has_boxes(builder: Any) -> bool:
 
 def _read_split(builder: Any, split: str, names: list[str]) -> Records:
     image_key, label_key = image_and_label_keys(builder)
-    labels = _read_labels(builder, split, label_key, names)
+    labels, keys = _read_labels(builder, split, label_key, names)
     boxes = ["bbox"] if _has_boxes(builder) else []
 
     def examples() -> Any:
@@ -233,13 +245,17 @@ def _read_split(builder: Any, split: str, names: list[str]) -> Records:
             }
         )
 
-    return Records(labels, examples)
+    return Records(labels, examples, keys)
+
+
+def _numbered(split: str, size: int) -> tuple[str, ...]:
+    return tuple(f"{split}/{number}" for number in range(size))
 
 
 def _read_labels(
     builder: Any, split: str, label_key: str, names: list[str]
-) -> npt.NDArray[np.int64]:
-    """Reads the labels of a split; fills in `names` that are numbers."""
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Reads labels and keys of a split; fills in `names` that are numbers."""
     tf, tfds = import_tensorflow(), import_tfds()
     wanted = [label_key]
     name_feature = _features(builder).get("label_name")
@@ -247,12 +263,21 @@ def _read_labels(
         name == str(i) for i, name in enumerate(names)
     ):
         wanted.append("label_name")
+    texts = [
+        feature
+        for feature in _FILE_NAMES
+        if isinstance(_features(builder).get(feature), tfds.features.Text)
+    ][:1]
+    wanted += texts
     read = [np.zeros(0, np.int64)]
+    keys: list[str] = []
     found: dict[int, str] = {}
     try:
         dataset = _dataset(builder, split, wanted).batch(_LABELS_PER_READ)
         for batch in dataset.as_numpy_iterator():
             read.append(batch[label_key])
+            for text in texts:
+                keys += [k.decode(errors="replace") for k in batch[text]]
             named = zip(
                 batch[label_key], batch.get("label_name", ()), strict=False
             )
@@ -275,7 +300,9 @@ def _read_labels(
         )
     for label, name in found.items():
         names[label] = name
-    return labels
+    if not keys or len(set(keys)) < len(keys):
+        return labels, _numbered(split, labels.size)
+    return labels, tuple(keys)
 
 
 def _dataset(

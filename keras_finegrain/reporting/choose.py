@@ -102,7 +102,12 @@ def _confusions(results: Results) -> list[Confusion]:
     pairs, counts = _worst_pairs(results, _CONFUSIONS)
     for (label, taken_for), count in zip(pairs, counts, strict=True):
         mistaken = (labels == label) & (results.taken_for == taken_for)
-        rows = np.flatnonzero(mistaken)[:_PHOTOS_OF_A_CONFUSION, None]
+        rows = np.flatnonzero(mistaken)
+        if results.probabilities is not None:
+            # The surest first.
+            sure = results.probabilities[rows, taken_for]
+            rows = rows[np.argsort(-sure, kind="stable")]
+        rows = rows[:_PHOTOS_OF_A_CONFUSION, None]
         others = np.flatnonzero(labels == taken_for)
         if len(others):
             similarities = vectors[rows[:, 0]] @ vectors[others].T

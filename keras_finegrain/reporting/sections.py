@@ -1,162 +1,164 @@
-"""The sections of a report, each drawn from the samples chosen for it."""
+"""What a person acts on: the parts at the top of a report."""
 
-import keras
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from keras_finegrain import visualization
-from keras_finegrain._base.private_keras import Call
-from keras_finegrain.distribution import scope_of
-from keras_finegrain.embedding import find_tensor
-from keras_finegrain.layers import CenterLoss, MCLoss
-from keras_finegrain.metrics import (
-    EMBEDDING_METRICS,
-    Estimate,
-    embedding_metrics,
-)
-from keras_finegrain.metrics.embedding_metrics import parse_metric, share
-from keras_finegrain.metrics.embedding_set import unit_rows
+from keras_finegrain._base.optional import import_optional
 from keras_finegrain.reporting import choose, page
+from keras_finegrain.reporting.data_faults import Duplicate
+from keras_finegrain.reporting.page import Cell, Section
 from keras_finegrain.reporting.read import Photos, Results
 from keras_finegrain.visualization.heat_map_overlay import laid_over
+from keras_finegrain.visualization.palette import COLORS
 
-_SHARES = ("recall", "precision", "r_precision", "map", "knn_accuracy", "top")
-_SCATTERED = 3000
-_CENTER_CLASSES = 200
-
-
-def subject(results: Results) -> str:
-    """The size of the data and of the model."""
-    model, (samples, dim) = results.model, results.embeddings.shape
-    return page.element(
-        f"{samples:,} samples of {len(np.unique(results.labels))} classes; an "
-        f"embedding of {dim} dimensions; a model of {model.count_params():,} "
-        f"parameters, whose last layer is {type(model.layers[-1]).__name__}.",
-    )
+# A page of 10 MB; the photo of an error is 4 kB in it.
+MOST_SMALL = 2000
+MOST_SUSPECTS = 24
+MOST_COPIES = 24
+MIDDLE = 200  # Pixels of a photo beside others.
+FEW_PHOTOS = 10
+_LABELS = "Suspected wrong labels"
+_ERRORS = "The photos it gets wrong"
 
 
-def metrics(results: Results, seed: int) -> str:
-    """All metrics with their intervals."""
-    possible = [
-        name
-        for name in EMBEDDING_METRICS
-        if parse_metric("report", name)[1] < len(results.labels)
-    ]
-    estimates = _accuracies(results) | embedding_metrics(
-        results.embeddings, results.labels, possible, seed=seed
-    )
-    rows = [[name, *_written(name, estimates[name])] for name in estimates]
-    return page.section(
-        "Metrics",
-        page.element(
-            "Each metric has a 95 % confidence interval over the draw of the "
-            "samples (NMI and AMI: over starts of k-means). The interval does "
-            "not cover another training run. Neighbours are by cosine "
-            "similarity; a sample is not its own neighbour. An "
-            "intra_inter_distance_ratio of 0 means that each class is one "
-            "point, of 1 that the classes cannot be told apart.",
-        ),
-        page.table(["metric", "value", "95 % interval"], rows),
-    )
-
-
-def _accuracies(results: Results) -> dict[str, Estimate]:
-    """Top-1 and top-5 accuracy, if there are scores."""
-    scores = results.scores
-    if scores is None:
-        return {}
-    own = np.take_along_axis(scores, results.labels[:, None], axis=1)
-    # Classes with the same score count as better.
-    ranks = np.sum(scores >= own, axis=1)
-    possible = [k for k in (1, 5) if k < scores.shape[1]]
-    return {f"top-{k} accuracy": share(ranks <= k) for k in possible}
-
-
-def _written(name: str, estimate: Estimate) -> list[str]:
-    """The value and its interval."""
-    if name.startswith(_SHARES):
-        value, low, high = (100 * number for number in estimate)
-        return [f"{value:.1f} %", f"{low:.1f} – {high:.1f} %"]
-    value, low, high = estimate
-    return [f"{value:.3f}", f"{low:.3f} – {high:.3f}"]
-
-
-def scatter(results: Results, seed: int) -> str:
-    """The embedding in two dimensions."""
-    samples = np.arange(len(results.labels))
-    note = ""
-    if len(samples) > _SCATTERED:
-        draw = np.random.default_rng(seed)
-        samples = np.sort(draw.choice(samples, _SCATTERED, replace=False))
-        note = f" {_SCATTERED:,} samples, drawn at random, are shown."
-    vectors = results.embeddings[samples]
-    axis = visualization.embedding_scatter(
-        vectors if vectors.shape[1] == 2 else unit_rows(vectors),
-        results.labels[samples],
-        results.class_names,
-        seed=seed,
-    )
-    return page.section(
-        "The embedding",
-        page.picture(
-            axis,
-            "Scatter of the embeddings, one colour and marker a class",
-            "Points that are near here are near in the embedding. More than "
-            "two dimensions are reduced by t-SNE: distances between far "
-            f"groups then mean nothing.{note}",
+def verdict(results: Results, confusions: list[choose.Confusion]) -> Section:
+    """What there is to know, in two sentences."""
+    judged = results.taken_for >= 0
+    photos, classes = int(judged.sum()), len(np.unique(results.labels))
+    errors = int(results.is_error.sum())
+    right = photos - errors
+    of_hundred = 100 * right / max(photos, 1)
+    # 99.6 of 100 are not 100.
+    rounded = min(round(of_hundred), 99) if errors else 100
+    if results.scores is None:
+        first = (
+            f"For {rounded} of 100 photos the most similar other photo shows "
+            f"the same class: for {right:,} of {photos:,}."
+        )
+    else:
+        first = f"It names {rounded} of 100 photos: {right:,} of {photos:,}."
+    if not confusions:
+        second = "It makes no error on them."
+    else:
+        names, worst = results.class_names, confusions[0]
+        total = np.sum(results.labels == worst.label)
+        second = (
+            f"Its most frequent error is {names[worst.label]} taken for "
+            f"{names[worst.taken_for]}: {worst.errors} of {total} photos."
+        )
+    return Section(
+        "In short",
+        page.element(f"{first} {second}", kind="verdict")
+        + page.tiles(
+            {
+                "right": f"{of_hundred:.1f} %",
+                "photos": f"{photos:,}",
+                "errors": f"{errors:,}",
+                "classes": f"{classes:,}",
+            }
         ),
     )
 
 
-def worst_confusions(
+def errors_with_photos(
     results: Results, chosen: list[choose.Confusion], photos: Photos | None
-) -> str:
+) -> Section:
     """The pairs of classes with the most errors, and photos of them."""
     names = results.class_names
     by = "the nearest other sample" if results.scores is None else "the scores"
     if not chosen:
-        none = page.element(f"No confusions by {by}.")
-        return page.section("Worst confusions", none)
-    rows = []
-    for label, taken_for, errors, _ in chosen:
-        percent = f"{100 * errors / np.sum(results.labels == label):.0f} %"
-        rows.append([names[label], names[taken_for], str(errors), percent])
-    content = [
-        page.element(f"The classes that samples were taken for, by {by}."),
-        page.table(["class", "taken for", "samples", "of its class"], rows),
+        return Section(_ERRORS, page.element(f"No errors by {by}."))
+    rows: list[list[str | Cell]] = [
+        [
+            names[label],
+            names[taken_for],
+            page.number(errors),
+            page.percent(errors / np.sum(results.labels == label)),
+        ]
+        for label, taken_for, errors, _ in chosen
     ]
-    if photos is not None:
-        content += _photos_of_confusions(results, chosen, photos)
-    return page.section("Worst confusions", *content)
+    content = [] if photos is None else _pairs(results, chosen, photos)
+    content.append(
+        page.more(
+            "The same pairs as a table",
+            page.element(f"What the photos were taken for, by {by}."),
+            page.table(
+                ["class", "taken for", "photos", "of its class"],
+                rows,
+                caption="The pairs of classes with the most errors",
+            ),
+        )
+    )
+    return Section(_ERRORS, "".join(content))
 
 
-def _photos_of_confusions(
+def _pairs(
     results: Results, chosen: list[choose.Confusion], photos: Photos
 ) -> list[str]:
-    """Mistaken samples of each pair, each beside its look-alike."""
+    """Mistaken photos of each pair, each beside its look-alike."""
     names = results.class_names
     mistaken = np.concatenate([confusion.rows[:, 0] for confusion in chosen])
     evidence, note = _grad_cams(results, mistaken, photos)
     written = [
         page.element(
-            "From left to right: the sample; the evidence for the other class "
-            "in it (Grad-CAM), if the model gives scores; the nearest sample "
-            f"of the other class. {note}",
+            "The pairs of classes with the most errors, and the errors that "
+            "it was surest of. Beside each photo stands what in it spoke for "
+            "the wrong answer (bright spots; Grad-CAM) and the most similar "
+            "photo of the class that it was taken for."
         )
     ]
-    for label, taken_for, _, rows in chosen:
+    if note:
+        written.append(page.element(note, kind="soft"))
+    for label, taken_for, errors, rows in chosen:
         name, other = names[label], names[taken_for]
+        total = np.sum(results.labels == label)
         groups = []
-        for sample, *look_alike in rows:
-            shown = [(photos[sample], f"A {name}")]
+        for sample, *look_alike in rows.tolist():
+            shown = [
+                page.Photo(
+                    page.jpeg(photos[sample]),
+                    f"A {name}, taken for a {other}",
+                    name,
+                    " · ".join([results.keys[sample], *_sure(results, sample)]),
+                    "wrong",
+                )
+            ]
             if sample in evidence:
-                shown.append((evidence[sample], f"Evidence for {other}"))
-            shown += [(photos[index], f"A {other}") for index in look_alike]
+                shown.append(
+                    page.Photo(
+                        page.jpeg(evidence[sample]),
+                        f"What in the photo speaks for {other}",
+                        "",
+                        f"speaks for {other}",
+                    )
+                )
+            shown += [
+                page.Photo(
+                    page.jpeg(photos[index]),
+                    f"A {other}",
+                    other,
+                    results.keys[index],
+                )
+                for index in look_alike
+            ]
             groups.append(shown)
-        written += [
-            page.element(f"{name} taken for {other}", "h3"),
-            page.photos(groups),
-        ]
+        heading = f"{name} taken for {other}: {errors} of {total} photos"
+        written += [page.element(heading, "h3"), page.cards(groups)]
     return written
+
+
+def _sure(results: Results, sample: int) -> list[str]:
+    """How sure the answer was, if the model has scores."""
+    if results.probabilities is None:
+        return []
+    share = results.probabilities[sample, results.taken_for[sample]]
+    return [f"{100 * share:.0f} % sure"]
 
 
 def _grad_cams(
@@ -182,120 +184,537 @@ def _grad_cams(
     }, ""
 
 
-def confusion_matrix(results: Results) -> str:
-    """Which classes are taken for which."""
-    judged = results.taken_for >= 0
-    axis = visualization.look_alike_confusions(
-        results.labels[judged], results.taken_for[judged], results.class_names
-    )
-    content = page.picture(
-        axis, "Confusion matrix of the classes most confused"
-    )
-    return page.section("Confusions among look-alikes", content)
+def every_error(
+    results: Results, photos: Photos | None, csv_name: str
+) -> Section:
+    """All errors, as a table to sort and to filter.
 
-
-def retrieval(results: Results, chosen: np.ndarray, photos: Photos) -> str:
-    """Nearest neighbours of some photos."""
-    axis = visualization.retrieval_gallery(
-        photos,
-        results.embeddings,
-        results.labels,
-        queries=chosen[:, 0],
-        class_names=results.class_names,
-        neighbours=chosen.shape[1] - 1,
-    )
-    content = page.picture(axis, "Photos, each with its nearest neighbours")
-    return page.section("Nearest neighbours", content)
-
-
-def centers(
-    results: Results, chosen: choose.Centers, photos: Photos | None
-) -> str:
-    """The distances of class centers, and the photos nearest to them."""
-    content = []
-    for layer, samples in chosen:
-        is_raw = isinstance(layer, CenterLoss) and not layer.normalize
-        axis = visualization.center_distances(
-            layer.centers,
-            results.class_names,
-            distance="euclidean" if is_raw else "cosine",
-            most=_CENTER_CLASSES,
-        )
-        content += [
-            page.element(layer.name, "h3"),
-            page.picture(axis, "Heat map of the distances of class centers"),
+    Args:
+        results: What was measured.
+        photos: The photos, of which those of the errors are small.
+        csv_name: Name of the file beside the page with the same rows.
+    """
+    errors = ordered_errors(results)
+    headings = ["", "photo", "class", "taken for"]
+    sure = ""
+    if results.probabilities is not None:
+        headings += ["how sure", "own class", "its place"]
+        sure = ", the surest first"
+    rows: list[list[str | Cell]] = []
+    for error in errors:
+        row: list[str | Cell] = [
+            _thumbnail(results, photos, error.sample),
+            error.key,
+            error.name,
+            error.taken_for,
         ]
-        if photos is None or not len(samples):
-            continue
-        axis = visualization.center_images(
-            layer.centers,
-            results.embeddings,
-            results.labels,
-            photos,
-            results.class_names,
-            choose.PHOTOS_OF_A_CENTER,
-            classes=np.unique(results.labels[samples]),
-        )
-        content.append(
-            page.picture(axis, "The photos nearest to each center of a class")
-        )
-    return page.section("Class centers", *content) if content else ""
-
-
-def channels(results: Results, samples: np.ndarray, photos: Photos) -> str:
-    """What the channels of MCLoss look at."""
-    model = results.model
-    layers: list[MCLoss] = []
-
-    def input_of_mc_loss(call: Call) -> keras.KerasTensor | None:
-        if not isinstance(call.layer, MCLoss):
-            return None
-        layers.append(call.layer)
-        return call.inputs[0]
-
-    with scope_of(model):
-        feature_map = find_tensor(model, input_of_mc_loss)
-        if feature_map is None:
-            return ""
-        (layer,) = layers
-        (image, *_) = (i for i in model.inputs if len(i.shape) == 4)
-        to_map = keras.Model(image, feature_map)
-    content = []
-    for sample in samples:
-        maps = to_map.predict(photos.inputs[sample][None], verbose=0)[0]
-        if layer.data_format == "channels_first":
-            maps = np.moveaxis(maps, 0, -1)
-        label = int(results.labels[sample])
-        own = visualization.class_channels(
-            maps.shape[-1], layer.num_classes, label, layer.channels_per_class
-        )
-        photo, name = photos[sample], results.class_names[label]
-        content += [
-            page.picture(
-                visualization.channel_strip(photo, maps, own, name),
-                f"The channels of {name} on one of its photos",
-            ),
-            page.picture(
-                visualization.channel_overlay(photo, maps, own),
-                f"The channels of {name} in one picture",
-            ),
-        ]
-    return page.section(
-        "Channels of the mutual-channel loss",
+        if error.confidence is not None and error.own is not None:
+            row += [
+                page.percent(error.confidence, 1),
+                page.percent(error.own, 1),
+                page.number(error.place),
+            ]
+        rows.append(row)
+    content = [
         page.element(
-            "The strongest channels of a class. If they look at different "
-            "places, the model recognises the class by several parts.",
+            f"All {len(errors):,} errors{sure}. A click on a heading sorts "
+            "them, the fields filter them."
+            + (
+                " Own class: how sure it was of the right answer, and the "
+                "place of that among its answers."
+                if sure
+                else ""
+            )
+        )
+    ]
+    if photos is not None and len(errors) > MOST_SMALL:
+        content.append(
+            page.element(
+                f"The first {MOST_SMALL:,} have a photo here: the page stays "
+                "small enough to be sent."
+            )
+        )
+    content += [
+        page.data_table(
+            headings,
+            rows,
+            caption="Every error",
+            choices=[2, 3],
+            least=None if results.probabilities is None else 4,
         ),
-        *content,
+        page.link(csv_name, "The same rows for a spreadsheet", csv_name),
+    ]
+    return Section("Every error", "".join(content))
+
+
+def _thumbnail(results: Results, photos: Photos | None, sample: int) -> Cell:
+    small = None if photos is None else photos.small.get(sample)
+    if small is None:
+        return Cell("")
+    return page.thumbnail(small, f"A {results.name_of(sample)}")
+
+
+class Error(NamedTuple):
+    """A sample that was taken for another class.
+
+    Attributes:
+        sample: Its index.
+        key: Its name, such as a file.
+        name: Its class.
+        taken_for: The other class.
+        confidence: The probability of the other class, or `None`.
+        own: The probability of its own class, or `None`.
+        place: The place of its own class among the answers, from 1 on; 0
+            where there are no scores.
+    """
+
+    sample: int
+    key: str
+    name: str
+    taken_for: str
+    confidence: float | None
+    own: float | None
+    place: int
+
+
+def ordered_errors(results: Results) -> list[Error]:
+    """All errors, the surest first."""
+    names, probabilities = results.class_names, results.probabilities
+    errors = []
+    for sample in np.flatnonzero(results.is_error).tolist():
+        label, taken_for = results.labels[sample], results.taken_for[sample]
+        confidence, own, place = None, None, 0
+        if probabilities is not None:
+            answers = probabilities[sample]
+            confidence, own = float(answers[taken_for]), float(answers[label])
+            place = int(np.sum(answers >= own))
+        errors.append(
+            Error(
+                sample,
+                results.keys[sample],
+                names[label],
+                names[taken_for],
+                confidence,
+                own,
+                place,
+            )
+        )
+    return sorted(errors, key=lambda error: -(error.confidence or 0.0))
+
+
+def errors_csv(results: Results) -> str:
+    """All errors as the text of a file for spreadsheets."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        ["photo", "class", "taken_for", "confidence", "own_class", "place"]
     )
+    for error in ordered_errors(results):
+        shares = [
+            "" if share is None else f"{share:.6f}"
+            for share in (error.confidence, error.own)
+        ]
+        place = error.place or ""
+        names = [
+            _harmless(text) for text in (error.key, error.name, error.taken_for)
+        ]
+        writer.writerow([*names, *shares, place])
+    return file.getvalue()
 
 
-def classes(results: Results, samples: np.ndarray, photos: Photos) -> str:
-    """Some photos of each class, or of those most confused."""
-    axis = visualization.class_grid(
-        [photos[sample] for sample in samples],
-        results.labels[samples],
+def _harmless(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def by_class(results: Results) -> Section:
+    """How well each class is recognised, the worst first."""
+    names, labels, taken_for = (
         results.class_names,
+        results.labels,
+        results.taken_for,
     )
-    content = page.picture(axis, "Some photos of each class")
-    return page.section("The classes", content)
+    written: list[tuple[float, list[str | Cell]]] = []
+    for label in np.unique(labels).tolist():
+        answers = taken_for[(labels == label) & (taken_for >= 0)]
+        if not len(answers):
+            continue
+        recall = float(np.mean(answers == label))
+        answered = int(np.sum(taken_for == label))
+        right = int(np.sum(answers == label))
+        wrong = answers[answers != label]
+        neighbour, errors = "", 0
+        if len(wrong):
+            found, counts = np.unique(wrong, return_counts=True)
+            neighbour = names[found[counts.argmax()]]
+            errors = int(counts.max())
+        precision = (
+            page.percent(right / answered) if answered else Cell("never", -1.0)
+        )
+        written.append(
+            (
+                recall,
+                [
+                    names[label],
+                    page.number(len(answers)),
+                    page.percent(recall),
+                    precision,
+                    neighbour,
+                    page.number(errors),
+                ],
+            )
+        )
+    written.sort(key=lambda pair: pair[0])
+    return Section(
+        "Class by class",
+        page.element(
+            "The worst first. Found: of the photos of the class, those that "
+            "are named right (recall). Trusted: of the photos that get this "
+            "name, those that it is right for (precision). The neighbour is "
+            "the class that it is taken for most often."
+        )
+        + page.data_table(
+            ["class", "photos", "found", "trusted", "neighbour", "errors"],
+            [row for _, row in written],
+            caption="Class by class",
+        ),
+    )
+
+
+def answered(results: Results) -> Section | None:
+    """How often it is right if the doubtful photos are left to a person."""
+    if results.probabilities is None:
+        return None
+    confidence = results.probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    is_right = ~results.is_error[order]
+    counts = np.arange(1, len(order) + 1)
+    accuracies = np.cumsum(is_right) / counts
+    # Photos of equal confidence are answered together.
+    ends = np.append(np.diff(confidence[order]) != 0, True)
+    shares = counts[ends] / len(order)
+    accuracies, limits = accuracies[ends], confidence[order][ends]
+    rows: list[list[str | Cell]] = []
+    for wanted in (0.8, 0.9, 0.95, 0.99):
+        enough = np.flatnonzero(accuracies >= wanted)
+        if not len(enough):
+            continue
+        last = enough[-1]
+        rows.append(
+            [
+                page.percent(wanted),
+                page.percent(shares[last]),
+                page.percent(limits[last], 1),
+            ]
+        )
+    pyplot = import_optional("matplotlib.pyplot", "report")
+    _, axis = pyplot.subplots(figsize=(7.5, 3.8))
+    axis.plot(100 * shares, 100 * accuracies, color=COLORS[0])
+    axis.set_xlabel("photos answered, the surest first [%]")
+    axis.set_ylabel("right among them [%]")
+    axis.set_xlim(0, 100)
+    axis.set_ylim(top=101)
+    axis.grid(alpha=0.3)
+    return Section(
+        "When to trust it",
+        page.element(
+            "If it answers only where it is sure, and leaves the other photos "
+            "to a person, it is right more often."
+        )
+        + page.picture(axis, "Accuracy against the share of photos answered")
+        + page.table(
+            ["to be right in", "answer", "where it is at least this sure"],
+            rows,
+            caption="Shares of photos to answer",
+        )
+        + page.element(
+            "The rows are chosen on these photos: on others expect a little "
+            "less.",
+            kind="soft",
+        )
+        + page.more(
+            "Whether it is right as often as it says",
+            page.picture(
+                visualization.reliability_diagram(
+                    results.probabilities, results.labels
+                ),
+                "Reliability diagram",
+                "A bar below the diagonal: the model is surer than it should "
+                "be. metrics.fit_temperature finds the temperature that "
+                "corrects it, for report(temperature=...).",
+            ),
+        ),
+    )
+
+
+def methods(
+    results: Results,
+    photos: Photos | None,
+    title: str,
+    others: Mapping[str, np.ndarray],
+) -> Section:
+    """Several methods on the same photos.
+
+    Args:
+        results: What the page's own model gave.
+        photos: The photos, of which those that the methods differ on are
+            small.
+        title: Name of the page's own model.
+        others: The answers of each other method.
+    """
+    own = results.taken_for == results.labels
+    rows: list[list[str | Cell]] = [
+        [title, page.percent(own.mean(), 1), "", "", "", Cell("")]
+    ]
+    for name, answers in others.items():
+        right = answers == results.labels
+        only_other, only_own = np.sum(right & ~own), np.sum(own & ~right)
+        difference = (only_other - only_own) / len(own)
+        spread = only_other + only_own - len(own) * difference**2
+        half = 1.96 * np.sqrt(max(spread, 0.0)) / len(own)
+        rows.append(
+            [
+                name,
+                page.percent(right.mean(), 1),
+                page.number(int(only_other)),
+                page.number(int(only_own)),
+                f"{100 * difference:+.1f} ± {100 * half:.1f} points",
+                Cell(f"{_mcnemar(int(only_other), int(only_own)):.2g}"),
+            ]
+        )
+    differing = disagreements(results, others)
+    table = [
+        [
+            _thumbnail(results, photos, sample),
+            results.keys[sample],
+            results.name_of(sample),
+            *(
+                results.class_names[answers[sample]]
+                for answers in (results.taken_for, *others.values())
+            ),
+        ]
+        for sample in differing
+    ]
+    return Section(
+        "Methods compared",
+        page.table(
+            [
+                "method",
+                "right",
+                "only it is right",
+                f"only {title} is right",
+                "difference",
+                "p",
+            ],
+            rows,
+            caption="Methods on the same photos",
+        )
+        + page.more(
+            "How the difference is judged",
+            page.element(
+                "The difference in accuracy is over the same photos, with its "
+                "95 % interval over the draw of the photos; p is McNemar's "
+                "exact test. One trained model stands for each method: "
+                "another training run differs, too."
+            ),
+        )
+        + page.element(f"Photos that they differ on: {len(differing):,}", "h3")
+        + page.data_table(
+            ["", "photo", "class", title, *others],
+            table,
+            caption="Photos that the methods differ on",
+            choices=[2],
+        ),
+    )
+
+
+def disagreements(
+    results: Results, others: Mapping[str, np.ndarray]
+) -> list[int]:
+    """The samples that one method names right and another one wrong."""
+    answers = np.stack([results.taken_for, *others.values()])
+    right = answers == results.labels
+    return np.flatnonzero(right.any(axis=0) & ~right.all(axis=0)).tolist()
+
+
+def _mcnemar(first: int, second: int) -> float:
+    """The exact two-sided p-value of McNemar's test."""
+    total = first + second
+    tail = sum(math.comb(total, k) for k in range(min(first, second) + 1))
+    return min(1.0, 2 * tail / 2**total)
+
+
+def wrong_labels(
+    results: Results,
+    photos: Photos | None,
+    suspects: list[int] | None,
+    note: str,
+) -> Section | None:
+    """The samples whose labels are probably wrong.
+
+    Args:
+        results: What was measured.
+        photos: The photos, those of the first suspects whole.
+        suspects: The samples, or `None` if they are not known.
+        note: Why they are not known, plain text.
+    """
+    if suspects is None:
+        return Section(_LABELS, page.element(note)) if note else None
+    if not suspects:
+        return Section(_LABELS, page.element("None is suspected."))
+    content = page.element(
+        f"{len(suspects):,} photos look more like another class than like "
+        "that of their label, as sure as the model is of each class. Look at "
+        "them, the most doubtful first: either the label is wrong, or the "
+        "model is."
+    )
+    if photos is not None:
+        content += page.strips(
+            page.Photo(
+                page.jpeg(photos[sample], MIDDLE),
+                f"Labelled {results.name_of(sample)}",
+                f"{results.name_of(sample)}?",
+                f"{results.class_names[results.taken_for[sample]]} "
+                f"({', '.join(_sure(results, sample))}) · "
+                f"{results.keys[sample]}",
+            )
+            for sample in suspects[:MOST_SUSPECTS]
+        )
+    rest = suspects if photos is None else suspects[MOST_SUSPECTS:]
+    if rest:
+        keys = page.bullets(results.keys[sample] for sample in rest)
+        content += page.more(f"{len(rest):,} more", keys)
+    return Section(
+        _LABELS,
+        content
+        + page.more(
+            "How they are found",
+            page.element(
+                "By confident learning (Northcutt, Jiang and Chuang, JAIR "
+                "2021) of the library cleanlab. It holds for photos that the "
+                "model was not trained on."
+            ),
+        ),
+    )
+
+
+class Copies(NamedTuple):
+    """Photos that are there twice.
+
+    Attributes:
+        pairs: The pairs.
+        photos: The photos of the first of each pair.
+        other: The photos of the second.
+        other_keys: The names of the second.
+        other_names: The classes of the second.
+    """
+
+    pairs: list[Duplicate]
+    photos: Photos
+    other: Photos
+    other_keys: Sequence[str]
+    other_names: Sequence[str]
+
+
+def copies(
+    results: Results, within: Copies | None, between: Copies | None
+) -> Section:
+    """Photos that are there twice, here or in the training data."""
+    content = []
+    for found, where in (
+        (between, "here and in the training data"),
+        (within, "twice here"),
+    ):
+        if found is None:
+            continue
+        if not found.pairs:
+            content.append(page.element(f"No photo is {where}."))
+            continue
+        content.append(
+            page.element(f"Photos that are {where}: {len(found.pairs):,}", "h3")
+        )
+        groups = [
+            [
+                page.Photo(
+                    page.jpeg(found.photos[pair.sample], MIDDLE),
+                    f"A {results.name_of(pair.sample)}",
+                    results.name_of(pair.sample),
+                    results.keys[pair.sample],
+                ),
+                page.Photo(
+                    page.jpeg(found.other[pair.other], MIDDLE),
+                    f"A {found.other_names[pair.other]}",
+                    found.other_names[pair.other],
+                    found.other_keys[pair.other],
+                ),
+            ]
+            for pair in found.pairs[:MOST_COPIES]
+        ]
+        content.append(page.cards(groups))
+    return Section(
+        "Photos that are there twice",
+        "".join(content)
+        + page.more(
+            "How they are found",
+            page.element(
+                "By a difference hash of 64 bits, of which at most 6 differ, "
+                "and a cosine similarity of the embeddings of at least 0.9. A "
+                "photo that is also in the training data makes the results "
+                "look better than they are."
+            ),
+        ),
+    )
+
+
+def to_do(
+    results: Results,
+    confusions: list[choose.Confusion],
+    suspects: list[int] | None,
+    within: Copies | None,
+    between: Copies | None,
+    known_labels: np.ndarray | None,
+) -> Section | None:
+    """What would make the results better, or show them as they are."""
+    names, lines = results.class_names, []
+    if between is not None and between.pairs:
+        lines.append(
+            f"Remove {len(between.pairs):,} photos from these or from the "
+            "training data: they are in both, and make the results look "
+            "better than they are."
+        )
+    if suspects:
+        lines.append(
+            f"Look at {len(suspects):,} suspected labels, the first of them "
+            f"first: {results.keys[suspects[0]]}."
+        )
+    pairs = {(c.label, c.taken_for): c.errors for c in confusions}
+    done: set[tuple[int, int]] = set()
+    for (label, other), errors in pairs.items():
+        both = errors + pairs.get((other, label), 0)
+        if both < 2 or (other, label) in done or len(done) == 3:
+            continue
+        done.add((label, other))
+        lines.append(
+            f"Add photos of {names[label]} and {names[other]} that show what "
+            f"tells them apart: {both} are taken for one another."
+            if (other, label) in pairs
+            else f"Add photos of {names[label]} that show what tells it from "
+            f"{names[other]}: {errors} are taken for it."
+        )
+    if known_labels is not None:
+        found, counts = np.unique(known_labels, return_counts=True)
+        few = [
+            f"{names[label]} ({count})"
+            for label, count in zip(found, counts, strict=True)
+            if count < FEW_PHOTOS
+        ]
+        if few:
+            lines.append(
+                f"Add photos of classes with fewer than {FEW_PHOTOS} to train "
+                f"on: {', '.join(few)}."
+            )
+    if within is not None and within.pairs:
+        lines.append(
+            f"Remove {len(within.pairs):,} photos that are twice in these."
+        )
+    return Section("What to do", page.bullets(lines)) if lines else None

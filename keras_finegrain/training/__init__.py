@@ -1,4 +1,4 @@
-"""The engine under the examples and the benchmarks: one way to train a method.
+"""The engine under the command and the benchmarks: one way to train a method.
 
 Not public yet: names may change.
 """

@@ -59,7 +59,7 @@ def cut_at(backbone: keras.Model, layer_name: str) -> Any:
     Args:
         backbone: A functional model. Its layers up to this one are no longer
             trainable.
-        layer_name: The layer.
+        layer_name: The layer; "all" for the last one.
 
     Returns:
         Its symbolic output.
@@ -67,6 +67,9 @@ def cut_at(backbone: keras.Model, layer_name: str) -> Any:
     Raises:
         TrainingError: If there is no such layer, or other layers bypass it.
     """
+    if layer_name == "all":
+        backbone.trainable = False
+        return backbone.output
     names = [layer.name for layer in backbone.layers]
     if layer_name not in names:
         raise TrainingError(
@@ -171,7 +174,8 @@ def _from_applications(settings: Settings) -> keras.Model:
         if pretrained:
             what = (
                 f"--backbone {name} --weights imagenet: cannot be fetched or "
-                "built"
+                "built (without a network pass --weights FILE, or --backbone "
+                "FILE.keras with a backbone of your own)"
             )
         raise TrainingError(f"{what}: {_reason(error)}") from error
 

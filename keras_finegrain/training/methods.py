@@ -240,3 +240,44 @@ def check_method(
             f"images make a batch of {size}, which must divide by the "
             f"{replicas} devices on JAX"
         )
+
+
+def without_effect(settings: Settings, backbone_is_frozen: bool) -> str | None:
+    """Why a method trains as another one, or None if it does not.
+
+    Args:
+        settings: Those of the run, whose method can be trained.
+        backbone_is_frozen: Whether no layer of the backbone is trained.
+
+    Returns:
+        A sentence with the remedy.
+
+    Raises:
+        TrainingError: If nothing at all is left to train.
+    """
+    method = settings.method
+    if not backbone_is_frozen:
+        return None
+    if method == "mc":
+        return (
+            f"--method mc with --freeze {settings.freeze}: mutual-channel "
+            "loss trains the backbone's channels, which are all frozen, so "
+            "that it trains as softmax does. Pass --freeze none or an earlier "
+            "layer, or leave mc out"
+        )
+    if settings.embedding_size:
+        return None
+    if method == "center":
+        return (
+            f"--method center with --freeze {settings.freeze}: center loss "
+            "trains the embedding, which is frozen, so that it trains as "
+            "softmax does. Pass --embedding-size 256, an earlier layer to "
+            "--freeze, or leave center out"
+        )
+    if method in ON_PAIRS:
+        raise TrainingError(
+            f"--method {method} with --freeze {settings.freeze}: it trains the "
+            "embedding alone, which is frozen. Pass --embedding-size 256 or "
+            "an earlier layer to --freeze"
+        )
+    return None

@@ -41,6 +41,8 @@ class Run(NamedTuple):
         embeddings: Of the test images, `(images, dim)`.
         scores: Of the test images, `(images, num_classes)`.
         labels: Of the test images, `(images,)`.
+        known: Embeddings of the training images, cut as for testing, and
+            their labels; None if they were not asked for.
         measured: Name to number: the seconds of `fit` and, for a head with
             several centers a class, how many of them are distinct.
     """
@@ -50,6 +52,7 @@ class Run(NamedTuple):
     embeddings: Floats
     scores: Floats
     labels: npt.NDArray[np.int32]
+    known: tuple[Floats, npt.NDArray[np.int32]] | None
     measured: dict[str, float]
 
 
@@ -61,6 +64,7 @@ def train(
     cache: FeatureCache | None = None,
     scope: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
     validate: bool = False,
+    embed_known: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Trains one method with one seed.
@@ -75,6 +79,7 @@ def train(
         cache: Keeps the output of a frozen part for other runs.
         scope: Returns the context in which models are built.
         validate: Whether to test after every epoch, for the history.
+        embed_known: Whether to embed the training images, for `Run.known`.
         callbacks: Further callbacks of `fit`.
 
     Returns:
@@ -116,10 +121,13 @@ def train(
             f"in epoch {len(history['loss'])}; lower --lr"
         )
     last = model.get_layer("head")
-    if on_pairs:
+    known = None
+    if on_pairs or embed_known:
         train_batches = batches.train_as_tested(settings)
         embeddings, _, labels = _outputs(tested, train_batches)
-        _set_class_means(last, embeddings, labels)
+        known = embeddings, labels
+        if on_pairs:
+            _set_class_means(last, embeddings, labels)
     outputs = _outputs(tested, test_batches)
     # The last step may have been the one too far: no loss came after it.
     if not all(np.isfinite(values).all() for values in outputs):
@@ -135,7 +143,7 @@ def train(
     if getattr(last, "centers_per_class", 1) > 1:
         distinct = last.distinct_centers(tolerance=_DISTINCT)
         measured["distinct_centers"] = float(np.mean(distinct))
-    return Run(history, model, *outputs, measured)
+    return Run(history, model, *outputs, known, measured)
 
 
 def build(

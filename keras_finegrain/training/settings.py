@@ -54,8 +54,8 @@ class Settings:
         weights: First weights of the backbone: `"imagenet"` (those that it is
             published or stored with), `"none"` or a weights file.
         image_size: Side of the input, in pixels.
-        freeze: The last layer of the backbone that is not trained, or None.
-            Needs `weights`.
+        freeze: The last layer of the backbone that is not trained, "all" for
+            all of it, or None. Needs `weights`.
         views: Number of random views of each photo that the frozen part sees.
         augment: How training images vary, as in `datasets.batches`.
         color: How far brightness, contrast and saturation of a training image

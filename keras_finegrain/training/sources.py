@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -33,6 +34,7 @@ from keras_finegrain.training.frozen import (
     compute_features,
 )
 from keras_finegrain.training.methods import balanced_batch
+from keras_finegrain.training.progress import Steps
 from keras_finegrain.training.settings import Settings
 
 Boxes = npt.NDArray[np.float32]
@@ -43,14 +45,18 @@ class ImageStream:
 
     Args:
         data: The data set.
+        digest: Identifies its images, for features that are kept from run to
+            run; by default they are new to every source.
     """
 
-    def __init__(self, data: datasets.ImageDataset) -> None:
+    def __init__(
+        self, data: datasets.ImageDataset, digest: str | None = None
+    ) -> None:
         self.num_classes = data.num_classes
         self._data = data
         self._test: Any = None
         # A folder or a TFDS data set may hold other images tomorrow.
-        self._digest = uuid.uuid4().hex
+        self._digest = digest or uuid.uuid4().hex
 
     def front(self, settings: Settings) -> None:
         """None: the batches hold images.
@@ -119,20 +125,25 @@ class ImageStream:
         data = self._data
         self.front(settings)
 
-        def compute() -> Arrays:
+        def compute(start: Callable[[int], Steps]) -> Arrays:
+            train = self.train_as_tested(settings)
+            test = self.test(settings)
             views = []
             for number in range(settings.views):
                 images = augmented(
                     data.train, settings.image_size, settings.augment, number
                 )
-                view = batched(images, settings.batch_size, False)
-                views.append(compute_features(frozen, view)[0])
-            train = compute_features(frozen, self.train_as_tested(settings))
-            test = compute_features(frozen, self.test(settings))
+                views.append(batched(images, settings.batch_size, False))
+            passes = [*views, train, test]
+            with start(sum(map(len, passes))) as steps:
+                found = [
+                    compute_features(frozen, batches, advance=steps.advance)
+                    for batches in passes
+                ]
             return {
-                "views": np.stack(views),
-                "plain": np.concatenate([train[0], test[0]]),
-                "labels": np.concatenate([train[1], test[1]]),
+                "views": np.stack([features for features, _ in found[:-2]]),
+                "plain": np.concatenate([x for x, _ in found[-2:]]),
+                "labels": np.concatenate([y for _, y in found[-2:]]),
             }
 
         images = np.arange(data.train_size + data.test_size)
@@ -268,20 +279,25 @@ class PhotoSplit:
         """As `ImageStream.frozen`; of all photos, for every split of them."""
         photos = np.arange(len(self.photos))
 
-        def compute() -> Arrays:
+        def compute(start: Callable[[int], Steps]) -> Arrays:
             front = self.front(settings)
-            views = []
-            for number in range(settings.views):
-                rng = np.random.default_rng(number)
-                boxes = self._boxes(settings, photos, rng)
-                view = self._ordered(settings, photos, boxes)
-                features = compute_features(frozen, view, front, varied=True)
-                views.append(features[0])
             plain = self._ordered(settings, photos)
-            return {
-                "views": np.stack(views),
-                "plain": compute_features(frozen, plain, front)[0],
-            }
+            views = []
+            with start((settings.views + 1) * len(plain)) as steps:
+                for number in range(settings.views):
+                    rng = np.random.default_rng(number)
+                    boxes = self._boxes(settings, photos, rng)
+                    view = self._ordered(settings, photos, boxes)
+                    features = compute_features(
+                        *(frozen, view, front),
+                        varied=True,
+                        advance=steps.advance,
+                    )
+                    views.append(features[0])
+                tested = compute_features(
+                    frozen, plain, front, advance=steps.advance
+                )
+            return {"views": np.stack(views), "plain": tested[0]}
 
         return FrozenFeatures(
             **cache.arrays(self.photos.digest, settings, compute),

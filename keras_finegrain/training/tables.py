@@ -27,6 +27,7 @@ COLUMNS = (
     Column("nmi", "NMI %"),
     Column("auroc", "AUROC %"),
     Column("fpr_at_95", "FPR95 %"),
+    Column("oscr", "OSCR %"),
     Column("intra_inter_distance_ratio", "intra/inter", 1, 3),
 )
 

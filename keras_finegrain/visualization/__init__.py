@@ -22,6 +22,9 @@ from keras_finegrain.visualization.look_alike_confusions import (
     look_alike_confusions,
 )
 from keras_finegrain.visualization.palette import class_legend, class_styles
+from keras_finegrain.visualization.reliability_diagram import (
+    reliability_diagram,
+)
 from keras_finegrain.visualization.retrieval_gallery import retrieval_gallery
 from keras_finegrain.visualization.save_figure import save_figure
 
@@ -41,6 +44,7 @@ __all__ = [
     "heat_map_overlay",
     "learning_curves",
     "look_alike_confusions",
+    "reliability_diagram",
     "retrieval_gallery",
     "save_figure",
 ]

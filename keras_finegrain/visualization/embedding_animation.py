@@ -66,7 +66,8 @@ def embedding_animation(
             index `class_names` and the centers.
         path: The file to write. `.gif` for a GIF; `.html` for a page that
             needs no other file and no network. Its slider obeys the arrow
-            keys, Home and End; the space bar plays and pauses.
+            keys, Home and End; the space bar plays and pauses. A missing
+            folder is made, an existing file replaced.
         class_names: Name of each class for the legend. Defaults to numbers
             alone.
         centers: The class centers at each epoch, `(epochs, classes, dim)` or
@@ -124,6 +125,7 @@ def embedding_animation(
         import_optional(module, _WHO)
     pictures = _drawn(planes, titles, class_names, dpi)
     duration = round(1000 / frames_per_second)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         if ending == ".gif":
             _write_gif(file, pictures, len(planes), duration)

@@ -202,7 +202,11 @@ def test_open_set_tells_known_from_unknown_by_the_highest_score():
         score for score in highest if np.mean(highest[:known] >= score) >= 0.95
     )
     assert found["fpr_at_95"] == np.mean(highest[known:] >= strictest)
-    assert len(found) == 3
+    pairs = highest[:known, None] - highest[known:]
+    assert found["oscr"] == pytest.approx(
+        np.mean(right[:, None] * np.heaviside(pairs, 0.5))
+    )
+    assert len(found) == 4
     assert len(taken_for) == known + unknown
     assert set(taken_for) <= set(of_seed.classes)
 

@@ -159,8 +159,32 @@ def builders():
             name = ["merlin", "hobby_falcon", "eagle", "stooping_falcon"]
             return {**super().example(label, i), "label_name": name[label]}
 
+    class KitesNamed(Small):
+        """Records with the name of their file."""
+
+        def extra_features(self):
+            return {"image/filename": features.Text()}
+
+        def example(self, label, i):
+            name = {"image/filename": f"{self.names[label]}/{i}.png"}
+            return {**super().example(label, i), **name}
+
+        def _generate_examples(self, split):
+            for key, example in super()._generate_examples(split):
+                name = example["image/filename"]
+                yield key, {**example, "image/filename": f"{split}/{name}"}
+
+    class KitesNamedTwice(KitesNamed):
+        """The same names in both splits."""
+
+        def _generate_examples(self, split):
+            return Small._generate_examples(self, split)
+
     class KitesNoOspreyInTrain(Small):
         counts: typing.ClassVar = {"train": [3, 4, 0], "test": [1, 2, 1]}
+
+    class KitesNoOspreyInTest(Small):
+        counts: typing.ClassVar = {"train": [3, 4, 5], "test": [1, 2, 0]}
 
     class KitesDamaged(Small):
         """The images of the last class cannot be decoded."""

@@ -31,6 +31,20 @@ def test_a_folder_a_class_gives_names_sizes_and_the_right_pixels(folder):
             assert mean_color(image).argmax() == label
 
 
+def test_a_picture_is_known_by_its_path_in_the_folder(folder, draw):
+    draw(folder / "jay" / "young" / "a b.jpg", size=(7, 9))
+    birds = datasets.load(folder)
+    keys = (*birds.train_keys, *birds.test_keys)
+    images = [
+        image
+        for split in (birds.train, birds.test)
+        for image, _ in split.as_numpy_iterator()
+    ]
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*.*")}
+    assert set(keys) == files
+    assert images[keys.index("jay/young/a b.jpg")].shape == (9, 7, 3)
+
+
 def test_the_split_takes_each_picture_once_and_is_the_same_again(folder, draw):
     for i, name in enumerate(["crow", "jay", "rook"]):
         for j in range(5):  # A color for each picture tells them apart.

@@ -13,6 +13,7 @@ from tests.datasets.error_messages import message
 
 pytestmark = pytest.mark.one_backend
 
+ALLOWED = {"missing_test_classes": "allow"}
 KITES = ("red_kite", "black_kite", "osprey")
 
 
@@ -41,6 +42,34 @@ def test_a_tfds_name_is_prepared_and_split_as_its_authors_did(data_dir):
     assert image.shape == (6, 8, 3)
     assert image.dtype == np.uint8
     assert label.dtype == np.int64
+
+
+def test_records_are_known_by_their_files_or_else_their_numbers(data_dir):
+    named = datasets.load("kites_named", data_dir=data_dir)
+    for split, keys in (("train", named.train_keys), ("test", named.test_keys)):
+        wanted = [
+            f"{split}/{KITES[label]}/{image[-1, -1, 0] - 10 * label}.png"
+            for image, label in pairs(getattr(named, split))
+        ]
+        assert list(keys) == wanted
+    for name in ("kites", "kites_named_twice"):
+        kites = datasets.load(name, data_dir=data_dir)
+        assert kites.train_keys == tuple(f"train/{i}" for i in range(12))
+        assert kites.test_keys == tuple(f"test/{i}" for i in range(4))
+
+
+def test_a_selected_or_divided_record_keeps_its_key(data_dir):
+    every = datasets.load("kites_train_only", data_dir=data_dir, seed=1)
+    some = datasets.load("kites_train_only", data_dir=data_dir, classes="*k*")
+    known = {}
+    for split in ("train", "test"):
+        images = [image.tobytes() for image, _ in pairs(getattr(every, split))]
+        known.update(zip(getattr(every, f"{split}_keys"), images, strict=True))
+    assert sorted(known) == sorted(f"train/{i}" for i in range(20))
+    for split in ("train", "test"):
+        images = [image.tobytes() for image, _ in pairs(getattr(some, split))]
+        keys = getattr(some, f"{split}_keys")
+        assert [known[key] for key in keys] == images
 
 
 def test_validation_stands_in_for_a_missing_test_split(data_dir):
@@ -88,6 +117,9 @@ def test_a_split_that_is_not_there_or_has_no_labels_is_refused(data_dir):
         ({"splits": ("train", "train")}, "different names"),
         ({"splits": ()}, "one or two"),
         ({"crop_to_bbox": "no"}, "crop_to_bbox must be True or False"),
+        ({"split_by_class": 1}, "split_by_class must be a finite number"),
+        ({"missing_test_classes": "drop"}, "one of 'error', 'allow'"),
+        ({"single_images": None}, "one of 'error', 'train', 'drop'"),
         ({"seed": "a"}, "seed must be an integer in"),
         ({"seed": -1}, "seed must be an integer in"),
         ({"test_fraction": "0.2"}, "test_fraction must be a finite number"),
@@ -107,6 +139,37 @@ def test_a_single_split_is_divided_class_by_class(data_dir):
     assert len({*train, *test}) == 20
     again = datasets.load("kites_train_only", data_dir=data_dir)
     assert colors(again.test) == test
+
+
+def test_classes_are_divided_with_the_images_of_both_splits(tmp_path, draw):
+    folder = tmp_path
+    for name in ("a", "b"):
+        for kind in ("crow", "jay", "rook", "wren"):
+            for i in range(2):
+                draw(folder / name / kind / f"{i}.png", (1, 2, 3))
+    birds = datasets.load(folder, splits=("a", "b"), split_by_class=0.5)
+    assert birds.class_names == ("crow", "jay", "rook", "wren")
+    assert (birds.num_classes, birds.num_train_classes) == (4, 2)
+    assert (birds.train_size, birds.test_size) == (8, 8)
+    for split, keys, labels in (
+        (birds.train, birds.train_keys, {0, 1}),
+        (birds.test, birds.test_keys, {2, 3}),
+    ):
+        found = [int(label) for _, label in pairs(split)]
+        assert len(found) == 8 == int(split.cardinality())
+        assert set(found) == labels
+        names = [birds.class_names[label] for label in found]
+        assert [key.split("/")[1] for key in keys] == names
+        assert {key.split("/")[0] for key in keys} == {"a", "b"}
+
+
+def test_one_split_of_single_images_is_divided_by_class(folder, draw):
+    draw(folder / "wren" / "0.png")
+    birds = datasets.load(folder, split_by_class=0.5, classes="*")
+    assert (birds.train_size, birds.test_size) == (10, 6)
+    datasets.check(folder, split_by_class=0.5)
+    text = message(datasets.check, folder, split_by_class=0.3)
+    assert "split_by_class=0.3 of 4 classes leaves 1" in text
 
 
 def test_a_selection_numbers_its_classes_from_zero(data_dir):
@@ -162,6 +225,41 @@ def test_names_come_from_the_records_where_labels_have_none(data_dir, classes):
         (3, 1),
         (3, 1),
     ]
+
+
+def test_a_class_of_one_image_is_refused_trained_on_or_left_out(
+    call, folder, draw
+):
+    draw(folder / "dove" / "0.png")
+    text = message(call, folder)
+    assert "1 of 4 classes have one image ('dove')" in text
+    assert "single_images='train'" in text
+    call(folder, single_images="drop")
+    trained = datasets.load(folder, single_images="train")
+    assert trained.class_names == ("crow", "dove", "jay", "rook")
+    assert (trained.train_size, trained.test_size) == (13, 3)
+    assert sorted(int(label) for _, label in pairs(trained.test)) == [0, 2, 3]
+    left = datasets.load(folder, single_images="drop")
+    assert left.class_names == ("crow", "jay", "rook")
+    assert {int(label) for _, label in pairs(left.train)} == {0, 1, 2}
+    photos = datasets.Photos.prepare(folder, single_images="drop")
+    assert photos.class_names == left.class_names
+
+
+def test_a_test_set_that_lacks_a_class_is_refused_or_allowed(
+    call, data_dir, folder, draw
+):
+    for name in ("train", "test"):
+        for kind in ("crow", "jay", "rook")[: 3 if name == "train" else 2]:
+            draw(folder.parent / "split" / name / kind / "0.png")
+    datasets.load("kites_no_osprey_in_test", data_dir=data_dir, **ALLOWED)
+    for source in (folder.parent / "split", "kites_no_osprey_in_test"):
+        text = message(call, source, data_dir=data_dir)
+        assert "to test on" in text
+        assert "missing_test_classes='allow'" in text
+        birds = datasets.load(source, data_dir=data_dir, **ALLOWED)
+        assert (birds.num_classes, birds.num_train_classes) == (3, 3)
+        assert {int(label) for _, label in pairs(birds.test)} == {0, 1}
 
 
 def test_a_class_that_is_tested_but_not_trained_is_named(data_dir):

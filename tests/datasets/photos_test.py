@@ -68,6 +68,7 @@ def test_prepared_photos_are_those_that_load_gives_training_first(
     assert photos.name == "kites"
     assert photos.class_names == kites.class_names
     assert photos.num_classes == kites.num_classes
+    assert photos.keys == (*kites.train_keys, *kites.test_keys)
     assert photos.labels.tolist() == [label for _, label in expected]
     assert (~photos.is_test).sum() == kites.train_size
     assert not photos.is_test[: kites.train_size].any()
@@ -180,6 +181,7 @@ def test_a_saved_file_gives_the_same_photos_again(photos, tmp_path):
     assert read.name == photos.name
     assert read.encoded == photos.encoded
     assert read.class_names == photos.class_names
+    assert read.keys == photos.keys
     for field in ("labels", "boxes", "is_test"):
         array, wanted = getattr(read, field), getattr(photos, field)
         assert array.dtype == wanted.dtype
@@ -188,6 +190,19 @@ def test_a_saved_file_gives_the_same_photos_again(photos, tmp_path):
     # No compression of what is compressed, no pickle, nothing left beside.
     assert path.stat().st_size < sum(map(len, photos.encoded)) + 4000
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_without_keys_numbers_its_photos(photos, tmp_path):
+    photos = dataclasses.replace(photos, keys=("a.png", "b.png", "ß/c.png"))
+    path = tmp_path / "kites.npz"
+    photos.save(path)
+    assert Photos.load(path).keys == photos.keys
+    with np.load(path) as file:
+        fields = {name: file[name] for name in file.files if name != "keys"}
+    np.savez(path, **fields)
+    old = Photos.load(path)
+    assert old.keys == ("train/0", "train/1", "test/0")
+    assert old.digest == photos.digest
 
 
 def test_a_save_that_breaks_off_leaves_the_file_that_was_there(
@@ -318,6 +333,7 @@ def test_every_format_is_decoded_to_the_pixels_that_tensorflow_gives(photos):
             labels=np.zeros(len(files), np.int32),
             boxes=np.zeros((len(files), 4), np.float32),
             is_test=np.zeros(len(files), bool),
+            keys=(),
         )
         assert_same_images(some.decode(), wanted, atol)
 
@@ -373,6 +389,7 @@ def test_photos_without_a_box_cannot_be_cut_to_it(photos):
         ({"labels": np.array([0, 1, 2], np.int32)}, r"labels .* \[0, 2\).* 2"),
         ({"boxes": np.zeros((3, 2), np.float32)}, r"boxes must .* \(3, 4\)"),
         ({"is_test": np.array([0, 0, 1])}, "is_test must be bool"),
+        ({"keys": ("a", "b")}, "keys must .* each of 3 photos, received 2"),
     ],
 )
 def test_attributes_of_different_photos_are_refused(photos, changes, words):

@@ -3,6 +3,7 @@ import pytest
 
 from keras_finegrain.datasets.errors import DatasetError, listed
 from keras_finegrain.datasets.selection import (
+    first_classes,
     matching_classes,
     stratified_split,
 )
@@ -46,11 +47,21 @@ def test_an_empty_pattern_does_not_select_everything():
 @pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])
 def test_every_class_is_in_both_splits(fraction):
     labels = np.array([0] * 40 + [1] * 2 + [-1] * 3 + [2] * 10)
-    is_test = stratified_split(labels, ("a", "b", "c"), fraction, seed=0)
+    is_test = stratified_split(labels, fraction, seed=0)
     assert not is_test[labels < 0].any()
     for label, size in ((0, 40), (1, 2), (2, 10)):
         count = is_test[labels == label].sum()
         assert count == min(max(round(size * fraction), 1), size - 1)
+
+
+def test_a_share_of_the_classes_is_rounded_down_and_leaves_two():
+    assert first_classes(200, 0.5) == 100
+    assert first_classes(21, 0.5) == 10
+    assert first_classes(100, 0.57) == 57
+    assert first_classes(4, 0.5) == 2
+    for num_classes, share in ((3, 0.5), (10, 0.1), (10, 0.95)):
+        with pytest.raises(DatasetError, match="at least 2"):
+            first_classes(num_classes, share)
 
 
 def test_a_long_list_of_names_is_cut():

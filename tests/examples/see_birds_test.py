@@ -1,46 +1,39 @@
-"""The example draws every picture, and its model can be loaded."""
+"""The example draws every picture, as a user starts it."""
 
-import importlib
+import os
 import pathlib
+import subprocess
 import sys
 
-import keras
 import pytest
 
 pytestmark = pytest.mark.one_backend
 
 pytest.importorskip("tensorflow_datasets")
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "see_birds.py"
 
 
 @pytest.mark.slow
-def test_it_leaves_every_picture_and_the_page(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
-    see_birds = importlib.import_module("see_birds")
-
-    see_birds.main(
+def test_it_leaves_every_picture_and_the_page(tmp_path):
+    result = subprocess.run(
         [
-            *("--dataset", "synthetic_birds/tiny", "--epochs", "1"),
-            *("--data-dir", str(tmp_path / "data")),
-            *("--output", str(tmp_path / "seen")),
-        ]
+            *(sys.executable, SCRIPT, "--dataset", "synthetic_birds/tiny"),
+            *("--epochs", "1", "--output", tmp_path / "seen"),
+        ],
+        env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-
+    assert result.returncode == 0, result.stderr[-4000:]
     written = {path.name for path in (tmp_path / "seen").iterdir()}
-    assert written == {
-        "birds.keras",
-        "projector",
+    assert {
         "report.html",
-        "embedding.html",
-        "class_grid.jpg",
-        "embedding_comparison.png",
-        "look_alike_confusions.png",
-        "retrieval_gallery.jpg",
-        "center_distances.png",
-        "center_images.jpg",
-        "channel_strip.png",
-        "channel_overlay.png",
+        "centers.png",
+        "channels.png",
+        "classes.png",
+        "confusions.png",
+        "embedding.png",
+        "gallery.png",
         "grad_cam.png",
-    }
-    model = keras.models.load_model(tmp_path / "seen" / "birds.keras")
-    assert model.output_shape == (None, 4)
+    } <= written

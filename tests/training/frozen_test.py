@@ -139,7 +139,7 @@ def test_an_epoch_has_one_view_of_each_image_and_all_views_in_turn(settings):
 def computed(calls, value=1.0):
     """What to compute, and a note that it was."""
 
-    def compute():
+    def compute(start):
         calls.append(value)
         return {"views": np.full((2, 3), value), "plain": np.zeros(3)}
 

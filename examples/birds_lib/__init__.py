@@ -1,1 +1,0 @@
-"""The parts of `train_birds.py`, one concept a file."""

@@ -1,1 +1,0 @@
-"""The parts of `mnist_features.py`, one concept a file."""

@@ -1,0 +1,76 @@
+"""`export`: the model for an app."""
+
+import argparse
+
+from keras_finegrain.cli.output import DONE, Output
+from keras_finegrain.cli.trained import add_run, load
+
+# Each with the name of its file in the bundle's folder.
+FORMATS = {
+    "saved_model": "saved_model",
+    "onnx": "model.onnx",
+    "litert": "model.tflite",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    add_run(parser)
+    parser.add_argument(
+        "--format",
+        choices=tuple(FORMATS),
+        required=True,
+        help="saved_model for TensorFlow, onnx for ONNX Runtime, litert for "
+        "phones",
+    )
+    parser.add_argument(
+        "--embedding",
+        action="store_true",
+        help="give the embedding beside the probabilities",
+    )
+    parser.add_argument(
+        "--quantize",
+        choices=("int8",),
+        help="weights of 8 bits, for onnx and litert",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="PATH",
+        help="where to write (default: into the model's folder)",
+    )
+
+
+def run(options: argparse.Namespace, out: Output) -> int:
+    """Writes the file; it gives probabilities from images in [0, 255]."""
+    bundle, folder = load(options, out)
+    path = options.output or folder / FORMATS[options.format]
+    known = () if bundle.gallery is None else bundle.gallery.class_names
+    added = [name for name in known if name not in bundle.class_names]
+    if added:
+        out.warn(
+            f"the file has no score for what was added to the gallery: "
+            f"{', '.join(added)}. For those, train with their photos"
+        )
+    written = bundle.export(
+        path,
+        options.format,
+        embedding=options.embedding,
+        quantize=options.quantize,
+    )
+    size = sum(
+        each.stat().st_size
+        for each in [written, *written.rglob("*")]
+        if each.is_file()
+    )
+    out.answer(f"{written}  {size / 1e6:.1f} MB")
+    out.result(
+        {
+            "path": str(written),
+            "format": options.format,
+            "bytes": size,
+            "class_names": list(bundle.class_names),
+            "image_size": bundle.image_size,
+        }
+    )
+    out.say("docs/export.md has the ten lines of code that run it")
+    return DONE

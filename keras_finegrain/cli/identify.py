@@ -1,0 +1,99 @@
+"""`identify`: the class of new photos, or "unknown"."""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from keras_finegrain.cli.output import DONE, WRONG_USE, Output
+from keras_finegrain.cli.trained import (
+    BATCH_SIZE,
+    add_photos,
+    add_run,
+    load,
+    paths_of,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    add_run(parser)
+    add_photos(parser)
+
+
+def run(options: argparse.Namespace, out: Output) -> int:
+    """Names each photo, in one line; a photo that cannot be read has one too.
+
+    The status is 2 if there was such a photo.
+    """
+    bundle, folder = load(options, out)
+    documents = []
+    gallery = bundle.gallery
+    if gallery is not None and gallery.threshold is None:
+        out.warn(
+            "no photo is called unknown: the run had too few test photos for "
+            "a threshold. Gallery.calibrate sets one from more"
+        )
+    for path, answer in _answers(bundle, paths_of(options.photos)):
+        if isinstance(answer, Exception):
+            out.warn(f"{path}: {answer}")
+            documents.append({"photo": path, "error": str(answer)})
+            continue
+        documents.append(_document(path, answer))
+        out.answer(f"{path}\t{_line(answer)}")
+    out.result({"model": str(folder), "photos": documents})
+    failed = any("error" in document for document in documents)
+    return WRONG_USE if failed else DONE
+
+
+def _answers(bundle: Any, paths: list[str]) -> Iterator[tuple[str, Any]]:
+    """The answer for each path, or the error of a photo that has none."""
+    from keras_finegrain.datasets import DatasetError, MissingPackageError
+
+    for start in range(0, len(paths), BATCH_SIZE):
+        some = paths[start : start + BATCH_SIZE]
+        try:
+            yield from zip(some, bundle.identify(some), strict=True)
+        except MissingPackageError:
+            raise
+        except DatasetError:
+            # One of them is damaged: the others have an answer all the same.
+            for path in some:
+                try:
+                    yield path, bundle.identify([path])[0]
+                except DatasetError as error:
+                    yield path, error
+
+
+def _line(answer: Any) -> str:
+    others = ", ".join(
+        f"{each.class_name} {_sure(each)}" for each in answer.runners_up[:2]
+    )
+    then = f"; then {others}" if others else ""
+    best = f"{answer.class_name} {_sure(answer)}"
+    if answer.unknown:
+        return f"unknown (nearest: {best}{then})"
+    return f"{best}{then}"
+
+
+def _sure(candidate: Any) -> str:
+    """Probability where there is one, else similarity."""
+    if candidate.probability is None:
+        return f"{candidate.similarity:.2f}"
+    return f"{candidate.probability:.0%}"
+
+
+def _document(path: str, answer: Any) -> dict[str, Any]:
+    return {
+        "photo": path,
+        "class_name": None if answer.unknown else answer.class_name,
+        "unknown": answer.unknown,
+        "candidates": [
+            {
+                "class_name": each.class_name,
+                "similarity": each.similarity,
+                "probability": each.probability,
+            }
+            for each in (answer, *answer.runners_up)
+        ],
+        "similar": [match._asdict() for match in answer.matches],
+    }

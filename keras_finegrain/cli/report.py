@@ -1,0 +1,42 @@
+"""`report`: a page that shows what a model confuses, and why."""
+
+import argparse
+
+from keras_finegrain.cli.output import DONE, Output
+from keras_finegrain.cli.trained import add_data, add_run, model_and_data
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    add_run(parser, or_model=True)
+    add_data(parser)
+    parser.add_argument(
+        "--output",
+        default="report.html",
+        metavar="FILE",
+        help="the page (default: %(default)s)",
+    )
+
+
+def run(options: argparse.Namespace, out: Output) -> int:
+    """Writes the page."""
+    import keras_finegrain
+
+    bundle, photos = model_and_data(options, out)
+    settings = dict(bundle.about.get("settings", {}))
+    # (1 leaves the scores as they are.)
+    temperature = 1.0 if bundle.temperature is None else bundle.temperature
+    method = bundle.about.get("method", bundle.model.name)
+    path = keras_finegrain.report(
+        bundle.model,
+        photos.batches(bundle.image_size),
+        options.output,
+        bundle.class_names,
+        keys=photos.keys,
+        settings=settings or None,
+        title=f"{method} on {photos.name}",
+        temperature=temperature,
+    )
+    out.answer(str(path))
+    out.result({"page": str(path), "photos": len(photos.keys)})
+    return DONE

@@ -1,0 +1,278 @@
+"""The options of `keras-finegrain train`."""
+
+import argparse
+from typing import Any
+
+from keras_finegrain.cli.output import CommandError
+from keras_finegrain.cli.parsing import (
+    add_choice,
+    add_run,
+    add_values,
+    integer,
+    new_folder,
+    not_negative,
+    positive,
+    share,
+)
+
+DRAWN = "synthetic_birds"
+BUILT_IN = "small"
+# Small, quick without a GPU, and in keras.applications.
+PRETRAINED = "MobileNetV2"
+# With the drawn birds. Photos do without mc: with the backbone frozen, as it
+# is by default, it has nothing to teach.
+DEFAULT_METHODS = ("softmax", "center", "mc", "soft_triple")
+PHOTO_METHODS = ("softmax", "center", "soft_triple")
+# Those of `keras_finegrain.training.methods`, whose import takes seconds.
+METHODS = (
+    *DEFAULT_METHODS,
+    *("hard_triple", "cosine"),
+    *("normface", "cosface", "arcface", "subcenter_arcface", "sphereface"),
+    *("combined_margin", "center_contrastive"),
+    *("proxy_nca", "proxy_nca_plus_plus", "proxy_anchor"),
+    *("triplet", "triplet_hard", "triplet_soft", "triplet_all"),
+    *("contrastive", "multi_similarity", "n_pairs"),
+)
+# Keeps the cached features of a frozen backbone from becoming one vector.
+_EMBEDDING_SIZE = 256
+# A batch of larger images needs more memory than a machine has.
+_MOST_PIXELS = 4096
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    _add_data(parser.add_argument_group("data"))
+    _add_model(parser.add_argument_group("model"))
+    _add_training(parser.add_argument_group("training"))
+    _add_methods(parser.add_argument_group("the methods' own settings"))
+
+
+def complete(options: argparse.Namespace) -> None:
+    """Fills in the defaults that depend on other options.
+
+    Raises:
+        CommandError: If `--resume` does not say where.
+    """
+    drawn = options.data.split("/")[0] == DRAWN
+    if options.backbone is None:
+        options.backbone = BUILT_IN if drawn else PRETRAINED
+    built_in = options.backbone == BUILT_IN
+    methods = options.method or (DEFAULT_METHODS if drawn else PHOTO_METHODS)
+    options.method = list(dict.fromkeys(methods))
+    if options.weights is None:
+        options.weights = "none" if built_in else "imagenet"
+    pretrained = options.weights == "imagenet"
+    if options.freeze is None and pretrained:
+        options.freeze = "all"
+    if options.freeze == "none":
+        options.freeze = None
+    if options.embedding_size is None and pretrained:
+        options.embedding_size = _EMBEDDING_SIZE
+    options.embedding_size = options.embedding_size or None
+    if options.image_size is None:
+        options.image_size = 64 if built_in else 224
+    if options.epochs is None:
+        options.epochs = 12 if built_in else 30
+    # With --freeze it depends on what the backbone has behind that layer.
+    if options.lr is None and options.freeze is None:
+        options.lr = 3e-3 if options.weights == "none" else 1e-4
+    if options.output is None:
+        if options.resume:
+            raise CommandError(
+                "--resume: needs --output, the folder to go on in"
+            )
+        options.output = new_folder()
+
+
+def _add_data(group: Any) -> None:
+    group.add_argument(
+        "data",
+        nargs="?",
+        default=DRAWN,
+        metavar="DATA",
+        help="a folder with one folder of photos for each class, or the name "
+        "of a TFDS data set (default: %(default)s, which are drawn)",
+    )
+    add_values(
+        group,
+        ("--data-dir", str, None, "DIR", "where TFDS keeps its data"),
+        (
+            *("--classes", str, None, "PATTERN"),
+            "take only the classes whose name contains this, e.g. sparrow",
+        ),
+        (
+            *("--image-size", integer(8, _MOST_PIXELS), None, "PIXELS"),
+            f"side of the input; 64 for {BUILT_IN}, else 224",
+        ),
+    )
+    group.add_argument(
+        "--crop-to-bbox",
+        action="store_true",
+        help="cut every image to its bounding box",
+    )
+    group.add_argument(
+        "--splits",
+        nargs="+",
+        metavar="NAME",
+        help="what to train on and what to test on, where their names do not "
+        "tell; one alone is divided",
+    )
+    add_choice(
+        *(group, "--augment", ("flip_crop", "flip", "none")),
+        "how training images vary",
+    )
+
+
+def _add_model(group: Any) -> None:
+    add_values(
+        group,
+        (
+            *("--backbone", str, None, "NAME|FILE"),
+            f"a name in keras.applications, a KerasHub preset, a .keras file "
+            f"from images in [0, 255] to a feature map, or {BUILT_IN} (a "
+            f"built-in conv net); {PRETRAINED}, and {BUILT_IN} for {DRAWN}",
+        ),
+        (
+            *("--weights", str, None, "imagenet|none|FILE"),
+            f"first weights of the backbone; none for {BUILT_IN}, else "
+            "imagenet",
+        ),
+        (
+            *("--freeze", str, None, "all|none|LAYER"),
+            "what of the backbone is not trained: all of it, whose output is "
+            "computed once, so that each method takes seconds; none, which "
+            "is slow and better; or all up to a layer. all with weights of "
+            "imagenet, else none",
+        ),
+        (
+            *("--views", integer(1), 8, "N"),
+            "random views of each training image that a frozen part sees",
+        ),
+        (
+            *("--embedding-size", integer(0), None, "N"),
+            "put a linear layer of this size after the pooling, 0 for none; "
+            f"{_EMBEDDING_SIZE} with weights of imagenet, else 0",
+        ),
+    )
+    _add_key_values(
+        group,
+        "--backbone-args",
+        "further arguments of the backbone",
+        "alpha=0.75",
+    )
+    add_choice(group, "--pooling", ("average", "max"), "over the feature map")
+
+
+def _add_training(group: Any) -> None:
+    group.add_argument(
+        "--method",
+        nargs="+",
+        choices=METHODS,
+        metavar="METHOD",
+        help=f"one or several of {', '.join(METHODS)}; by default "
+        f"{', '.join(PHOTO_METHODS)}, and mc with {DRAWN}",
+    )
+    add_values(
+        group,
+        ("--epochs", integer(1), None, "N", f"12 for {BUILT_IN}, else 30"),
+        (
+            *("--batch-size", integer(2), 32, "N"),
+            "images in a batch, over all devices",
+        ),
+        (
+            *("--lr", positive, None, "RATE"),
+            "first learning rate of AdamW, which falls to 0 as a cosine; "
+            "0.003 from scratch, 0.01 where --freeze leaves the head alone, "
+            "else 0.0001",
+        ),
+        (
+            *("--head-lr-multiplier", positive, 1.0, "FACTOR"),
+            "the head and its centers learn this much faster",
+        ),
+        ("--weight-decay", not_negative, 1e-4, "DECAY", "of AdamW"),
+    )
+    add_choice(
+        *(group, "--distribute", ("none", "mirrored", "auto")),
+        "train on all local devices; auto where there are several",
+    )
+    add_choice(
+        *(group, "--mixed-precision", ("none", "float16", "bfloat16")),
+        "compute in half precision",
+    )
+    for name, text in (
+        ("--xla", "compile the step with XLA"),
+        (
+            "--no-cache",
+            "compute the features of a frozen backbone anew, and keep none",
+        ),
+        (
+            "--report",
+            "a page on each method's first model: metrics, confusions, photos",
+        ),
+        (
+            "--resume",
+            "go on with a stopped run in --output; finished seeds are kept",
+        ),
+    ):
+        group.add_argument(name, action="store_true", help=text)
+    add_run(group)
+
+
+def _add_methods(group: Any) -> None:
+    _add_key_values(
+        group,
+        "--loss-args",
+        "arguments of the compiled loss",
+        "scale=16 margin=0.3",
+    )
+    add_values(
+        group,
+        (
+            *("--images-per-class", integer(2), 4, "M"),
+            "images of each class in a batch of the methods on pairs",
+        ),
+        (
+            *("--sub-centers", integer(1), 3, "K"),
+            "centers of each class of subcenter_arcface",
+        ),
+        ("--center-weight", not_negative, 1e-3, "λ", "of the center loss"),
+        ("--center-alpha", share, 0.5, "α", "step of its centers"),
+        ("--mc-weight", not_negative, 0.005, "μ", "of the mutual-channel loss"),
+        ("--mc-diversity-weight", not_negative, 10.0, "λ", "of its diversity"),
+        ("--soft-triple-centers", integer(1), 10, "K", "centers of each class"),
+        (
+            *("--soft-triple-gamma", positive, 0.1, "γ"),
+            "softness of the choice of a center",
+        ),
+        ("--soft-triple-tau", not_negative, 0.2, "τ", "of the regularizer"),
+        (
+            *("--soft-triple-scale", positive, 20.0, "λ"),
+            "scale of the similarities",
+        ),
+        ("--soft-triple-margin", not_negative, 0.01, "δ", "margin"),
+    )
+
+
+def _add_key_values(group: Any, name: str, what: str, example: str) -> None:
+    group.add_argument(
+        name,
+        nargs="+",
+        type=_key_value,
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"{what}, e.g. {example}",
+    )
+
+
+def _key_value(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(
+            f"must be KEY=VALUE such as alpha=0.75, received {text!r}"
+        )
+    for kind in (int, float):
+        try:
+            return key, kind(value)
+        except ValueError:
+            continue
+    return key, {"true": True, "false": False}.get(value.lower(), value)

@@ -1,0 +1,107 @@
+"""What a method leaves for the other commands: its bundle and its page."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+
+import keras_finegrain
+from keras_finegrain.cli.output import Output
+from keras_finegrain.metrics import fit_temperature
+from keras_finegrain.training import ImageStream, Run, Settings
+
+
+def bundle_of(
+    settings: Settings,
+    run: Run,
+    data: Any,
+    source: ImageStream,
+    about: dict[str, Any],
+    out: Output,
+) -> keras_finegrain.Bundle:
+    """The bundle of a finished run.
+
+    Its gallery holds the training photos. Temperatures and the threshold for
+    unknown photos are set by the test photos, which the model has not learned:
+    no accuracy depends on them.
+
+    Args:
+        settings: Those of the run.
+        run: The run, with `known`.
+        data: The data set.
+        source: Its images.
+        about: What else to write down.
+        out: Where warnings go.
+    """
+    assert run.known is not None
+    embeddings, labels = run.known
+    gallery = keras_finegrain.Gallery.of_embeddings(
+        run.model,
+        embeddings,
+        labels,
+        data.class_names,
+        keys=data.train_keys,
+    )
+    temperature = 1.0
+    # A model at chance has none, a handful of photos no threshold.
+    try:
+        temperature = fit_temperature(run.scores, run.labels)
+    except ValueError as error:
+        out.warn(f"{settings.method}: its probabilities do not hold: {error}")
+    try:
+        gallery.calibrate(source.test(settings))
+    except ValueError as error:
+        out.warn(f"{settings.method}: no photo will be unknown to it: {error}")
+    return keras_finegrain.Bundle(
+        model=run.model,
+        class_names=data.class_names,
+        image_size=settings.image_size,
+        temperature=temperature,
+        gallery=gallery,
+        about={
+            "method": settings.method,
+            "settings": dataclasses.asdict(settings),
+            "data_path": _path_of(data.name),
+            "crop": "central square, 87.5 % of the short side",
+            "calibrated_on": "the test photos of the data",
+            **about,
+        },
+    )
+
+
+def _path_of(name: str) -> str | None:
+    """The folder of the photos, wherever a later command is started."""
+    folder = pathlib.Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else None
+
+
+def write_tested(path: pathlib.Path, run: Run, keys: tuple[str, ...]) -> None:
+    """Writes what a model says of the test photos."""
+    from keras_finegrain._base.files import replacing
+
+    with replacing(path) as file:
+        np.savez(
+            file,
+            keys=np.array(keys, str),
+            labels=run.labels,
+            scores=run.scores,
+            embeddings=run.embeddings,
+        )
+
+
+def report_on(
+    folder: pathlib.Path,
+    settings: Settings,
+    data: Any,
+    source: ImageStream,
+    page: pathlib.Path,
+) -> None:
+    """Writes the page on a method's first model."""
+    keras_finegrain.report(
+        keras_finegrain.Bundle.load(folder).model,
+        source.test(settings),
+        page,
+        data.class_names,
+        title=f"{settings.method} on the test images of {data.name}",
+    )

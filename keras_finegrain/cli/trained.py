@@ -1,0 +1,234 @@
+"""What a command is given: a run, a bundle or a model, and photos."""
+
+import argparse
+import os
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+from keras_finegrain.cli.output import CommandError, Output
+
+if TYPE_CHECKING:
+    from keras_finegrain.bundle import Bundle
+
+BATCH_SIZE = 32
+
+
+def add_run(parser: argparse.ArgumentParser, *, or_model: bool = False) -> None:
+    """Adds RUN, and the method whose model is taken."""
+    or_file = ", or a .keras file from images in [0, 255]" if or_model else ""
+    parser.add_argument(
+        "run",
+        metavar="RUN|MODEL" if or_model else "RUN",
+        help=f"folder of a run, or of one method in it{or_file}",
+    )
+    parser.add_argument(
+        "--method",
+        help="the run's method whose model is taken (default: the one that "
+        "is right on most test photos)",
+    )
+
+
+def add_photos(parser: argparse.ArgumentParser) -> None:
+    """Adds the photos, or folders of them."""
+    parser.add_argument(
+        "photos",
+        nargs="+",
+        metavar="PHOTO|FOLDER",
+        help="an image file, or a folder of which every image is taken",
+    )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Adds DATA: photos whose classes are known."""
+    parser.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help="a folder with one folder of photos for each class, or the name "
+        "of a TFDS data set, of which all photos are taken; of what the run "
+        "was trained on, and by default, its test photos",
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where TFDS keeps its data"
+    )
+
+
+def folder_of(options: argparse.Namespace, out: Output) -> pathlib.Path:
+    """The folder of the bundle that is meant; says which where it chooses."""
+    from keras_finegrain.bundle import accuracy_on_test, bundle_folder
+
+    run = pathlib.Path(options.run).expanduser()
+    if options.method:
+        run = run / options.method
+    folder = bundle_folder(run)
+    if folder != run:
+        accuracy = accuracy_on_test(folder)
+        out.say(
+            f"the model of {folder.name}, of the run's methods the one that "
+            f"is right on most test photos ({accuracy:.1%})"
+        )
+    return folder
+
+
+def load(
+    options: argparse.Namespace, out: Output
+) -> tuple["Bundle", pathlib.Path]:
+    """The bundle that is meant, and its folder."""
+    from keras_finegrain.bundle import Bundle
+
+    folder = folder_of(options, out)
+    return Bundle.load(folder), folder
+
+
+def paths_of(photos: list[str]) -> list[str]:
+    """The image files that are meant."""
+    from keras_finegrain import datasets
+
+    paths: list[str] = []
+    for photo in photos:
+        is_folder = os.path.isdir(photo)
+        paths += datasets.image_paths(photo) if is_folder else [photo]
+    return paths
+
+
+def model_and_data(
+    options: argparse.Namespace, out: Output
+) -> tuple["Bundle", "LabelledPhotos"]:
+    """The model and the photos on which it is to be measured."""
+    if not options.run.endswith(".keras"):
+        bundle, _ = load(options, out)
+        return bundle, _photos_of(bundle, options, out)
+    if not options.data:
+        raise CommandError(
+            f"{options.run} is a model without a run: name DATA, the photos "
+            "to measure it on"
+        )
+    data = _load_all(options)
+    return _bundle_of_file(options.run, data.class_names), _joined(data)
+
+
+class LabelledPhotos:
+    """Photos with known classes.
+
+    Attributes:
+        pairs: `tf.data.Dataset` of single `(image, label)` pairs.
+        keys: Path or number of each.
+        name: Where they come from.
+    """
+
+    def __init__(self, pairs: Any, keys: tuple[str, ...], name: str) -> None:
+        self.pairs, self.keys, self.name = pairs, keys, name
+
+    def batches(self, image_size: int) -> Any:
+        """Batches of images in [0, 255] and labels, in their order."""
+        from keras_finegrain import datasets
+
+        return datasets.batches(
+            self.pairs,
+            image_size=image_size,
+            batch_size=BATCH_SIZE,
+            training=False,
+        )
+
+
+def place_of(key: str, bundle: "Bundle") -> str:
+    """The path of a known photo, where its key is one within the data."""
+    data = bundle.about.get("arguments", {}).get("data", "")
+    path = os.path.join(data, key)
+    return path if os.path.isfile(path) else key
+
+
+def _photos_of(
+    bundle: "Bundle", options: argparse.Namespace, out: Output
+) -> LabelledPhotos:
+    """The photos of DATA, labelled as the bundle's model numbers classes."""
+    from keras_finegrain import datasets
+
+    trained = bundle.about.get("arguments", {})
+    # Its training photos would make the model look better than it is.
+    is_same = _is_same(options.data, trained.get("data"))
+    if options.data and not is_same:
+        data = _load_all(options)
+        photos = _joined(data)
+        out.say(f"{photos.name}: {len(photos.keys)} photos, all that are there")
+        return _relabelled(photos, data.class_names, bundle)
+    if "data" not in trained:
+        raise CommandError(
+            f"{options.run} does not say what it was trained on: name DATA, "
+            "the photos to measure it on"
+        )
+    names = ("classes", "crop_to_bbox", "splits", "data_dir")
+    selection = {name: trained.get(name) for name in names}
+    selection["crop_to_bbox"] = bool(selection["crop_to_bbox"])
+    selection["data_dir"] = options.data_dir or selection["data_dir"]
+    data = datasets.load(trained["data"], **selection)
+    photos = LabelledPhotos(data.test, data.test_keys, data.name)
+    out.say(f"{data.name}: its {len(photos.keys)} test photos")
+    return _relabelled(photos, data.class_names, bundle)
+
+
+def _is_same(data: str | None, trained: str | None) -> bool:
+    if not data or not trained:
+        return False
+    is_folder = os.path.isdir(data) and os.path.isdir(trained)
+    return os.path.samefile(data, trained) if is_folder else data == trained
+
+
+def _load_all(options: argparse.Namespace) -> Any:
+    from keras_finegrain import datasets
+
+    return datasets.load(
+        options.data,
+        data_dir=options.data_dir,
+        missing_test_classes="allow",
+        single_images="train",
+    )
+
+
+def _joined(data: Any) -> LabelledPhotos:
+    pairs = data.train.concatenate(data.test)
+    return LabelledPhotos(pairs, data.train_keys + data.test_keys, data.name)
+
+
+def _relabelled(
+    photos: LabelledPhotos, names: tuple[str, ...], bundle: "Bundle"
+) -> LabelledPhotos:
+    known = list(bundle.class_names)
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        raise CommandError(
+            f"{photos.name}: the model has no class {strangers[0]!r}"
+            + (f" and {len(strangers) - 1} others" if strangers[1:] else "")
+            + f"; its {len(known)} classes are {', '.join(known[:5])}"
+            + (", …" if known[5:] else "")
+            + ". Rename the folders, or leave them out"
+        )
+    if list(names) == known:
+        return photos
+    import tensorflow as tf
+
+    table = tf.constant([known.index(name) for name in names], tf.int64)
+    pairs = photos.pairs.map(lambda image, label: (image, table[label]))
+    return LabelledPhotos(pairs, photos.keys, photos.name)
+
+
+def _bundle_of_file(path: str, class_names: tuple[str, ...]) -> "Bundle":
+    import keras
+
+    from keras_finegrain.bundle import Bundle
+
+    if not os.path.isfile(path):
+        raise CommandError(f"{path}: there is no such file")
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # a damaged archive may raise anything
+        raise CommandError(
+            f"{path}: no model that Keras can read ({error})"
+        ) from error
+    sides = model.input_shape[1:3]
+    if len(model.input_shape) != 4 or None in sides or sides[0] != sides[1]:
+        raise CommandError(
+            f"{path}: its model must take square images of a fixed size, and "
+            f"takes {model.input_shape}"
+        )
+    return Bundle(model, class_names, int(sides[0]))

@@ -1,0 +1,81 @@
+"""Exit statuses, and what goes to stdout and to stderr."""
+
+import json
+
+import pytest
+
+import keras_finegrain
+from keras_finegrain.cli import check, main
+from keras_finegrain.cli.output import CommandError
+
+pytestmark = pytest.mark.one_backend
+
+
+def raising(monkeypatch, error):
+    def run(options, out):
+        out.resume = "Go on so."
+        print("a library's print")
+        if error is not None:
+            raise error
+        out.say("a note")
+        out.answer("a line")
+        out.result({"a": 1})
+        return 0
+
+    monkeypatch.setattr(check, "run", run)
+
+
+def test_help_and_version_are_done(capsys):
+    assert main(["--help"]) == 0
+    assert "identify" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == keras_finegrain.__version__
+
+
+@pytest.mark.parametrize("words", [[], ["nothing"], ["check"], ["check", "-x"]])
+def test_wrong_words_are_wrong_use(words, capsys):
+    assert main(words) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (CommandError("take another"), 2, "check: error: take another\n"),
+        (OSError(28, "No space left"), 2, "No space left"),
+        # Python's own: not a sentence for users.
+        (KeyError("a"), 1, "defect of keras-finegrain"),
+        (ValueError("of a library"), 1, "defect of keras-finegrain"),
+        (TypeError("missing argument"), 1, "defect of keras-finegrain"),
+        (KeyboardInterrupt(), 130, "what is finished stays. Go on so."),
+    ],
+)
+def test_each_end_has_its_status(monkeypatch, capsys, error, status, said):
+    raising(monkeypatch, error)
+    assert main(["check", "x"]) == status
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
+
+
+def test_an_error_of_this_package_is_one_line(capsys):
+    assert main(["identify", "no_such_run", "a.jpg"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "keras-finegrain train photos/" in error
+
+
+def test_json_is_the_only_thing_on_stdout(monkeypatch, capsys):
+    raising(monkeypatch, None)
+    assert main(["check", "x", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"a": 1}
+    assert "a note" in captured.err
+
+
+def test_quiet_leaves_the_answer(monkeypatch, capsys):
+    raising(monkeypatch, None)
+    assert main(["check", "x", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "a line\n"
+    assert "a note" not in captured.err

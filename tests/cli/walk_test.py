@@ -1,0 +1,184 @@
+"""The way from a folder of photos to an app, by the command alone."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_finegrain
+from keras_finegrain.cli import main
+
+pytest.importorskip("faiss")
+pytest.importorskip("matplotlib")
+tf = pytest.importorskip("tensorflow")
+pytest.importorskip("tensorflow_datasets")
+
+# A run and three exports take half a minute: on one backend.
+pytestmark = [pytest.mark.slow, pytest.mark.one_backend]
+
+SIZE = 32
+# The first three are trained on, the last one is a stranger.
+COLORS = {
+    "red": (220, 40, 40),
+    "green": (40, 200, 60),
+    "blue": (50, 60, 220),
+    "white": (240, 240, 240),
+}
+
+
+def write_photos(folder, name, count, rng):
+    """Noisy squares of one color, as JPEGs of several sizes."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        shape = (*rng.integers(36, 60, size=2), 3)
+        pixels = np.array(COLORS[name]) + rng.normal(0, 15, shape)
+        image = Image.fromarray(pixels.clip(0, 255).astype("uint8"))
+        image.save(folder / f"{name}{number}.jpg")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Photos to train on, new ones, and a run that was trained on them."""
+    place = tmp_path_factory.mktemp("walk")
+    rng = np.random.default_rng(0)
+    for name in ("red", "green", "blue"):
+        write_photos(place / "photos" / "train" / name, name, 8, rng)
+        write_photos(place / "photos" / "test" / name, name, 8, rng)
+        write_photos(place / "new" / name, name, 1, rng)
+    write_photos(place / "strangers", "white", 6, rng)
+    words = f"train {place}/photos --backbone small --method softmax --quiet"
+    words += f" --image-size {SIZE} --epochs 10 --no-cache"
+    assert main([*words.split(), "--output", f"{place}/run"]) == 0
+    return place
+
+
+def answer(capsys, *words):
+    """The JSON document that a command gives."""
+    capsys.readouterr()
+    assert main([*map(str, words), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_new_photos_have_their_class(place, capsys):
+    found = answer(capsys, "identify", place / "run", place / "new")
+    names = {
+        pathlib.Path(each["photo"]).parent.name: each["class_name"]
+        for each in found["photos"]
+    }
+    assert names == {name: name for name in ("red", "green", "blue")}
+
+
+def test_a_stranger_is_unknown_until_its_class_is_added(place, capsys):
+    run = place / "added"
+    shutil.copytree(place / "run", run)
+    *known, new = sorted((place / "strangers").iterdir())
+    before = answer(capsys, "identify", run, new)["photos"][0]
+    assert (before["unknown"], before["class_name"]) == (True, None)
+    added = answer(capsys, "add", run, "white", *known)
+    assert added["is_new"]
+    assert added["classes"][-1] == "white"
+    after = answer(capsys, "identify", run, new)["photos"][0]
+    assert after["class_name"] == "white"
+    similar = answer(capsys, "similar", run, new, "--k", 3)["photos"][0]
+    assert {each["class_name"] for each in similar["similar"]} == {"white"}
+    assert all(pathlib.Path(m["photo"]).exists() for m in similar["similar"])
+
+
+def test_the_run_is_measured_on_its_own_test_photos(place, capsys):
+    found = answer(capsys, "evaluate", place / "run")
+    assert found["photos"] == 24
+    top_1 = found["metrics"]["top_1"]
+    assert top_1["low"] <= top_1["value"] <= top_1["high"]
+    # The same folder does not let the training photos in.
+    again = answer(capsys, "evaluate", place / "run", place / "photos")
+    assert again["metrics"] == found["metrics"]
+
+
+def test_labels_of_other_data_are_told_by_name(place, capsys):
+    other = place / "other"
+    shutil.copytree(place / "new" / "red", other / "red")
+    shutil.copytree(place / "new" / "green", other / "green")
+    found = answer(capsys, "evaluate", place / "run", other)
+    # "green" is label 0 there and label 1 in the model.
+    assert found["photos"] == 2
+    assert found["metrics"]["top_1"]["value"] == 1
+    assert main(["evaluate", f"{place}/run", str(place / "photos/train")]) == 0
+    (other / "red").rename(other / "purple")
+    assert main(["evaluate", f"{place}/run", str(other)]) == 2
+    assert "has no class 'purple'" in capsys.readouterr().err
+
+
+def test_the_page_is_written(place, capsys):
+    pytest.importorskip("sklearn")
+    page = place / "page.html"
+    answer(capsys, "report", place / "run", "--output", page)
+    # File names stand under the photos.
+    assert "red0.jpg" in page.read_text()
+
+
+def test_the_photos_are_counted(place, capsys):
+    found = answer(capsys, "check", place / "photos")
+    assert found["classes"]["red"] == {"train": 8, "test": 8}
+
+
+def run_saved_model(path, images):
+    loaded = tf.saved_model.load(path)
+    signature = loaded.signatures["serving_default"]
+    return signature(tf.constant(images))["scores"].numpy()
+
+
+def run_onnx(path, images):
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(path)
+    name = session.get_inputs()[0].name
+    return session.run(["scores"], {name: images})[0]
+
+
+def run_litert(path, images):
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    interpreter = litert.Interpreter(path)
+    runner = interpreter.get_signature_runner()
+    (name,) = runner.get_input_details()
+    return runner(**{name: images})["scores"]
+
+
+@pytest.mark.parametrize(
+    ("form", "runtime"),
+    [
+        ("saved_model", run_saved_model),
+        ("onnx", run_onnx),
+        ("litert", run_litert),
+    ],
+)
+def test_an_app_gives_the_probabilities_of_the_run(
+    place, capsys, form, runtime
+):
+    photos = sorted((place / "new").rglob("*.jpg"))
+    images = keras_finegrain.datasets.read_images(photos, SIZE)
+    bundle = keras_finegrain.Bundle.load(place / "run")
+    words = ("--format", form, "--output", place / "app" / form)
+    if form == "litert":
+        pytest.importorskip("ai_edge_litert")
+        words = (*words[:-1], place / "app" / "model.tflite")
+    if form == "onnx":
+        pytest.importorskip("tf2onnx")
+        words = (*words[:-1], place / "app" / "model.onnx")
+    path = answer(capsys, "export", place / "run", *words)["path"]
+    scores = runtime(path, images)
+    np.testing.assert_allclose(scores, bundle.predict(photos), atol=1e-5)
+
+
+def test_a_photo_that_cannot_be_read_leaves_the_others_their_answer(
+    place, capsys
+):
+    good = next((place / "new" / "red").iterdir())
+    bad = place / "bad.jpg"
+    bad.write_bytes(b"no photo")
+    capsys.readouterr()
+    assert main(["identify", f"{place}/run", str(bad), str(good)]) == 2
+    said = capsys.readouterr()
+    assert f"{good}\tred" in said.out
+    assert "bad.jpg" in said.err

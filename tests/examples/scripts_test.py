@@ -1,0 +1,81 @@
+"""The scripts that people copy run as they stand."""
+
+import importlib.util
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+for package in ("tensorflow_datasets", "PIL", "faiss"):
+    pytest.importorskip(package)
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.mark.parametrize("name", ["train_birds", "identify"])
+def test_a_script_that_people_copy_is_short(name):
+    lines = (EXAMPLES / f"{name}.py").read_text().splitlines()
+    assert len(lines) < 80
+
+
+def test_train_birds_leaves_a_model_with_the_accuracy_that_it_says(tmp_path):
+    output = tmp_path / "birds.keras"
+    accuracy = script("train_birds")(
+        [
+            *("synthetic_birds/tiny", "--epochs", "1", "--image-size", "16"),
+            *("--output", str(output)),
+        ]
+    )
+    assert 0 <= accuracy <= 1
+    model = keras.models.load_model(output)
+    assert model.predict(np.zeros((1, 16, 16, 3)), verbose=0).ndim == 2
+
+
+def test_identify_names_known_photos_and_a_class_that_it_has_just_learned(
+    tmp_path,
+):
+    import keras_finegrain
+
+    colors = {"red": (200, 0, 0), "blue": (0, 0, 200), "green": (0, 200, 0)}
+    rng = np.random.default_rng(0)
+    images = {
+        name: np.clip(rng.integers(0, 50, (5, 8, 8, 3)) + color, 0, 255)
+        for name, color in colors.items()
+    }
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2),
+        ]
+    )
+    photos = np.concatenate([images["red"], images["blue"]]).astype("float32")
+    gallery = keras_finegrain.Gallery.of(
+        model, (photos, np.repeat([0, 1], 5)), ["red", "blue"]
+    )
+    bundle = keras_finegrain.Bundle(model, ["red", "blue"], 8, gallery=gallery)
+    bundle.save(tmp_path / "bundle")
+    green = tmp_path / "green"
+    green.mkdir()
+    from PIL import Image
+
+    for number, image in enumerate(images["green"]):
+        Image.fromarray(image.astype("uint8")).save(green / f"{number}.png")
+    Image.fromarray(images["red"][0].astype("uint8")).save(tmp_path / "r.png")
+
+    names = script("identify")(
+        [
+            *(str(tmp_path / "bundle"), str(tmp_path / "r.png")),
+            *(str(green / "0.png"), "--learn", "green", str(green)),
+        ]
+    )
+
+    assert names == ["red", "green"]
