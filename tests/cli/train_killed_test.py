@@ -18,12 +18,12 @@ for package in ("tensorflow_datasets", "matplotlib", "sklearn", "tqdm", "PIL"):
 # They run once: files are the same on every backend.
 pytestmark = pytest.mark.one_backend
 COMMAND = [sys.executable, "-m", "keras_finegrain", "train"]
-# Files are put in place so many times.
-MOMENTS = 18
+# Files are put in place so many times, a model twice (by Keras and by us).
+MOMENTS = 22
 # All of them and 20 random moments, which take minutes.
 ALL = bool(os.environ.get("KERAS_FINEGRAIN_ALL_KILLS"))
 # Before the first result, the table of the last one, and the pictures.
-SOME = (3, 14, 16, 17)
+SOME = (5, 17, 20, 21)
 
 
 def arguments(folder, output):
@@ -87,8 +87,8 @@ def whole(folder, command, tmp_path_factory):
         assert command(arguments(folder, output)) == 0
     files = contents(output)
     # Two results, each with its history and table, and of each method the four
-    # files of its bundle and its page; two pictures.
-    assert len(files) == 15
+    # files of its bundle, its page and the errors; two pictures.
+    assert len(files) == 17
     assert len(moments) == MOMENTS
     return files, moments
 
