@@ -94,13 +94,13 @@ def export(
             `None` for models that were trained on something else.
         metadata: More for the app, such as a threshold: values of JSON by
             their names.
-        quantize: "int8" for weights of 8 bits, with "onnx" and "litert": a
-            quarter of the size. Scores are then no longer equal to the
-            model's: measure them. Default `None`.
+        quantize: "int8" for 8 bits, with "onnx" and "litert": less than a
+            third of the size. Scores are then no longer equal to the model's:
+            measure them, and calibrate on them. Default `None`.
         representative_data: With `quantize`, some hundred images as the app
             will see them, `(samples, height, width, channels)`: products are
-            computed in 8 bits as well, with ranges from these images. Default
-            `None`: 8 bits for the weights alone.
+            computed in 8 bits, with ranges from these images. Default `None`:
+            weights of 8 bits alone, which ONNX Runtime computes slowly with.
 
     Returns:
         The path.

