@@ -18,7 +18,7 @@ def test_a_class_is_as_like_as_its_mean_and_as_its_nearest_photos(nearest):
 
     for i, query in enumerate(QUERIES):
         for k in range(3):
-            of_class = GALLERY[LABELS == k]
+            of_class = GALLERY[k == LABELS]
             mean = of_class.mean(axis=0)
             np.testing.assert_allclose(
                 means[i, k], query @ mean / np.linalg.norm(mean)
