@@ -39,14 +39,16 @@ def test_code_of_the_page_on_losses_runs():
 
 def test_code_of_the_page_on_metrics_and_pictures_runs(monkeypatch, tmp_path):
     page = (ROOT / "docs" / "seeing.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     names: dict[str, object] = {}
-    exec(compile(block, "seeing.md", "exec"), names)
+    for block in blocks:
+        exec(compile(block, "seeing.md", "exec"), names)
     assert {path.name for path in tmp_path.iterdir()} == {
         "embedding.png",
         "report.html",
+        "report_errors.csv",
     }
 
 

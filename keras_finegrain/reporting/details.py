@@ -27,6 +27,7 @@ _SHARES = ("recall", "precision", "r_precision", "map", "knn_accuracy", "top")
 _SCATTERED = 3000
 _CENTER_CLASSES = 200
 _SIDE = 160  # Pixels of a photo among many.
+_OF_SEVERAL_CLASSES = ("nmi", "ami", "silhouette", "intra_inter_distance_ratio")
 # The metrics that a sentence says.
 _IN_WORDS = {
     "top-1 accuracy": "Its answer is right",
@@ -38,10 +39,12 @@ _IN_WORDS = {
 
 def metrics(results: Results, seed: int) -> Section:
     """In plain words what the metrics say, and all of them by a click."""
+    are_several = len(np.unique(results.labels)) > 1
     possible = [
         name
         for name in EMBEDDING_METRICS
         if parse_metric("report", name)[1] < len(results.labels)
+        and (are_several or name not in _OF_SEVERAL_CLASSES)
     ]
     estimates = _accuracies(results) | embedding_metrics(
         results.embeddings, results.labels, possible, seed=seed

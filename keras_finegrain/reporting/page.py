@@ -321,7 +321,7 @@ def cards(groups: Iterable[Sequence[Photo]]) -> str:
 
 def strips(photos: Iterable[Photo]) -> str:
     """Photos side by side, in as many rows as they need."""
-    return f'<div class="card">{_photos(list(photos))}</div>'
+    return f'<div class="many">{_photos(list(photos))}</div>'
 
 
 def strip(photos: Sequence[Photo], label: str) -> str:

@@ -20,6 +20,7 @@ from keras_finegrain.visualization.palette import COLORS
 # A page of 10 MB; the photo of an error is 4 kB in it.
 MOST_SMALL = 2000
 MOST_SUSPECTS = 24
+MOST_SUSPECTED = 0.2
 MOST_COPIES = 24
 MIDDLE = 200  # Pixels of a photo beside others.
 FEW_PHOTOS = 10
@@ -682,10 +683,11 @@ def to_do(
             "training data: they are in both, and make the results look "
             "better than they are."
         )
-    if suspects:
+    # Of a poor model nearly all are its own errors.
+    if suspects and len(suspects) <= MOST_SUSPECTED * len(results.labels):
         lines.append(
-            f"Look at {len(suspects):,} suspected labels, the first of them "
-            f"first: {results.keys[suspects[0]]}."
+            f"Look at the {len(suspects):,} suspected labels, at "
+            f"{results.keys[suspects[0]]} first."
         )
     pairs = {(c.label, c.taken_for): c.errors for c in confusions}
     done: set[tuple[int, int]] = set()
