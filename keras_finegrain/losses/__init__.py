@@ -2,6 +2,7 @@
 
 from keras_finegrain.losses.arc_face_loss import ArcFaceLoss
 from keras_finegrain.losses.center_contrastive_loss import CenterContrastiveLoss
+from keras_finegrain.losses.class_size_margins import class_size_margins
 from keras_finegrain.losses.combined_margin_loss import CombinedMarginLoss
 from keras_finegrain.losses.contrastive_loss import ContrastiveLoss
 from keras_finegrain.losses.cos_face_loss import CosFaceLoss
@@ -38,6 +39,7 @@ __all__ = [
     "TripletAllLoss",
     "TripletHardLoss",
     "TripletSemiHardLoss",
+    "class_size_margins",
 ]
 
 
