@@ -165,6 +165,10 @@ RULES = {
         "positive_margin": "not_negative",
         "exponent": "at_least_one",
     },
+    losses.CircleLoss: {
+        "margin": {**BAD["number"], "one": 1, "below": -1},
+        "scale": "positive",
+    },
     losses.CosFaceLoss: {
         "scale": "positive",
         "margin": _for_each_class("cosine"),
@@ -186,6 +190,7 @@ RULES = {
         "margin": _for_each_class("not_negative"),
     },
     losses.SphereFaceLoss: {"scale": "positive", "margin": "bounded_count"},
+    losses.SupConLoss: {"temperature": "positive"},
     losses.TripletAllLoss: TRIPLET,
     losses.TripletHardLoss: {**TRIPLET, "soft": "boolean"},
     losses.TripletSemiHardLoss: TRIPLET,
@@ -408,6 +413,8 @@ DEFAULTS = {
         "base": 0.5,
         "epsilon": 0.1,
     },
+    losses.SupConLoss: {"temperature": 0.1},
+    losses.CircleLoss: {"margin": 0.4, "scale": 80.0},
     losses.TripletAllLoss: {"margin": 0.2, "distance_metric": "L2"},
     losses.TripletHardLoss: {
         "margin": 1.0,
