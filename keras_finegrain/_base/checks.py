@@ -73,6 +73,23 @@ def number(
     return float(value)
 
 
+def number_or_numbers(
+    who: str, name: str, value: Any, **limits: float
+) -> float | tuple[float, ...]:
+    """Returns a number as `number` does, or one for each class as a tuple."""
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        return number(who, name, value, **limits)
+    if not len(value):
+        raise ValueError(
+            f"{who}: {name} must be one number, or one for each class, "
+            "received none."
+        )
+    return tuple(
+        number(who, f"{name}[{index}]", each, **limits)
+        for index, each in enumerate(value)
+    )
+
+
 def one_of(who: str, name: str, value: Any, options: Sequence[str]) -> str:
     """Returns `value`, or raises if it is none of `options`."""
     if not isinstance(value, str) or value not in options:

@@ -163,3 +163,28 @@ def log_one_plus_sum_exp_and_slope(
     logarithm = highest + ops.log1p(ops.expm1(-highest) + total)
     slope = powers / (ops.exp(-highest) + total)
     return ops.squeeze(logarithm, axis=axis), slope
+
+
+def log_sum_exp_and_shares(
+    values: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log Σ e^v of each row over the values that a mask keeps, and softmax.
+
+    For a gradient that is written out: the shares are the slopes.
+
+    Args:
+        values: Tensor `(rows, columns)`, finite.
+        mask: Boolean tensor of the same shape.
+
+    Returns:
+        The logarithms `(rows,)`, and e^v / Σ e^v `(rows, columns)`, 0 where
+        the mask is false. Both are 0 in a row of which nothing is kept.
+    """
+    kept = ops.any(mask, axis=1, keepdims=True)
+    values = ops.where(mask, values, -float("inf"))
+    highest = ops.max(values, axis=1, keepdims=True)
+    highest = ops.where(kept, highest, 0.0)
+    powers = ops.exp(values - highest)
+    total = ops.where(kept, ops.sum(powers, axis=1, keepdims=True), 1.0)
+    logarithm = highest + ops.log(total)
+    return ops.squeeze(logarithm, axis=1), powers / total

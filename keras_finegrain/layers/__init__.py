@@ -4,12 +4,16 @@ from keras_finegrain.layers.center_loss import CenterLoss as CenterLoss
 from keras_finegrain.layers.cosine_similarity import (
     CosineSimilarity as CosineSimilarity,
 )
+from keras_finegrain.layers.generalized_mean_pooling import (
+    GeneralizedMeanPooling2D as GeneralizedMeanPooling2D,
+)
 from keras_finegrain.layers.mc_loss import MCLoss as MCLoss
 from keras_finegrain.layers.soft_triple import SoftTriple as SoftTriple
 
 __all__ = [
     "CenterLoss",
     "CosineSimilarity",
+    "GeneralizedMeanPooling2D",
     "MCLoss",
     "SoftTriple",
 ]

@@ -2,6 +2,8 @@
 
 from keras_finegrain.losses.arc_face_loss import ArcFaceLoss
 from keras_finegrain.losses.center_contrastive_loss import CenterContrastiveLoss
+from keras_finegrain.losses.circle_loss import CircleLoss
+from keras_finegrain.losses.class_size_margins import class_size_margins
 from keras_finegrain.losses.combined_margin_loss import CombinedMarginLoss
 from keras_finegrain.losses.contrastive_loss import ContrastiveLoss
 from keras_finegrain.losses.cos_face_loss import CosFaceLoss
@@ -15,6 +17,7 @@ from keras_finegrain.losses.proxy_nca_loss import ProxyNCALoss
 from keras_finegrain.losses.proxy_nca_plus_plus_loss import ProxyNCAPlusPlusLoss
 from keras_finegrain.losses.soft_triple_loss import SoftTripleLoss
 from keras_finegrain.losses.sphere_face_loss import SphereFaceLoss
+from keras_finegrain.losses.sup_con_loss import SupConLoss
 from keras_finegrain.losses.triplet_all_loss import TripletAllLoss
 from keras_finegrain.losses.triplet_hard_loss import TripletHardLoss
 from keras_finegrain.losses.triplet_semi_hard_loss import TripletSemiHardLoss
@@ -22,6 +25,7 @@ from keras_finegrain.losses.triplet_semi_hard_loss import TripletSemiHardLoss
 __all__ = [
     "ArcFaceLoss",
     "CenterContrastiveLoss",
+    "CircleLoss",
     "CombinedMarginLoss",
     "ContrastiveLoss",
     "CosFaceLoss",
@@ -35,9 +39,11 @@ __all__ = [
     "ProxyNCAPlusPlusLoss",
     "SoftTripleLoss",
     "SphereFaceLoss",
+    "SupConLoss",
     "TripletAllLoss",
     "TripletHardLoss",
     "TripletSemiHardLoss",
+    "class_size_margins",
 ]
 
 

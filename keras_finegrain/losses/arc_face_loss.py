@@ -6,13 +6,21 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._base.checks import number
+from keras_finegrain._base.checks import number_or_numbers
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import sine
-from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
+from keras_finegrain.losses.margin_softmax import (
+    Margin,
+    MarginSoftmaxLoss,
+    OfTrueClass,
+    of_each,
+    one_for_all,
+)
 
 
-def additive_angular_margin(cosine: Tensor, margin: float) -> Tensor:
+def additive_angular_margin(
+    cosine: Tensor, margin: Margin, of_class: OfTrueClass = one_for_all
+) -> Tensor:
     """cos(θ + m), and below it where θ + m is more than π.
 
         ψ = cos θ cos m − sin θ sin m      for θ ≤ π − m
@@ -24,14 +32,18 @@ def additive_angular_margin(cosine: Tensor, margin: float) -> Tensor:
     Args:
         cosine: cos θ, tensor of any shape.
         margin: m in radians.
+        of_class: Chooses the true class's number.
 
     Returns:
         Tensor of the same shape. It falls with θ over all of [0, π] for a
         margin of up to π/2, and its gradient is finite at ±1.
     """
-    turned = cosine * math.cos(margin) - sine(cosine) * math.sin(margin)
-    beyond = cosine - margin * math.sin(margin)
-    return ops.where(cosine >= math.cos(math.pi - margin), turned, beyond)
+    # (By Python: Keras has a float64's functions in float32 on some backends.)
+    along = of_class(of_each(math.cos, margin))
+    across = of_class(of_each(math.sin, margin))
+    turned = cosine * along - sine(cosine) * across
+    beyond = cosine - of_class(of_each(lambda m: m * math.sin(m), margin))
+    return ops.where(cosine >= -along, turned, beyond)
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -52,6 +64,8 @@ class ArcFaceLoss(MarginSoftmaxLoss):
             16 for some tens of classes.
         margin: m in radians, in [0, π/2]. Default 0.5, the paper's; 28.6
             degrees.
+            A sequence of one for each class holds small classes to a larger
+            margin: see `losses.class_size_margins`.
         name: Name of the loss.
         **kwargs: `reduction` and `dtype` of `keras.losses.Loss`.
 
@@ -86,18 +100,20 @@ class ArcFaceLoss(MarginSoftmaxLoss):
     def __init__(
         self,
         scale: float = 64.0,
-        margin: float = 0.5,
+        margin: Margin = 0.5,
         name: str = "arc_face_loss",
         **kwargs: Any,
     ) -> None:
         super().__init__(scale, name, **kwargs)
-        self.margin = number(
+        self.margin = number_or_numbers(
             self.who, "margin", margin, at_least=0, at_most=math.pi / 2
         )
 
-    def with_margin(self, cosine: Tensor) -> Tensor:
+    def with_margin(
+        self, cosine: Tensor, of_class: OfTrueClass = one_for_all
+    ) -> Tensor:
         """cos(θ_y + m)."""
-        return additive_angular_margin(cosine, self.margin)
+        return additive_angular_margin(cosine, self.margin, of_class)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

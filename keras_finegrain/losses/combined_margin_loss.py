@@ -6,14 +6,19 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._base.checks import number
+from keras_finegrain._base.checks import number, number_or_numbers
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import sine
-from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
+from keras_finegrain.losses.margin_softmax import (
+    Margin,
+    MarginSoftmaxLoss,
+    OfTrueClass,
+    one_for_all,
+)
 
 
 def combined_angular_margin(
-    cosine: Tensor, multiplied: float, added: float
+    cosine: Tensor, multiplied: float, added: Tensor | float
 ) -> Tensor:
     """cos(m₁θ + m₂), continued beyond π so that it goes on to fall.
 
@@ -22,7 +27,7 @@ def combined_angular_margin(
     Args:
         cosine: cos θ, tensor of any shape.
         multiplied: m₁.
-        added: m₂ in radians.
+        added: m₂ in radians, a number or `(batch,)`.
 
     Returns:
         Tensor of the same shape; its gradient is finite at ±1.
@@ -56,7 +61,8 @@ class CombinedMarginLoss(MarginSoftmaxLoss):
         angle_margin: m₂ in radians, in [0, π/2]. Default 0.3.
         cosine_margin: m₃ in [0, 2). Default 0.2. The three defaults are the
             ArcFace paper's first combination, CM1; its other one is
-            (0.9, 0.4, 0.15).
+            (0.9, 0.4, 0.15). `angle_margin` and `cosine_margin` may be
+            sequences of one for each class: see `losses.class_size_margins`.
         name: Name of the loss.
         **kwargs: `reduction` and `dtype` of `keras.losses.Loss`.
 
@@ -91,29 +97,29 @@ class CombinedMarginLoss(MarginSoftmaxLoss):
         self,
         scale: float = 64.0,
         angle_factor: float = 1.0,
-        angle_margin: float = 0.3,
-        cosine_margin: float = 0.2,
+        angle_margin: Margin = 0.3,
+        cosine_margin: Margin = 0.2,
         name: str = "combined_margin_loss",
         **kwargs: Any,
     ) -> None:
         super().__init__(scale, name, **kwargs)
         who = self.who
         self.angle_factor = number(who, "angle_factor", angle_factor, above=0)
-        self.angle_margin = number(
+        self.angle_margin = number_or_numbers(
             who, "angle_margin", angle_margin, at_least=0, at_most=math.pi / 2
         )
-        self.cosine_margin = number(
+        self.cosine_margin = number_or_numbers(
             who, "cosine_margin", cosine_margin, at_least=0, below=2
         )
 
-    def with_margin(self, cosine: Tensor) -> Tensor:
+    def with_margin(
+        self, cosine: Tensor, of_class: OfTrueClass = one_for_all
+    ) -> Tensor:
         """cos(m₁ θ_y + m₂) − m₃."""
-        return (
-            combined_angular_margin(
-                cosine, self.angle_factor, self.angle_margin
-            )
-            - self.cosine_margin
+        turned = combined_angular_margin(
+            cosine, self.angle_factor, of_class(self.angle_margin)
         )
+        return turned - of_class(self.cosine_margin)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

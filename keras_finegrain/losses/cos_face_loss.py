@@ -4,9 +4,14 @@ from typing import Any
 
 import keras
 
-from keras_finegrain._base.checks import number
+from keras_finegrain._base.checks import number_or_numbers
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
+from keras_finegrain.losses.margin_softmax import (
+    Margin,
+    MarginSoftmaxLoss,
+    OfTrueClass,
+    one_for_all,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -22,6 +27,8 @@ class CosFaceLoss(MarginSoftmaxLoss):
             16 for some tens of classes.
         margin: m in [0, 2), subtracted from the cosine. Default 0.35, the
             paper's.
+            A sequence of one for each class holds small classes to a larger
+            margin: see `losses.class_size_margins`.
         name: Name of the loss.
         **kwargs: `reduction` and `dtype` of `keras.losses.Loss`.
 
@@ -52,16 +59,20 @@ class CosFaceLoss(MarginSoftmaxLoss):
     def __init__(
         self,
         scale: float = 64.0,
-        margin: float = 0.35,
+        margin: Margin = 0.35,
         name: str = "cos_face_loss",
         **kwargs: Any,
     ) -> None:
         super().__init__(scale, name, **kwargs)
-        self.margin = number(self.who, "margin", margin, at_least=0, below=2)
+        self.margin = number_or_numbers(
+            self.who, "margin", margin, at_least=0, below=2
+        )
 
-    def with_margin(self, cosine: Tensor) -> Tensor:
+    def with_margin(
+        self, cosine: Tensor, of_class: OfTrueClass = one_for_all
+    ) -> Tensor:
         """S_y − m."""
-        return cosine - self.margin
+        return cosine - of_class(self.margin)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

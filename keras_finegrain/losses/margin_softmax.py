@@ -1,5 +1,6 @@
 """The cross-entropy of cosines whose true class is held to a margin."""
 
+from collections.abc import Callable
 from typing import Any
 
 from keras import ops
@@ -9,6 +10,25 @@ from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.written_gradients import with_gradient
 from keras_finegrain.labels.sampling import drawn_classes
 from keras_finegrain.losses.class_similarity import ClassSimilarityLoss, Target
+
+# One for all classes, or one for each.
+Margin = float | tuple[float, ...]
+# From a number of each class to that of each sample's true class `(batch,)`; a
+# number for all classes stays one.
+OfTrueClass = Callable[[Margin], Tensor | float]
+
+
+def one_for_all(margin: Margin) -> float:
+    """The number itself, which is the same for all classes."""
+    assert not isinstance(margin, tuple)
+    return margin
+
+
+def of_each(function: Callable[[float], float], margin: Margin) -> Margin:
+    """A function of a margin, or of the margin of each class."""
+    if isinstance(margin, tuple):
+        return tuple(map(function, margin))
+    return function(margin)
 
 
 def margin_crossentropy(
@@ -96,11 +116,14 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
         super().__init__(name=name, **kwargs)
         self.scale = number(self.who, "scale", scale, above=0)
 
-    def with_margin(self, cosine: Tensor) -> Tensor:
+    def with_margin(
+        self, cosine: Tensor, of_class: OfTrueClass = one_for_all
+    ) -> Tensor:
         """ψ(S_y).
 
         Args:
             cosine: S_y `(batch,)`.
+            of_class: Chooses the true class's margin.
 
         Returns:
             Tensor `(batch,)`.
@@ -114,10 +137,27 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
         log_weights = None
         if drawn is not None:
             log_weights = ops.cast(drawn.log_weights, similarities.dtype)
+
+        def of_class(margin: Margin) -> Tensor | float:
+            if not isinstance(margin, tuple):
+                return margin
+            num_classes = similarities.shape[-1]
+            if drawn is not None:
+                num_classes = drawn.position.shape[0]
+            if len(margin) != num_classes:
+                raise ValueError(
+                    f"{self.who}: margins must be one for each of the "
+                    f"{num_classes} classes, received {len(margin)}."
+                )
+            margins = ops.convert_to_tensor(margin, similarities.dtype)
+            if drawn is not None:
+                margins = ops.take(margins, drawn.classes, axis=0)
+            return target.at_true(margins)
+
         crossentropy = margin_crossentropy(
             similarities,
             target,
-            self.with_margin(cosine),
+            self.with_margin(cosine, of_class),
             self.scale,
             log_weights,
         )

@@ -5,7 +5,11 @@ from typing import Any
 import keras
 
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
+from keras_finegrain.losses.margin_softmax import (
+    MarginSoftmaxLoss,
+    OfTrueClass,
+    one_for_all,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -56,6 +60,8 @@ class NormFaceLoss(MarginSoftmaxLoss):
     ) -> None:
         super().__init__(scale, name, **kwargs)
 
-    def with_margin(self, cosine: Tensor) -> Tensor:
+    def with_margin(
+        self, cosine: Tensor, of_class: OfTrueClass = one_for_all
+    ) -> Tensor:
         """S_y itself."""
         return cosine

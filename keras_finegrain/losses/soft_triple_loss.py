@@ -4,9 +4,14 @@ from typing import Any
 
 import keras
 
-from keras_finegrain._base.checks import number
+from keras_finegrain._base.checks import number_or_numbers
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
+from keras_finegrain.losses.margin_softmax import (
+    Margin,
+    MarginSoftmaxLoss,
+    OfTrueClass,
+    one_for_all,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -51,16 +56,18 @@ class SoftTripleLoss(MarginSoftmaxLoss):
     def __init__(
         self,
         scale: float = 20.0,
-        margin: float = 0.01,
+        margin: Margin = 0.01,
         name: str = "soft_triple_loss",
         **kwargs: Any,
     ) -> None:
         super().__init__(scale, name, **kwargs)
-        self.margin = number(self.who, "margin", margin, at_least=0)
+        self.margin = number_or_numbers(self.who, "margin", margin, at_least=0)
 
-    def with_margin(self, cosine: Tensor) -> Tensor:
+    def with_margin(
+        self, cosine: Tensor, of_class: OfTrueClass = one_for_all
+    ) -> Tensor:
         """S_y − δ."""
-        return cosine - self.margin
+        return cosine - of_class(self.margin)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -8,7 +8,11 @@ from keras import ops
 
 from keras_finegrain._base.checks import positive_integer
 from keras_finegrain._base.typing import Tensor
-from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
+from keras_finegrain.losses.margin_softmax import (
+    MarginSoftmaxLoss,
+    OfTrueClass,
+    one_for_all,
+)
 
 # ψ is summed in as many steps, and ends at 1 − 2m: at 4 and a scale of 30 a
 # sample on the other side of the sphere has a loss of 240 already.
@@ -105,7 +109,9 @@ class SphereFaceLoss(MarginSoftmaxLoss):
                 f"received {margin!r}. The paper takes 1 to 4."
             )
 
-    def with_margin(self, cosine: Tensor) -> Tensor:
+    def with_margin(
+        self, cosine: Tensor, of_class: OfTrueClass = one_for_all
+    ) -> Tensor:
         """(−1)^k cos(m θ_y) − 2k."""
         return multiplicative_angular_margin(cosine, self.margin)
 

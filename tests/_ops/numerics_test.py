@@ -105,9 +105,7 @@ def test_the_logarithm_of_a_masked_sum(axis):
     logarithm = ops.convert_to_numpy(log_one_plus_sum_exp(values, mask, axis))
 
     powers = np.where(mask, np.exp(values.astype("float64")), 0.0)
-    np.testing.assert_allclose(
-        logarithm, np.log1p(powers.sum(axis)), rtol=1e-6
-    )
+    np.testing.assert_allclose(logarithm, np.log1p(powers.sum(axis)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e25])

@@ -23,9 +23,17 @@ PAIRS = [
     losses.TripletAllLoss(),
     losses.ContrastiveLoss(),
     losses.MultiSimilarityLoss(),
+    losses.SupConLoss(),
+    losses.CircleLoss(scale=8.0),
     losses.NPairsLoss(),
 ]
 every_loss = pytest.mark.parametrize("loss", PAIRS, ids=lambda loss: loss.name)
+# (The paces of circle loss get no gradient, by its definition.)
+every_slope = pytest.mark.parametrize(
+    "loss",
+    [loss for loss in PAIRS if not isinstance(loss, losses.CircleLoss)],
+    ids=lambda loss: loss.name,
+)
 METRICS = ("L2", "squared-L2", "angular")
 
 
@@ -160,7 +168,7 @@ def test_equal_distances_count_as_in_the_definition(kind):
         )
 
 
-@every_loss
+@every_slope
 @pytest.mark.parametrize("metric", [None, *METRICS])
 def test_the_gradient_is_the_slope(float64, loss, metric):
     if metric is not None:
@@ -484,7 +492,7 @@ def test_blocks_of_anchors_add_up_to_the_whole_batch(
     assert_same(parts(), whole, "float64")
 
 
-@every_loss
+@every_slope
 @pytest.mark.parametrize("block", [4, 512], ids=["blocks", "one_block"])
 def test_the_gradient_can_be_derived_again(float64, monkeypatch, loss, block):
     monkeypatch.setattr(embedding_pairs, "BLOCK", block)

@@ -215,6 +215,13 @@ PAIRS = {
         losses.ContrastiveLoss(1.4, 0.6, 1.0),
         lambda: peers.ContrastiveLoss(pos_margin=0.6, neg_margin=1.4),
     ),
+    "circle": (losses.CircleLoss(), lambda: peers.CircleLoss()),
+    "circle-wide": (
+        losses.CircleLoss(-0.1, 3.0),
+        lambda: peers.CircleLoss(-0.1, 3.0),
+    ),
+    "sup_con": (losses.SupConLoss(), lambda: peers.SupConLoss()),
+    "sup_con-warm": (losses.SupConLoss(1.0), lambda: peers.SupConLoss(1.0)),
     "multi_similarity": (
         losses.MultiSimilarityLoss(epsilon=None),
         lambda: peers.MultiSimilarityLoss(),

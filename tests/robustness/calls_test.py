@@ -36,6 +36,8 @@ ON_SCORES = [
 ON_PAIRS = [
     losses.ContrastiveLoss(),
     losses.MultiSimilarityLoss(),
+    losses.SupConLoss(),
+    losses.CircleLoss(),
     losses.NPairsLoss(),
     losses.TripletAllLoss(),
     losses.TripletHardLoss(),
@@ -526,7 +528,12 @@ def extreme_rows():
             scored(loss, Y, np.full((6, 3), NAN, "float32")),
             Value(lambda value: not np.isfinite(float(value))),
         )
-    cosines = (losses.MultiSimilarityLoss, losses.ContrastiveLoss)
+    cosines = (
+        losses.MultiSimilarityLoss,
+        losses.ContrastiveLoss,
+        losses.SupConLoss,
+        losses.CircleLoss,
+    )
     for loss in ON_PAIRS:
         who = f"{type(loss).__name__} {loss.name}"
         for bad in (NAN, INF, -INF):

@@ -121,6 +121,17 @@ def _without(rule, *names):
     return {key: value for key, value in BAD[rule].items() if key not in names}
 
 
+def _for_each_class(rule):
+    """Bad values of an argument that takes a number or one for each class."""
+    return {
+        **_without(rule, "list_of_one", "array"),
+        "bad_in_list": [0.1, -1.0],
+        "text_in_list": [0.1, "a"],
+        "matrix": np.ones((2, 2)),
+        "no_numbers": np.ones(0),
+    }
+
+
 # What each argument is, or its bad values by name. Losses also take a dtype.
 CENTERS = {
     "num_classes": "count",
@@ -134,24 +145,34 @@ CENTERS = {
 OUTPUT = {"negative": -1, "fraction": 0.5, "true": True, "list": []}
 TRIPLET = {"margin": "not_negative", "distance_metric": "choice"}
 RULES = {
-    losses.ArcFaceLoss: {"scale": "positive", "margin": "angle"},
+    losses.ArcFaceLoss: {
+        "scale": "positive",
+        "margin": _for_each_class("angle"),
+    },
     losses.CenterContrastiveLoss: {
         "scale": "positive",
-        "margin": "not_negative",
+        "margin": _for_each_class("not_negative"),
         "center_weight": "not_negative",
     },
     losses.CombinedMarginLoss: {
         "scale": "positive",
         "angle_factor": "positive",
-        "angle_margin": "angle",
-        "cosine_margin": "cosine",
+        "angle_margin": _for_each_class("angle"),
+        "cosine_margin": _for_each_class("cosine"),
     },
     losses.ContrastiveLoss: {
         "margin": "positive",
         "positive_margin": "not_negative",
         "exponent": "at_least_one",
     },
-    losses.CosFaceLoss: {"scale": "positive", "margin": "cosine"},
+    losses.CircleLoss: {
+        "margin": {**BAD["number"], "one": 1, "below": -1},
+        "scale": "positive",
+    },
+    losses.CosFaceLoss: {
+        "scale": "positive",
+        "margin": _for_each_class("cosine"),
+    },
     losses.CosineLoss: {},
     losses.MultiSimilarityLoss: {
         "alpha": "positive",
@@ -164,8 +185,12 @@ RULES = {
     losses.ProxyAnchorLoss: {"scale": "positive", "margin": "not_negative"},
     losses.ProxyNCALoss: {"scale": "positive"},
     losses.ProxyNCAPlusPlusLoss: {"temperature": "positive"},
-    losses.SoftTripleLoss: {"scale": "positive", "margin": "not_negative"},
+    losses.SoftTripleLoss: {
+        "scale": "positive",
+        "margin": _for_each_class("not_negative"),
+    },
     losses.SphereFaceLoss: {"scale": "positive", "margin": "bounded_count"},
+    losses.SupConLoss: {"temperature": "positive"},
     losses.TripletAllLoss: TRIPLET,
     losses.TripletHardLoss: {**TRIPLET, "soft": "boolean"},
     losses.TripletSemiHardLoss: TRIPLET,
@@ -183,6 +208,24 @@ RULES = {
     layers.CosineSimilarity: {
         **CENTERS,
         "centers_regularizer": "initializer",
+    },
+    losses.class_size_margins: {
+        "counts": {
+            **_without("number", "list_of_one", "array"),
+            "zero": [0, 1],
+            "nan_in_list": [float("nan"), 1],
+            "matrix": np.ones((2, 2)),
+        },
+        "largest": "not_negative",
+        "smallest": "not_negative",
+        "power": "share",
+    },
+    layers.GeneralizedMeanPooling2D: {
+        "exponent": {**BAD["at_least_one"], "large": 65},
+        "train_exponent": "boolean",
+        "epsilon": "positive",
+        "data_format": _without("choice", "none"),
+        "keepdims": "boolean",
     },
     layers.MCLoss: {
         "num_classes": "count",
@@ -232,6 +275,7 @@ NEEDED = {
     layers.CosineSimilarity: {"num_classes": 3},
     layers.MCLoss: {"num_classes": 3},
     layers.SoftTriple: {"num_classes": 3},
+    losses.class_size_margins: {"counts": [3, 5]},
     callbacks.EmbeddingMetrics: {"data": (X, Y)},
     callbacks.EmbeddingProjector: {"log_dir": "logs", "data": (X, Y)},
     callbacks.EmbeddingRecorder: {"data": (X, Y)},
@@ -369,6 +413,8 @@ DEFAULTS = {
         "base": 0.5,
         "epsilon": 0.1,
     },
+    losses.SupConLoss: {"temperature": 0.1},
+    losses.CircleLoss: {"margin": 0.4, "scale": 80.0},
     losses.TripletAllLoss: {"margin": 0.2, "distance_metric": "L2"},
     losses.TripletHardLoss: {
         "margin": 1.0,

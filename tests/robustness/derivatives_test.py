@@ -105,6 +105,7 @@ CASES = {
     "sphere_face": of_scores(losses.SphereFaceLoss, scale=4.0),
     "contrastive": of_embeddings(losses.ContrastiveLoss, margin=3.0),
     "multi_similarity": of_embeddings(losses.MultiSimilarityLoss, beta=4.0),
+    "sup_con": of_embeddings(losses.SupConLoss, temperature=0.5),
     "n_pairs": of_embeddings(losses.NPairsLoss),
     "triplet_all": of_embeddings(losses.TripletAllLoss),
     "triplet_all_angular": of_embeddings(

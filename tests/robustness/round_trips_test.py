@@ -19,9 +19,11 @@ OBJECTS = [
     losses.CenterContrastiveLoss(center_weight=0.5),
     losses.CombinedMarginLoss(cosine_margin=0.1),
     losses.ContrastiveLoss(exponent=1.0),
-    losses.CosFaceLoss(scale=30.0),
+    losses.CosFaceLoss(scale=30.0, margin=[0.1, 0.2, 0.3]),
     losses.CosineLoss(reduction="sum"),
     losses.MultiSimilarityLoss(epsilon=None),
+    losses.SupConLoss(0.3),
+    losses.CircleLoss(0.1, 20.0),
     losses.NPairsLoss(name="pairs"),
     losses.NormFaceLoss(scale=3.0),
     losses.ProxyAnchorLoss(margin=0.2),
@@ -36,6 +38,7 @@ OBJECTS = [
     layers.CosineSimilarity(
         3, centers_regularizer=regularizers.CenterMerging(0.1), seed=3
     ),
+    layers.GeneralizedMeanPooling2D(4.0, epsilon=1e-3, keepdims=True),
     layers.MCLoss(3, channels_per_class=[1, 2, 3], drop=False),
     layers.SoftTriple(3, 4, pooling="max", tau=0.0),
     regularizers.CenterMerging(0.7),
@@ -47,6 +50,7 @@ def test_every_public_class_is_among_the_objects():
         getattr(module, name)
         for module in (losses, layers)
         for name in module.__all__
+        if inspect.isclass(getattr(module, name))
     ]
     made = {type(item) for item in OBJECTS}
     # (The base of losses cannot be used by itself.)
