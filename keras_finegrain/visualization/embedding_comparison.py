@@ -18,7 +18,8 @@ from keras_finegrain.visualization.embedding_scatter import (
 )
 from keras_finegrain.visualization.palette import class_legend
 
-PANELS_IN_A_ROW = 4
+# At the width of a page numbers in more could not be read.
+PANELS_IN_A_ROW = 2
 
 
 def embedding_comparison(
