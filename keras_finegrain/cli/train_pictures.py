@@ -43,8 +43,6 @@ def draw_learning_curves(results: Results, path: pathlib.Path) -> None:
         axis.set_title(title)
         axis.set_ylabel("")
     axes[0, 0].set_ylabel(label)
-    for axis in axes[0, 1:]:
-        axis.get_legend().remove()
     save_figure(figure, path)
     pyplot.close(figure)
 

@@ -25,6 +25,7 @@ from keras_finegrain._ops.center_cosines import (
     read_centers,
     squared_lengths,
 )
+from keras_finegrain._ops.coinciding_centers import first_coinciding
 from keras_finegrain._ops.numerics import unit_length
 from keras_finegrain._ops.soft_maximum import soft_maximum
 from keras_finegrain.distribution import gather
@@ -50,17 +51,8 @@ def count_distinct(centers: np.ndarray, tolerance: float) -> np.ndarray:
     Returns:
         int array `(num_classes,)`, each in [1, centers_per_class].
     """
-    centers = centers.astype("float64")
-    length = np.linalg.norm(centers, axis=-1, keepdims=True)
-    centers = centers / np.maximum(length, np.finfo("float64").tiny)
-    cosine = np.einsum("csd,ctd->cst", centers, centers)
-    joined = 2.0 - 2.0 * cosine <= max(tolerance**2, 1e-14)
-    # Squaring the adjacency doubles the length of the chains that it knows.
-    for _ in range(int(np.ceil(np.log2(max(centers.shape[1], 2))))):
-        joined = joined @ joined
-    # The first center of each group counts for it.
-    has_earlier = np.tril(joined, k=-1).any(axis=-1)
-    return (~has_earlier).sum(axis=-1)
+    first = first_coinciding(centers, tolerance)
+    return np.sum(first == np.arange(centers.shape[1]), axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")

@@ -25,7 +25,6 @@ from keras_finegrain.reporting.read import Photos, Results
 
 _SHARES = ("recall", "precision", "r_precision", "map", "knn_accuracy", "top")
 _SCATTERED = 3000
-_CENTER_CLASSES = 200
 _SIDE = 160  # Pixels of a photo among many.
 _OF_SEVERAL_CLASSES = ("nmi", "ami", "silhouette", "intra_inter_distance_ratio")
 # The metrics that a sentence says.
@@ -208,7 +207,6 @@ def centers(
             layer.centers,
             results.class_names,
             distance="euclidean" if is_raw else "cosine",
-            most=_CENTER_CLASSES,
         )
         content += [
             page.element(layer.name, "h3"),

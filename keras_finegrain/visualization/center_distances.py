@@ -13,6 +13,7 @@ from keras_finegrain.metrics.embedding_set import (
 )
 from keras_finegrain.visualization.checks import class_centers
 from keras_finegrain.visualization.class_matrix import (
+    MOST_NAMES,
     at_least_two,
     draw_matrix,
     likeness_order,
@@ -39,8 +40,10 @@ def center_distances(
     distances between classes. A larger spread has the last colour, and the
     colour bar then ends in a point.
 
-    Up to 30 classes have their names, up to 250 their numbers, in two rows
-    from 61 on. Of more classes some numbers are left out.
+    Of many classes those that are nearest to another one are drawn: the rest
+    have no neighbour and would be a field of one colour. Up to 30 classes
+    have their names, up to 250 their numbers, in two rows from 61 on. Of more
+    classes some numbers are left out.
 
     Args:
         centers: Class centers, `(classes, centers_per_class, dim)` or
@@ -52,7 +55,7 @@ def center_distances(
             `"cosine"`, by which the cosine heads compare; for `CenterLoss`
             take `"euclidean"`.
         most: How many classes are drawn, those nearest to another one; at
-            least 2. Defaults to all.
+            least 2. Defaults to 30, which have their names.
         ax: matplotlib axis to draw into. Defaults to an axis in a new figure.
 
     Returns:
@@ -88,7 +91,7 @@ def center_distances(
     apart = distances.copy()
     np.fill_diagonal(apart, np.inf)
     nearest_first = np.argsort(apart.min(axis=1), kind="stable")
-    most = len(centers) if most is None else at_least_two(who, most)
+    most = MOST_NAMES if most is None else at_least_two(who, most)
     classes = np.sort(nearest_first[:most])
     classes = classes[likeness_order(distances[np.ix_(classes, classes)])]
     shown = distances[np.ix_(classes, classes)]

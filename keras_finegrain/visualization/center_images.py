@@ -6,11 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_finegrain._base.checks import positive_integer
-from keras_finegrain.metrics.embedding_set import (
-    embedding_set,
-    squared_distances,
-    unit_rows,
-)
+from keras_finegrain._ops.coinciding_centers import first_coinciding
+from keras_finegrain.metrics.embedding_set import embedding_set, unit_rows
 from keras_finegrain.visualization.checks import (
     as_sequence,
     check_indexed,
@@ -184,7 +181,9 @@ def center_rows(
     wins = np.bincount(similarities.argmax(axis=0), minlength=len(centers))
     order = np.argsort(-similarities, axis=1, kind="stable")
     rows = []
-    for center, first in enumerate(first_coinciding(centers)):
+    for center, first in enumerate(
+        first_coinciding(centers[None], MERGED_TOLERANCE)[0]
+    ):
         caption = (
             f"center {center}\nnearest to {wins[center]} of {len(members)}"
         )
@@ -192,30 +191,6 @@ def center_rows(
             caption += f"\nmerged with center {first}"
         rows.append(CenterRow(caption, first != center, members[order[center]]))
     return rows
-
-
-def first_coinciding(centers: np.ndarray) -> np.ndarray:
-    """The first of the centers that each coincides with.
-
-    Args:
-        centers: Floats `(centers, dim)`, of any length.
-
-    Returns:
-        Integers `(centers,)`; its own number for a center that coincides with
-        no earlier one.
-
-    Example:
-    >>> first_coinciding(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.01]]))
-    array([0, 1, 0])
-    """
-    units = unit_rows(centers)
-    joined = squared_distances(units, units) <= MERGED_TOLERANCE**2
-    # A center of length 0 coincides with itself too.
-    np.fill_diagonal(joined, True)
-    # Each squaring doubles the length of the chains that are followed.
-    for _ in range(len(centers).bit_length()):
-        joined = joined @ joined
-    return joined.argmax(axis=1)
 
 
 def _classes(

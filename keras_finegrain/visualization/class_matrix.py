@@ -66,7 +66,8 @@ def draw_matrix(
         label: What the colours say.
         extend: Which ends of the colour bar are points, as in matplotlib's
             `colorbar`.
-        **colors: `cmap`, `vmin` and `vmax` of matplotlib's `imshow`.
+        **colors: `cmap`, and `norm` or `vmin` and `vmax`, of matplotlib's
+            `imshow`.
 
     Returns:
         The matplotlib image.

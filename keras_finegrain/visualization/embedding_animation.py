@@ -19,7 +19,7 @@ from keras_finegrain.visualization.embedding_scatter import (
     draw_classes,
     fixed_signs,
     labelled_vectors,
-    separate_class_numbers,
+    place_class_numbers,
 )
 from keras_finegrain.visualization.palette import COLORS, class_legend
 
@@ -48,8 +48,8 @@ def embedding_animation(
     growth is seen as growth: softmax alone drives features outwards as long
     as it is trained, which would look like standing still if each frame had
     its own scale. The price is that a small beginning is drawn small. Class
-    numbers that would cover each other are written side by side, or left out
-    if they are more than four.
+    numbers that would cover each other are moved apart, with a line to their
+    places.
 
     Two dimensions are drawn as they are, others in the plane of the two
     directions of largest variance over all frames together, one plane for
@@ -204,7 +204,7 @@ def _drawn(
         box, palette = None, _palette()
         for plane, title in zip(planes, titles, strict=True):
             axis.clear()
-            draw_classes(axis, plane, class_names)
+            numbers = draw_classes(axis, plane, class_names)
             axis.set_xlim(low[0], high[0])
             axis.set_ylim(low[1], high[1])
             axis.set_aspect("equal")
@@ -213,7 +213,7 @@ def _drawn(
             if box is None:
                 class_legend(figure, axis)
                 box = _box_of_all(figure, axis, titles)
-            separate_class_numbers(axis)
+            place_class_numbers(axis, numbers)
             axis.set_title(title)
             file = io.BytesIO()
             figure.savefig(file, format="png", dpi=dpi, bbox_inches=box)

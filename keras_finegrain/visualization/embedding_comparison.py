@@ -14,11 +14,12 @@ from keras_finegrain.visualization.embedding_scatter import (
     in_plane,
     keeps_coordinates,
     labelled_vectors,
-    separate_class_numbers,
+    place_class_numbers,
 )
 from keras_finegrain.visualization.palette import class_legend
 
-PANELS_IN_A_ROW = 4
+# At the width of a page numbers in more could not be read.
+PANELS_IN_A_ROW = 2
 
 
 def embedding_comparison(
@@ -36,8 +37,7 @@ def embedding_comparison(
     them. Each panel has its own scale, since the models' embeddings have no
     common unit: where two-dimensional embeddings are drawn as they are, the
     numbers at the axes tell the scales apart. Class numbers that would cover
-    each other are written side by side, or left out if they are more than
-    four.
+    each other are moved apart, with a line to their places.
 
     Args:
         embeddings_by_name: Name of each model, the panel's title, to its
@@ -106,10 +106,11 @@ def embedding_comparison(
         if axes is None
         else [axis_or_new(axis, (4, 4)) for axis in axes]
     )
+    numbers = []
     for axis, (name, (plane, has_units)) in zip(
         panels, planes.items(), strict=True
     ):
-        draw_classes(axis, plane, class_names)
+        numbers.append(draw_classes(axis, plane, class_names))
         axis.set_title(name)
         axis.set_aspect("equal", adjustable="datalim")
         if has_units:
@@ -123,8 +124,8 @@ def embedding_comparison(
         class_legend(panels[0].figure, panels[0])
     # Gives the panels their final places.
     panels[0].figure.draw_without_rendering()
-    for axis in panels:
-        separate_class_numbers(axis)
+    for axis, written in zip(panels, numbers, strict=True):
+        place_class_numbers(axis, written)
     return panels
 
 

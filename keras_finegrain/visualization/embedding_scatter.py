@@ -14,15 +14,14 @@ from keras_finegrain.visualization.checks import (
     check_indexed,
     class_centers,
     class_labels,
+    class_name,
 )
 from keras_finegrain.visualization.palette import class_legend, class_styles
 
 SAMPLES_FOR_THREADS = 2000
 METHODS = ("auto", "none", "pca", "tsne")
-# Points. Class numbers that are closer than this would cover each other.
-NUMBER_SIZE = 10
-# The most numbers that can be read side by side.
-NUMBERS_IN_ONE_PLACE = 4
+# 200 numbers in one place are apart after fewer.
+MOST_PUSHES = 300
 
 
 def embedding_scatter(
@@ -37,7 +36,8 @@ def embedding_scatter(
     """Draws embeddings as points in the plane, one look for each class.
 
     Each class's number stands at its most central point, so that a picture of
-    200 classes can be read without its legend.
+    200 classes can be read without its legend. Numbers that would cover each
+    other are moved apart, with a line to their places.
 
     Args:
         embeddings: Array or tensor of any backend, `(samples, dim)`.
@@ -86,12 +86,15 @@ def embedding_scatter(
     plane = in_plane(who, vectors, method, seed)
     own_figure = ax is None
     ax = axis_or_new(ax, (6, 6))
-    draw_classes(ax, plane, class_names)
+    numbers = draw_classes(ax, plane, class_names)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_aspect("equal", adjustable="datalim")
     if own_figure:
         class_legend(ax.figure, ax)
+    # Gives the axis its final place.
+    ax.figure.canvas.figure.draw_without_rendering()
+    place_class_numbers(ax, numbers)
     return ax
 
 
@@ -235,13 +238,16 @@ def fixed_signs(directions: np.ndarray) -> np.ndarray:
 
 def draw_classes(
     ax: Any, plane: LabelledVectors, class_names: Sequence[str] | None
-) -> None:
+) -> list[Any]:
     """Draws points, stars and numbers, class after class.
 
     Args:
         ax: matplotlib axis.
         plane: What to draw, of dim 2.
         class_names: As in `embedding_scatter`.
+
+    Returns:
+        The numbers, for `place_class_numbers`.
     """
     points, labels, stars, star_labels = plane
     classes = np.unique(labels)
@@ -252,7 +258,6 @@ def draw_classes(
     star_size = max(4 * size, min(100, 2000 / max(1, len(stars))))
     for index in classes:
         style = styles[index]
-        name = "" if class_names is None else f"  {class_names[index]}"
         ax.scatter(
             *points[labels == index].T,
             s=size,
@@ -261,7 +266,7 @@ def draw_classes(
             edgecolors="white" if style.filled else style.color,
             linewidths=0.3 if style.filled else 0.8,
             alpha=0.85,
-            label=f"{index}{name}",
+            label=class_name(index, class_names),
         )
         ax.scatter(
             *stars[star_labels == index].T,
@@ -273,39 +278,74 @@ def draw_classes(
             linewidths=0.8,
             zorder=3,
         )
-    _write_class_numbers(ax, plane, classes)
+    return _write_class_numbers(ax, plane, classes)
 
 
-def separate_class_numbers(ax: Any) -> None:
-    """Writes the numbers of classes that lie in one place side by side.
+def place_class_numbers(ax: Any, numbers: Sequence[Any]) -> None:
+    """Moves the numbers of classes apart until none covers another.
 
-    More than four are left out: the classes cannot be told apart there.
+    A thin line leads from a number that has moved to its place.
 
     Args:
-        ax: matplotlib axis that `draw_classes` has drawn into. Its limits and
-            its place in the figure must be final.
+        ax: The axis of the numbers. Its limits and its place in the figure
+            must be final.
+        numbers: What `draw_classes` has written.
     """
-    places = ax.transData.transform([text.xy for text in ax.texts])
-    pixels = NUMBER_SIZE * ax.figure.dpi / 72
-    left = list(range(len(places)))
-    while left:
-        group = [left.pop(0)]
-        for index in group:
-            apart = np.abs(places[left] - places[index]).max(axis=1)
-            near = [left[at] for at in np.flatnonzero(apart < pixels)]
-            group += near
-            left = [other for other in left if other not in near]
-        texts = [ax.texts[index] for index in group]
-        texts[0].xy = np.mean([text.xy for text in texts], axis=0)
-        texts[0].set_text(" ".join(text.get_text() for text in texts))
-        texts[0].set_visible(len(group) <= NUMBERS_IN_ONE_PLACE)
-        for text in texts[1:]:
-            text.set_visible(False)
+    pixels = ax.figure.dpi / 72
+    places = ax.transData.transform([text.xy for text in numbers])
+    fonts = np.array([text.get_fontsize() for text in numbers])
+    digits = np.array([len(text.get_text()) for text in numbers])
+    # A bold digit is 0.7 as wide as high.
+    sizes = pixels * np.stack([fonts * (0.7 * digits + 0.3), fonts], axis=-1)
+    box = ax.get_window_extent()
+    offsets = [text.get_position() for text in numbers]
+    spots = _apart(
+        places + pixels * np.array(offsets),
+        sizes,
+        np.array([box.p0 + sizes / 2, box.p1 - sizes / 2]),
+    )
+    for text, moved in zip(numbers, (spots - places) / pixels, strict=True):
+        text.set_position(moved)
+
+
+def _apart(
+    spots: np.ndarray, sizes: np.ndarray, limits: np.ndarray
+) -> np.ndarray:
+    """Pushes boxes apart, away from one another, until none overlap.
+
+    Args:
+        spots: Middles of the boxes, `(boxes, 2)`.
+        sizes: Widths and heights, `(boxes, 2)`.
+        limits: Least and largest middles, `(2, boxes, 2)`.
+
+    Returns:
+        The new middles. (Boxes overlap where there is no room for all.)
+    """
+    # What lies in one place goes different ways, the same in each picture.
+    turns = np.arange(len(spots)) * np.pi * (3 - np.sqrt(5))
+    spots = spots + 0.01 * np.stack([np.cos(turns), np.sin(turns)], axis=-1)
+    needed = (sizes[:, None] + sizes) / 2
+    for _ in range(MOST_PUSHES):
+        between = spots[:, None] - spots
+        overlaps = (needed - np.abs(between)).min(axis=-1)
+        np.fill_diagonal(overlaps, 0)
+        pushes = np.maximum(overlaps, 0)
+        if pushes.max() < 0.1:
+            break
+        lengths = np.linalg.norm(between, axis=-1, keepdims=True)
+        ways = between / np.maximum(lengths, 1e-9)
+        moves = np.einsum("ab,abc->ac", 0.4 * pushes, ways)
+        # Many pushes at once would throw a number across the picture.
+        steps = np.linalg.norm(moves, axis=-1, keepdims=True)
+        most = sizes[:, 1:] / 2
+        spots = spots + moves * np.minimum(1, most / np.maximum(steps, 1e-9))
+        spots = np.clip(spots, *limits)
+    return spots
 
 
 def _write_class_numbers(
     ax: Any, plane: LabelledVectors, classes: np.ndarray
-) -> None:
+) -> list[Any]:
     """Writes each class's number at the point nearest to all its others.
 
     A little higher where the class has a star, which may lie there.
@@ -313,11 +353,12 @@ def _write_class_numbers(
     points, labels, _, star_labels = plane
     effects = import_optional("matplotlib.patheffects", "visualization")
     outline = effects.withStroke(linewidth=2.5, foreground="white")
+    numbers = []
     for index in classes:
         mine = points[labels == index]
         median = np.median(mine, axis=0)
         nearest = np.linalg.norm(mine - median, axis=1).argmin()
-        ax.annotate(
+        number = ax.annotate(
             str(index),
             mine[nearest],
             xytext=(0, 9 if index in star_labels else 0),
@@ -328,4 +369,13 @@ def _write_class_numbers(
             fontweight="bold",
             zorder=4,
             path_effects=[outline],
+            arrowprops={
+                "arrowstyle": "-",
+                "linewidth": 0.6,
+                "color": "dimgrey",
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
         )
+        numbers.append(number)
+    return numbers

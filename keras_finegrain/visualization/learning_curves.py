@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from keras_finegrain.visualization.axes import axis_or_new
-from keras_finegrain.visualization.palette import COLORS
+from keras_finegrain.visualization.palette import method_styles
 
-LINE_STYLES = ("-", "--", "-.", ":")
+# Points between the middles of two names.
+NAME_PITCH = 11
 
 
 def learning_curves(
@@ -17,6 +18,10 @@ def learning_curves(
     ax: Any = None,
 ) -> Any:
     """Draws one metric over the epochs, one line for each method.
+
+    A method's name stands at the end of its line; spaces take the place of
+    underscores. Its colour follows from its name: it is the same whatever
+    else is drawn, as far as no other method has it, and in any order.
 
     Args:
         histories: What each named method recorded: a `keras.callbacks.History`
@@ -62,40 +67,85 @@ def learning_curves(
             f"received {metric!r}. Recorded are {sorted(known)}."
         )
     ax = axis_or_new(ax, (6, 4))
-    for position, (name, seeds) in enumerate(recorded.items()):
+    styles = method_styles(map(str, recorded))
+    for name, seeds in recorded.items():
+        color, dashes = styles[str(name)]
         values = [seed[metric] for seed in seeds if metric in seed]
         if not values:
             continue
         count = min(map(len, values))
         curves = np.array([curve[:count] for curve in values], np.float64)
         epochs = np.arange(1, count + 1)
-        round_of_colors, color = divmod(position, len(COLORS))
         ax.plot(
             epochs,
             curves.mean(axis=0),
-            color=COLORS[color],
-            linestyle=LINE_STYLES[round_of_colors % len(LINE_STYLES)],
+            color=color,
+            linestyle=dashes,
             # A line would not show a single epoch.
             marker="o" if count == 1 else None,
             linewidth=1.8,
-            label=name,
+            # A line that lies below another one shines through.
+            alpha=0.85,
+            label=str(name).replace("_", " "),
         )
         if len(curves) > 1:
             ax.fill_between(
                 epochs,
                 curves.min(axis=0),
                 curves.max(axis=0),
-                color=COLORS[color],
-                alpha=0.15,
+                color=color,
+                alpha=0.12,
                 linewidth=0,
+                # No band covers a line.
+                zorder=1,
             )
     ax.set_xlabel("epoch")
-    ax.set_ylabel(metric)
+    ax.set_ylabel(metric.replace("_", " "))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
+    _write_names(ax)
     return ax
+
+
+def _write_names(ax: Any) -> None:
+    """Writes the names of the lines beside the axis, at their ends' heights.
+
+    In the order of the ends, moved apart where they would cover each other.
+    """
+    # Gives the axis its final height.
+    ax.figure.canvas.figure.draw_without_rendering()
+    points = 72 / ax.figure.dpi
+    box = ax.get_window_extent()
+    lines = sorted(ax.lines, key=lambda line: line.get_ydata()[-1])
+    ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in lines]
+    places = ax.transData.transform(ends) * points
+    heights = places[:, 1]
+    # Each as high as it must be above the ones below; then all as far down
+    # as they have moved up on average.
+    steps = NAME_PITCH * np.arange(len(lines))
+    apart = np.maximum.accumulate(heights - steps) + steps
+    apart -= np.mean(apart - heights)
+    for line, place, height in zip(lines, places, apart, strict=True):
+        ax.annotate(
+            line.get_label(),
+            (line.get_xdata()[-1], line.get_ydata()[-1]),
+            xytext=(box.x1 * points - place[0] + 8, height - place[1]),
+            textcoords="offset points",
+            color=line.get_color(),
+            va="center",
+            fontsize=9,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": line.get_color(),
+                "linewidth": 0.6,
+                "shrinkA": 0,
+                "shrinkB": 0,
+                # From the left edge of the name.
+                "relpos": (0, 0.5),
+            },
+        )
 
 
 def _seeds(recorded: Any) -> list[Mapping[str, Sequence[float]]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_finegrain._base.optional import import_optional
 from keras_finegrain.visualization.checks import class_labels
 from keras_finegrain.visualization.class_matrix import (
     at_least_two,
@@ -16,6 +17,7 @@ from keras_finegrain.visualization.photo import LUMA
 DEFAULT_MOST = 25
 # Points. Smaller counts in the cells could not be read.
 LEAST_FONT = 4.0
+COLOR_TICKS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 1)
 
 
 def look_alike_confusions(
@@ -30,8 +32,11 @@ def look_alike_confusions(
     A row is a true class, a column a predicted one. Classes that are confused
     with each other stand side by side: the order is that of the leaves of an
     average-linkage tree on the errors between two classes, in both directions
-    together. Colours count the errors only. The diagonal is grey: its counts
-    would outshine the errors.
+    together. Colours are of the errors only: an error's share of its row's
+    samples, always from 0 to 1, so that pictures can be compared. They follow
+    its square root, by which one error in a hundred can be seen. A dot stands
+    where there is none. The diagonal is grey: its counts would outshine the
+    errors.
 
     The title states how many errors and how many right predictions lie
     outside of the classes shown. An error lies outside if one of its two
@@ -82,19 +87,22 @@ def look_alike_confusions(
     shown = _most_confused(counts, most)
     shown_counts = counts[np.ix_(shown, shown)]
 
-    errors = _errors(shown_counts)
+    sizes = np.maximum(counts.sum(axis=1)[shown, None], 1)
+    colors = import_optional("matplotlib.colors", "visualization")
+    ticker = import_optional("matplotlib.ticker", "visualization")
     image = draw_matrix(
         ax,
-        np.ma.masked_equal(errors, 0),
+        np.ma.masked_equal(_errors(shown_counts) / sizes, 0),
         classes[shown],
         class_names,
-        "errors",
+        "errors, of the true class's samples",
         # Few errors are light, next to the white of none.
-        cmap="cividis_r",
-        vmin=1,
-        vmax=max(errors.max(), 2),
+        cmap="Oranges",
+        norm=colors.PowerNorm(0.5, vmin=0, vmax=1),
     )
-    image.colorbar.ax.yaxis.get_major_locator().set_params(integer=True)
+    shares = image.colorbar.ax.yaxis
+    shares.set_major_locator(ticker.FixedLocator(COLOR_TICKS))
+    shares.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
     ax = image.axes
     diagonal = np.where(np.eye(len(shown)), 0.88, np.nan)
     ax.imshow(diagonal, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -143,7 +151,7 @@ def _in_words(errors: int) -> str:
 
 
 def _write_counts(image: Any, counts: np.ndarray) -> None:
-    """Writes the counts above 0, where there is room for them."""
+    """Writes the counts, a dot for none, where there is room for them."""
     ax = image.axes
     room = ax.get_window_extent()
     cell = 72 / ax.figure.dpi * min(room.width, room.height) / len(counts)
@@ -151,17 +159,19 @@ def _write_counts(image: Any, counts: np.ndarray) -> None:
     font = min(9.0, 0.5 * cell)
     if font < LEAST_FONT:
         return
-    for row, column in np.argwhere(counts):
-        count = counts[row, column]
+    shares = image.get_array()
+    for (row, column), count in np.ndenumerate(counts):
         if row == column:
             style = {"color": "dimgrey", "style": "italic"}
-        else:
-            dark = image.to_rgba(count)[:3] @ LUMA < 0.5
+        elif count:
+            dark = image.to_rgba(shares[row, column])[:3] @ LUMA < 0.5
             style = {"color": "white" if dark else "black"}
+        else:
+            style = {"color": "darkgrey"}
         ax.text(
             column,
             row,
-            str(count),
+            str(count) if count or row == column else "·",
             ha="center",
             va="center",
             fontsize=font,

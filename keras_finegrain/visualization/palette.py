@@ -1,5 +1,7 @@
 """A colour and marker for each class that colour-blind readers tell apart."""
 
+import zlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from keras_finegrain._base.checks import positive_integer
@@ -17,6 +19,9 @@ COLORS = (
 )
 # Ordered so that neighbours in the list differ most in shape.
 MARKERS = ("o", "^", "s", "v", "D", "P", "X", "<", "p", ">", "h", "*", "d", "8")
+
+
+LINE_STYLES = ("-", "--", "-.", ":")
 
 
 class ClassStyle(NamedTuple):
@@ -59,6 +64,54 @@ def class_styles(num_classes: int) -> list[ClassStyle]:
         marker = (color + round_of_colors) % len(MARKERS)
         filled = (round_of_colors // len(MARKERS)) % 2 == 0
         styles.append(ClassStyle(COLORS[color], MARKERS[marker], filled))
+    return styles
+
+
+class LineStyle(NamedTuple):
+    """Colour and dashes of one method's line."""
+
+    color: str
+    dashes: str
+
+
+def method_styles(names: Iterable[str]) -> dict[str, LineStyle]:
+    """Gives each method a colour and dashes that follow from its name.
+
+    The order of the names has no part in it, so that a method looks the same
+    in pictures of other selections too; only a name whose look is taken in
+    this picture moves to the next that is free.
+
+    Args:
+        names: Names of the methods.
+
+    Returns:
+        The style of each name. 28 look different, more repeat them.
+
+    Example:
+    >>> both = method_styles(["softmax", "center"])
+    >>> both == method_styles(["center", "softmax"])
+    True
+    """
+    looks = [LineStyle(c, dashes) for dashes in LINE_STYLES for c in COLORS]
+    styles: dict[str, LineStyle] = {}
+    taken: set[int] = set()
+    for name in sorted(names):
+        # Colours are told apart more easily than dashes: seven names have
+        # seven colours.
+        start = zlib.crc32(name.encode()) % len(COLORS)
+        order = [
+            turn * len(COLORS) + (start + step) % len(COLORS)
+            for turn in range(len(LINE_STYLES))
+            for step in range(len(COLORS))
+        ]
+        if len(taken) == len(looks):
+            taken.clear()
+        place = next(place for place in order if place not in taken)
+        taken.add(place)
+        # Dashes change with the colour too, for readers without colours.
+        turn, color = divmod(place, len(COLORS))
+        dashes = LINE_STYLES[(turn + color) % len(LINE_STYLES)]
+        styles[name] = LineStyle(COLORS[color], dashes)
     return styles
 
 

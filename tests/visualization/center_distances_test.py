@@ -83,6 +83,16 @@ def test_the_most_are_those_nearest_to_another_class():
     assert "4 of 6 classes" in axis.get_title()
 
 
+def test_of_200_classes_the_30_with_neighbours_are_drawn_by_name():
+    centers = np.random.default_rng(0).normal(size=(200, 3))
+
+    axis = center_distances(centers, [f"species_{i}" for i in range(200)])
+
+    assert len(shown_classes(axis)) == 30
+    assert "species" in axis.get_yticklabels()[0].get_text()
+    assert "30 of 200 classes" in axis.get_title()
+
+
 def test_lengths_do_not_matter_to_cosine_but_to_euclidean():
     centers = np.random.default_rng(0).normal(size=(4, 2, 5))
     longer = centers * np.arange(1, 9).reshape(4, 2, 1)
@@ -101,7 +111,7 @@ def test_30_classes_bear_names_and_31_numbers():
     names = [f"species_{index}" for index in range(31)]
 
     few = center_distances(centers[:30], names)
-    many = center_distances(centers, names)
+    many = center_distances(centers, names, most=31)
 
     assert sorted(tick_texts(few).values()) == sorted(
         f"{index}  species {index}" for index in range(30)
@@ -116,7 +126,7 @@ def test_no_two_ticks_overlap(classes):
     centers = np.random.default_rng(0).normal(size=(classes, 8))
     names = [f"black_throated_warbler_{index}" for index in range(classes)]
 
-    axis = center_distances(centers, names)
+    axis = center_distances(centers, names, most=classes)
 
     axis.figure.draw_without_rendering()
     assert len(tick_texts(axis)) == (200 if classes == 600 else classes)

@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 import keras_finegrain
-from keras_finegrain.layers.cosine_similarity import count_distinct
 from keras_finegrain.visualization.center_images import (
-    MERGED_TOLERANCE,
     center_images,
-    first_coinciding,
 )
 from keras_finegrain.visualization.photo_sheet import PITCH
 from tests.visualization.helpers import plain_photos
@@ -94,19 +91,6 @@ def test_merged_centers_are_marked_in_words_and_colour():
     assert [colour != "black" for colour in colours] == [
         bool(words) for words in merged
     ]
-
-
-def test_mergers_are_those_that_the_layer_counts():
-    rng = np.random.default_rng(0)
-    centers = directions(*rng.uniform(0, 1.5, 600)).reshape(60, 10, 2)
-    centers *= rng.uniform(0.1, 5, (60, 10, 1))
-
-    distinct = [len(np.unique(first_coinciding(own))) for own in centers]
-
-    np.testing.assert_array_equal(
-        distinct, count_distinct(centers, MERGED_TOLERANCE)
-    )
-    assert len(set(distinct)) > 3
 
 
 def test_one_center_a_class_may_come_without_an_axis_for_it():

@@ -144,12 +144,12 @@ def test_one_dimension_becomes_a_line(tmp_path, drawn):
     assert np.ptp(points[:, 1]) == 0
 
 
-def test_numbers_that_would_cover_each_other_stand_side_by_side(
+def test_every_class_keeps_its_number_where_classes_lie_in_one_place(
     tmp_path, drawn
 ):
     embedding_animation(growing(), LABELS, tmp_path / "a.gif")
 
-    assert drawn[0]["numbers"] == ["0 1"]
+    assert drawn[0]["numbers"] == ["0", "1"]
     assert drawn[2]["numbers"] == ["0", "1"]
 
 

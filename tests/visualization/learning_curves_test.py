@@ -1,8 +1,11 @@
 """The curves must show what the histories hold."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from keras_finegrain.visualization import learning_curves
 
@@ -34,7 +37,7 @@ def test_takes_the_history_that_fit_returns():
     np.testing.assert_allclose(
         axis.lines[0].get_ydata(), history.history["loss"]
     )
-    assert axis.get_legend().get_texts()[0].get_text() == "dense"
+    assert [text.get_text() for text in axis.texts] == ["dense"]
 
 
 def test_an_interrupted_seed_shortens_the_curve():
@@ -57,6 +60,36 @@ def test_eight_methods_have_lines_of_their_own():
 
     looks = {(line.get_color(), line.get_linestyle()) for line in axis.lines}
     assert len(looks) == 8
+
+
+def test_a_method_keeps_its_colour_in_another_order_and_selection():
+    names = ["softmax", "center", "mc", "soft_triple"]
+    histories = {name: {"loss": [1, 2]} for name in names}
+
+    def colours(drawn):
+        axis = learning_curves(
+            {name: histories[name] for name in drawn}, "loss"
+        )
+        return {line.get_label(): line.get_color() for line in axis.lines}
+
+    assert colours(names) == colours(names[::-1])
+
+
+def test_names_at_the_ends_of_lines_that_meet_do_not_cover_each_other():
+    axis = learning_curves(
+        {f"soft_triple_{i}": {"loss": [i, 2 + 1e-3 * i]} for i in range(6)},
+        "loss",
+    )
+
+    axis.figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in axis.texts]
+    heights = sorted((box.y0, box.y1) for box in boxes)
+    assert all(
+        low[1] <= high[0] + 4 for low, high in itertools.pairwise(heights)
+    )
+    assert {text.get_text() for text in axis.texts} == {
+        f"soft triple {i}" for i in range(6)
+    }
 
 
 def test_a_metric_that_nobody_recorded_is_an_error():
