@@ -181,7 +181,7 @@ def train_all(
                 bundle = None
                 if is_first:
                     bundle = bundle_of(
-                        *(settings[method], finished, data, source),
+                        *(settings[method], finished, data),
                         about=results.about,
                         out=out,
                     )

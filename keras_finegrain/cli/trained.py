@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from keras_finegrain.bundle import Bundle
 
 BATCH_SIZE = 32
+# Share of new photos of known classes that a run calls unknown.
+FALSE_ALARMS = 0.05
 
 
 def add_run(parser: argparse.ArgumentParser, *, or_model: bool = False) -> None:
