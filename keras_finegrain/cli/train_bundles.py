@@ -72,7 +72,7 @@ def bundle_of(
         about={
             "method": settings.method,
             "settings": dataclasses.asdict(settings),
-            "data_path": _path_of(data.name),
+            "data_path": _path_of(data),
             "crop": "central square, 87.5 % of the short side",
             "calibrated_on": "the test photos of the data",
             "false_alarms": false_alarms,
@@ -81,10 +81,12 @@ def bundle_of(
     )
 
 
-def _path_of(name: str) -> str | None:
+def _path_of(data: Any) -> str | None:
     """The folder of the photos, wherever a later command is started."""
-    folder = pathlib.Path(name).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else None
+    folder = pathlib.Path(data.name).expanduser()
+    # (A folder may have the name of a data set of TFDS.)
+    is_of_data = (folder / data.train_keys[0]).is_file()
+    return str(folder.resolve()) if is_of_data else None
 
 
 def write_tested(path: pathlib.Path, run: Run, keys: tuple[str, ...]) -> None:
@@ -109,10 +111,13 @@ def report_on(
     page: pathlib.Path,
 ) -> None:
     """Writes the page on a method's first model."""
+    bundle = keras_finegrain.Bundle.load(folder)
     keras_finegrain.report(
-        keras_finegrain.Bundle.load(folder).model,
+        bundle.model,
         source.test(settings),
         page,
         data.class_names,
+        keys=data.test_keys,
+        temperature=bundle.temperature or 1.0,
         title=f"{settings.method} on the test images of {data.name}",
     )

@@ -241,6 +241,11 @@ class Gallery:
         """What similarities are divided by for probabilities, or `None`."""
         return self._temperature
 
+    @property
+    def mean_weight(self) -> float:
+        """Weight of a class's mean beside its nearest photo."""
+        return self._mean_weight
+
     def search(self, photos: Any, k: int = 5) -> list[list[Match]]:
         """The most similar known photos.
 
