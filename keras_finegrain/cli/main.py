@@ -132,6 +132,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
             help=line,
             description=f"{line[0].upper()}{line[1:]}.",
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            # A slip such as --epoch would start a run of hours.
+            allow_abbrev=False,
         )
         if name in words:
             _module(name).add_arguments(command)
@@ -140,7 +142,12 @@ def _parse(words: list[str]) -> argparse.Namespace:
             ("--quiet", "no notes and no progress on stderr"),
         ):
             command.add_argument(option, action="store_true", help=text)
-    return parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        commands.choices[options.command].error(
+            f"unrecognized arguments: {' '.join(unknown)}"
+        )
+    return options
 
 
 def _module(command: str) -> Any:
