@@ -245,11 +245,35 @@ class Bundle:
     ) -> Any:
         """Writes the model for an app: `keras_finegrain.export`.
 
-        The class names and the temperature go with it. Classes that were
-        added to the gallery are not in the model's scores.
+        The class names and the temperature go with it; in the metadata, under
+        "gallery", what an app needs that searches in the gallery's vectors by
+        the embedding: `class_names` with those that were added, which are not
+        in the model's scores, the `threshold` for unknown photos, the
+        `temperature` of the similarities and the `mean_weight`.
+
+        Args:
+            path: As in `keras_finegrain.export`.
+            format: Likewise.
+            embedding: Likewise.
+            **options: Its other arguments; `metadata` is added to the above.
+
+        Returns:
+            The path.
         """
         import keras_finegrain
 
+        metadata: dict[str, Any] = {}
+        if self.gallery is not None:
+            metadata["gallery"] = {
+                name: getattr(self.gallery, name)
+                for name in (
+                    *("class_names", "threshold", "temperature"),
+                    "mean_weight",
+                )
+            }
+        if (more := options.pop("metadata", None)) is not None:
+            # (Of another type: its error is that of export.)
+            metadata = metadata | more if isinstance(more, dict) else more
         return keras_finegrain.export(
             self.model,
             path,
@@ -257,6 +281,7 @@ class Bundle:
             embedding=embedding,
             temperature=self.temperature,
             class_names=self.class_names,
+            metadata=metadata,
             **options,
         )
 
@@ -303,7 +328,7 @@ def bundle_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     folder = pathlib.Path(path).expanduser()
     if (folder / _DESCRIPTION).is_file():
         return folder
-    found = sorted(each.parent for each in folder.glob(f"*/{_DESCRIPTION}"))
+    found = bundles_in(folder)
     if not found:
         raise ValueError(
             f"Bundle.load: path must be the folder of a bundle (with a "
@@ -311,6 +336,11 @@ def bundle_folder(path: str | os.PathLike[str]) -> pathlib.Path:
             '"keras-finegrain train photos/" writes one.'
         )
     return max(found, key=accuracy_on_test)
+
+
+def bundles_in(run: pathlib.Path) -> list[pathlib.Path]:
+    """The folders of a run's bundles, by name."""
+    return sorted(each.parent for each in run.glob(f"*/{_DESCRIPTION}"))
 
 
 def accuracy_on_test(folder: pathlib.Path) -> float:

@@ -5,6 +5,7 @@ import argparse
 import numpy as np
 
 from keras_finegrain.cli.output import DONE, Output
+from keras_finegrain.cli.parsing import add_division
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir", metavar="DIR", help="where TFDS keeps its data"
     )
+    add_division(parser)
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
@@ -27,8 +29,14 @@ def run(options: argparse.Namespace, out: Output) -> int:
     from keras_finegrain.datasets.selection import Division
 
     out.say(f"reading every image of {options.data} …")
-    datasets.check(options.data, options.data_dir)
-    found = open_splits(options.data, options.data_dir, None, Division())
+    division = {
+        "missing_test_classes": options.missing_test_classes,
+        "single_images": options.single_images,
+    }
+    datasets.check(options.data, options.data_dir, **division)
+    found = open_splits(
+        options.data, options.data_dir, None, Division(**division)
+    )
     names = found.class_names
     counts = [
         np.bincount(records.labels, minlength=len(names)).tolist()

@@ -1,6 +1,7 @@
 """`evaluate`: how good a model is on photos with known classes."""
 
 import argparse
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, out: Output) -> int:
     """Measures the model, with 95 % intervals over the draw of the photos."""
-    bundle, photos = model_and_data(options, out)
-    measured = measure(bundle, photos.batches(bundle.image_size))
+    bundle, folder, photos = model_and_data(options, out)
+    is_own = photos.known is not None
+    is_chosen = is_own and _was_chosen(folder, options)
+    cross_fits = is_own and bundle.temperature is not None
+    measured = measure(bundle, photos.batches(bundle.image_size), cross_fits)
     for name, (value, low, high) in measured.items():
         interval = "" if low is None else f" ({low:.1%} to {high:.1%})"
         out.answer(f"{value:6.1%}{interval:20}  {_MEANING[name]}")
+    if cross_fits and "ece" in measured:
+        out.answer(
+            "The temperature was set on these photos. For ECE it is set on "
+            "one half of them and measured on the other, both ways."
+        )
+    if is_chosen:
+        out.answer(
+            "The method was chosen by these photos, which flatters it a "
+            "little. Photos that chose nothing give the accuracy to expect."
+        )
     out.result(
         {
             "data": photos.name,
             "photos": len(photos.keys),
+            "temperature_cross_fitted": cross_fits,
+            "method_chosen_on_these": is_chosen,
             "metrics": {
                 name: dict(zip(("value", "low", "high"), each, strict=True))
                 for name, each in measured.items()
@@ -43,8 +59,27 @@ def run(options: argparse.Namespace, out: Output) -> int:
     return DONE
 
 
-def measure(bundle: Any, batches: Any) -> dict[str, tuple[Any, Any, Any]]:
-    """Value and ends of the interval of each metric that there is."""
+def _was_chosen(
+    folder: pathlib.Path | None, options: argparse.Namespace
+) -> bool:
+    """Whether the model is taken because it is the run's best."""
+    from keras_finegrain.bundle import bundles_in
+
+    run = pathlib.Path(options.run).expanduser()
+    return not options.method and folder != run and len(bundles_in(run)) > 1
+
+
+def measure(
+    bundle: Any, batches: Any, cross_fits: bool = False
+) -> dict[str, tuple[Any, Any, Any]]:
+    """Value and ends of the interval of each metric that there is.
+
+    Args:
+        bundle: The model.
+        batches: Images and labels.
+        cross_fits: Whether the bundle's temperature is of these photos, so
+            that the error of its probabilities needs others.
+    """
     import keras
 
     from keras_finegrain.embedding import embed, embedding_model
@@ -75,6 +110,10 @@ def measure(bundle: Any, batches: Any) -> dict[str, tuple[Any, Any, Any]]:
         )
         found["recall_at_1"] = near["recall@1"]
         found["map_at_r"] = near["map@r"]
+    if cross_fits:
+        if (error := cross_fitted_error(scores, labels)) is not None:
+            found["ece"] = (error, None, None)
+        return found
     probabilities = bundle.probabilities(scores)
     # A model without a temperature may give logits.
     if np.allclose(probabilities.sum(1), 1, atol=1e-3) and (
@@ -83,3 +122,30 @@ def measure(bundle: Any, batches: Any) -> dict[str, tuple[Any, Any, Any]]:
         error = expected_calibration_error(probabilities, labels)
         found["ece"] = (error, None, None)
     return found
+
+
+def cross_fitted_error(scores: np.ndarray, labels: np.ndarray) -> float | None:
+    """The calibration error, by temperatures that other photos have set.
+
+    Each half's scores are divided by the temperature of the other half. None
+    if a half has no temperature: it is at chance, or has no photo.
+    """
+    from keras_finegrain.gallery.gallery import softmax
+    from keras_finegrain.metrics import (
+        expected_calibration_error,
+        fit_temperature,
+    )
+
+    if len(labels) < 2:
+        return None
+    # By turns in the order of the classes: each half has all of them.
+    halves = np.empty(len(labels), bool)
+    halves[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % 2
+    probabilities = np.empty_like(scores, dtype="float64")
+    try:
+        for half in (halves, ~halves):
+            temperature = fit_temperature(scores[~half], labels[~half])
+            probabilities[half] = softmax(scores[half] / temperature)
+    except ValueError:
+        return None
+    return expected_calibration_error(probabilities, labels)

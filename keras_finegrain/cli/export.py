@@ -1,9 +1,12 @@
 """`export`: the model for an app."""
 
 import argparse
+from typing import Any
 
-from keras_finegrain.cli.output import DONE, Output
-from keras_finegrain.cli.trained import add_run, load
+import numpy as np
+
+from keras_finegrain.cli.output import DONE, CommandError, Output
+from keras_finegrain.cli.trained import add_run, load, own_data
 
 # Each with the name of its file in the bundle's folder.
 FORMATS = {
@@ -11,6 +14,8 @@ FORMATS = {
     "onnx": "model.onnx",
     "litert": "model.tflite",
 }
+# Training photos that tell the ranges of values in 8 bits.
+_REPRESENTATIVE = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantize",
         choices=("int8",),
-        help="weights of 8 bits, for onnx and litert",
+        help="8 bits, for onnx and litert; the ranges come from training "
+        "photos of the run's data, where that is still there",
     )
     parser.add_argument(
         "--output",
@@ -56,6 +62,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
         options.format,
         embedding=options.embedding,
         quantize=options.quantize,
+        representative_data=_representative(bundle, options.quantize, out),
     )
     size = sum(
         each.stat().st_size
@@ -80,3 +87,30 @@ def run(options: argparse.Namespace, out: Output) -> int:
         "it stand in the project's docs/export.md"
     )
     return DONE
+
+
+def _representative(
+    bundle: Any, quantize: str | None, out: Output
+) -> np.ndarray | None:
+    """Some of the photos that the model was trained on, of all classes."""
+    from keras_finegrain import datasets
+
+    if quantize is None:
+        return None
+    try:
+        data = own_data(bundle)
+    except (CommandError, datasets.DatasetError) as error:
+        out.warn(
+            f"only the weights have 8 bits, since the training photos that "
+            f"tell the ranges of the rest are not there: {error}"
+        )
+        return None
+    # They are ordered by class.
+    step = -(-data.train_size // _REPRESENTATIVE)
+    some = data.train.shard(step, 0)
+    batches = datasets.batches(
+        some, image_size=bundle.image_size, batch_size=32, training=False
+    )
+    images = np.concatenate([images for images, _ in batches])
+    out.say(f"ranges of 8 bits from {len(images)} training photos")
+    return images

@@ -7,6 +7,7 @@ from typing import Any
 from keras_finegrain.cli.output import DONE, WRONG_USE, Output
 from keras_finegrain.cli.trained import (
     BATCH_SIZE,
+    FALSE_ALARMS,
     add_photos,
     add_run,
     load,
@@ -30,8 +31,14 @@ def run(options: argparse.Namespace, out: Output) -> int:
     gallery = bundle.gallery
     if gallery is not None and gallery.threshold is None:
         out.warn(
-            "no photo is called unknown: the run had too few test photos for "
-            "a threshold. Gallery.calibrate sets one from more"
+            "no photo is called unknown: the run has set no threshold. "
+            "Gallery.calibrate sets one from photos that were kept back"
+        )
+    elif bundle.about.get("false_alarms", 0) > FALSE_ALARMS:
+        share = bundle.about["false_alarms"]
+        out.warn(
+            f"about 1 in {1 / share:.0f} photos of known classes is called "
+            "unknown: the run had few test photos to set the threshold by"
         )
     for path, answer in _answers(bundle, paths_of(options.photos)):
         if isinstance(answer, Exception):

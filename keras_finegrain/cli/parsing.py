@@ -9,6 +9,12 @@ from typing import Any, NoReturn
 
 Reader = Callable[[str], Any]
 
+# Options that are arguments of `datasets.load`.
+SELECTION = (
+    *("data_dir", "classes", "crop_to_bbox", "splits"),
+    *("missing_test_classes", "single_images"),
+)
+
 
 class OneLineParser(argparse.ArgumentParser):
     """Reports an error in one line: `--help` has the rest."""
@@ -69,6 +75,19 @@ def add_run(group: Any) -> None:
         "--overwrite",
         action="store_true",
         help="replace the results of an earlier run in --output",
+    )
+
+
+def add_division(group: Any) -> None:
+    """Adds what is done with classes of few images, as `datasets.load`."""
+    add_choice(
+        *(group, "--single-images", ("error", "train", "drop")),
+        "a class of one image, where the data has no test photos of its own: "
+        "train on it and do not test it, or leave it out",
+    )
+    add_choice(
+        *(group, "--missing-test-classes", ("error", "allow")),
+        "whether the data's own test photos may lack classes",
     )
 
 

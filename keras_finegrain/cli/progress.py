@@ -22,14 +22,17 @@ class Progress(keras.callbacks.Callback):
     Args:
         run: The name.
         say: Takes a line.
+        bars: Whether a terminal has a bar.
     """
 
     def __init__(
         self,
         run: str,
         say: Callable[[str], None] = lambda text: print(text, flush=True),
+        bars: bool = True,
     ) -> None:
         super().__init__()
+        self._bars = bars
         self._run, self._say = run, say
         self._bar: Any = None
         self._started = self._warm = 0.0
@@ -41,7 +44,7 @@ class Progress(keras.callbacks.Callback):
             total=self.params["steps"],
             desc=f"{self._run} epoch {epoch + 1}/{self.params['epochs']}",
             leave=False,
-            disable=not sys.stderr.isatty(),
+            disable=not (self._bars and sys.stderr.isatty()),
         )
         self._is_first = epoch == 0
 

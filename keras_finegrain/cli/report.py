@@ -1,6 +1,10 @@
 """`report`: a page that shows what a model confuses, and why."""
 
 import argparse
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
 
 from keras_finegrain.cli.output import DONE, Output
 from keras_finegrain.cli.trained import add_data, add_run, model_and_data
@@ -22,7 +26,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
     """Writes the page."""
     import keras_finegrain
 
-    bundle, photos = model_and_data(options, out)
+    bundle, folder, photos = model_and_data(options, out)
+    known = photos.known
     settings = dict(bundle.about.get("settings", {}))
     # (1 leaves the scores as they are.)
     temperature = 1.0 if bundle.temperature is None else bundle.temperature
@@ -33,6 +38,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
         options.output,
         bundle.class_names,
         keys=photos.keys,
+        known=None if known is None else known.batches(bundle.image_size),
+        known_keys=None if known is None else known.keys,
+        compare=_other_methods(folder, photos.keys),
         settings=settings or None,
         title=f"{method} on {photos.name}",
         temperature=temperature,
@@ -40,3 +48,22 @@ def run(options: argparse.Namespace, out: Output) -> int:
     out.answer(str(path))
     out.result({"page": str(path), "photos": len(photos.keys)})
     return DONE
+
+
+def _other_methods(
+    folder: pathlib.Path | None, keys: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """What the run's other methods say of the same photos."""
+    from keras_finegrain.bundle import TESTED, bundles_in
+
+    others: dict[str, np.ndarray] = {}
+    if folder is None:
+        return others
+    folder = folder.resolve()
+    for other in bundles_in(folder.parent):
+        if other == folder or not (other / TESTED).is_file():
+            continue
+        with np.load(other / TESTED, allow_pickle=False) as tested:
+            if tested["keys"].tolist() == list(keys):
+                others[other.name] = tested["scores"]
+    return others

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_finegrain.cli.files import remove_unfinished, writable_folder
 from keras_finegrain.cli.output import CommandError, Output
+from keras_finegrain.cli.parsing import SELECTION
 from keras_finegrain.cli.requirements import check_packages
 from keras_finegrain.cli.train_arguments import (
     add_arguments as add_arguments,
@@ -89,8 +90,7 @@ def to_settings(options: argparse.Namespace, method: str) -> "Settings":
 
 def selection_of(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `datasets.load` beside the name."""
-    names = ("data_dir", "classes", "crop_to_bbox", "splits")
-    return {name: getattr(options, name) for name in names}
+    return {name: getattr(options, name) for name in SELECTION}
 
 
 def prepare(
@@ -153,7 +153,11 @@ def train_all(
     from keras_finegrain.training.tables import plain
 
     source = ImageStream(data, digest_of(data, **selection_of(options)))
-    cache = FeatureCache(None if options.no_cache else user_cache(), out.say)
+    cache = FeatureCache(
+        None if options.no_cache else user_cache(),
+        out.say,
+        bars=not options.quiet,
+    )
     results = Results(folder, options, data)
     remove_unfinished(folder)
     if options.resume:
@@ -176,12 +180,18 @@ def train_all(
                     scope=scope,
                     validate=True,
                     embed_known=is_first,
-                    callbacks=[Progress(f"{method} seed {seed}", out.say)],
+                    callbacks=[
+                        Progress(
+                            f"{method} seed {seed}",
+                            out.say,
+                            bars=not options.quiet,
+                        )
+                    ],
                 )
                 bundle = None
                 if is_first:
                     bundle = bundle_of(
-                        *(settings[method], finished, data, source),
+                        *(settings[method], finished, data),
                         about=results.about,
                         out=out,
                     )

@@ -6,6 +6,7 @@ from typing import Any
 from keras_finegrain.cli.output import CommandError
 from keras_finegrain.cli.parsing import (
     add_choice,
+    add_division,
     add_run,
     add_values,
     integer,
@@ -117,6 +118,7 @@ def _add_data(group: Any) -> None:
         help="what to train on and what to test on, where their names do not "
         "tell; one alone is divided",
     )
+    add_division(group)
     add_choice(
         *(group, "--augment", ("flip_crop", "flip", "none")),
         "how training images vary",

@@ -8,6 +8,7 @@ import numpy as np
 
 import keras_finegrain
 from keras_finegrain.cli.output import Output
+from keras_finegrain.cli.trained import FALSE_ALARMS
 from keras_finegrain.metrics import fit_temperature
 from keras_finegrain.training import ImageStream, Run, Settings
 
@@ -16,7 +17,6 @@ def bundle_of(
     settings: Settings,
     run: Run,
     data: Any,
-    source: ImageStream,
     about: dict[str, Any],
     out: Output,
 ) -> keras_finegrain.Bundle:
@@ -30,7 +30,6 @@ def bundle_of(
         settings: Those of the run.
         run: The run, with `known`.
         data: The data set.
-        source: Its images.
         about: What else to write down.
         out: Where warnings go.
     """
@@ -44,15 +43,26 @@ def bundle_of(
         keys=data.train_keys,
     )
     temperature = 1.0
-    # A model at chance has none, a handful of photos no threshold.
+    # As few photos as there are call none unknown more seldom than this.
+    photos = len(run.labels)
+    false_alarms = max(FALSE_ALARMS, 1 / (photos + 1))
+    # A model at chance has none.
     try:
         temperature = fit_temperature(run.scores, run.labels)
     except ValueError as error:
         out.warn(f"{settings.method}: its probabilities do not hold: {error}")
     try:
-        gallery.calibrate(source.test(settings))
+        gallery.calibrate_embeddings(run.embeddings, run.labels, false_alarms)
     except ValueError as error:
         out.warn(f"{settings.method}: no photo will be unknown to it: {error}")
+    else:
+        if false_alarms > FALSE_ALARMS:
+            out.warn(
+                f"{settings.method}: with {photos} test photos it will call "
+                f"about 1 in {photos + 1} new photos of its classes unknown, "
+                f"in place of 1 in {1 / FALSE_ALARMS:.0f}. For that it takes "
+                f"{1 / FALSE_ALARMS - 1:.0f} test photos"
+            )
     return keras_finegrain.Bundle(
         model=run.model,
         class_names=data.class_names,
@@ -62,18 +72,21 @@ def bundle_of(
         about={
             "method": settings.method,
             "settings": dataclasses.asdict(settings),
-            "data_path": _path_of(data.name),
+            "data_path": _path_of(data),
             "crop": "central square, 87.5 % of the short side",
             "calibrated_on": "the test photos of the data",
+            "false_alarms": false_alarms,
             **about,
         },
     )
 
 
-def _path_of(name: str) -> str | None:
+def _path_of(data: Any) -> str | None:
     """The folder of the photos, wherever a later command is started."""
-    folder = pathlib.Path(name).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else None
+    folder = pathlib.Path(data.name).expanduser()
+    # (A folder may have the name of a data set of TFDS.)
+    is_of_data = (folder / data.train_keys[0]).is_file()
+    return str(folder.resolve()) if is_of_data else None
 
 
 def write_tested(path: pathlib.Path, run: Run, keys: tuple[str, ...]) -> None:
@@ -98,10 +111,13 @@ def report_on(
     page: pathlib.Path,
 ) -> None:
     """Writes the page on a method's first model."""
+    bundle = keras_finegrain.Bundle.load(folder)
     keras_finegrain.report(
-        keras_finegrain.Bundle.load(folder).model,
+        bundle.model,
         source.test(settings),
         page,
         data.class_names,
+        keys=data.test_keys,
+        temperature=bundle.temperature or 1.0,
         title=f"{settings.method} on the test images of {data.name}",
     )

@@ -6,11 +6,14 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from keras_finegrain.cli.output import CommandError, Output
+from keras_finegrain.cli.parsing import SELECTION
 
 if TYPE_CHECKING:
     from keras_finegrain.bundle import Bundle
 
 BATCH_SIZE = 32
+# Share of new photos of known classes that a run calls unknown.
+FALSE_ALARMS = 0.05
 
 
 def add_run(parser: argparse.ArgumentParser, *, or_model: bool = False) -> None:
@@ -55,12 +58,26 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 def folder_of(options: argparse.Namespace, out: Output) -> pathlib.Path:
     """The folder of the bundle that is meant; says which where it chooses."""
-    from keras_finegrain.bundle import accuracy_on_test, bundle_folder
+    from keras_finegrain.bundle import (
+        accuracy_on_test,
+        bundle_folder,
+        bundles_in,
+    )
 
     run = pathlib.Path(options.run).expanduser()
     if options.method:
-        run = run / options.method
+        found = [each.name for each in bundles_in(run)]
+        if found and options.method not in found:
+            raise CommandError(
+                f"--method {options.method}: {run} has {', '.join(found)}"
+            )
+        run = run / options.method if found else run
     folder = bundle_folder(run)
+    if options.method and folder.resolve().name != options.method:
+        raise CommandError(
+            f"--method {options.method}: {run} is the folder of one method, "
+            f"{folder.resolve().name}; leave --method out"
+        )
     if folder != run:
         accuracy = accuracy_on_test(folder)
         out.say(
@@ -93,18 +110,19 @@ def paths_of(photos: list[str]) -> list[str]:
 
 def model_and_data(
     options: argparse.Namespace, out: Output
-) -> tuple["Bundle", "LabelledPhotos"]:
-    """The model and the photos on which it is to be measured."""
+) -> tuple["Bundle", pathlib.Path | None, "LabelledPhotos"]:
+    """The model, its bundle's folder, and the photos to measure it on."""
     if not options.run.endswith(".keras"):
-        bundle, _ = load(options, out)
-        return bundle, _photos_of(bundle, options, out)
+        bundle, folder = load(options, out)
+        return bundle, folder, _photos_of(bundle, options, out)
     if not options.data:
         raise CommandError(
             f"{options.run} is a model without a run: name DATA, the photos "
             "to measure it on"
         )
     data = _load_all(options)
-    return _bundle_of_file(options.run, data.class_names), _joined(data)
+    bundle = _bundle_of_file(options.run, data.class_names)
+    return bundle, None, _joined(data)
 
 
 class LabelledPhotos:
@@ -114,10 +132,19 @@ class LabelledPhotos:
         pairs: `tf.data.Dataset` of single `(image, label)` pairs.
         keys: Path or number of each.
         name: Where they come from.
+        known: Those that the model was trained on, where these are the test
+            photos of the same data; else None.
     """
 
-    def __init__(self, pairs: Any, keys: tuple[str, ...], name: str) -> None:
+    def __init__(
+        self,
+        pairs: Any,
+        keys: tuple[str, ...],
+        name: str,
+        known: "LabelledPhotos | None" = None,
+    ) -> None:
         self.pairs, self.keys, self.name = pairs, keys, name
+        self.known = known
 
     def batches(self, image_size: int) -> Any:
         """Batches of images in [0, 255] and labels, in their order."""
@@ -133,38 +160,64 @@ class LabelledPhotos:
 
 def place_of(key: str, bundle: "Bundle") -> str:
     """The path of a known photo, where its key is one within the data."""
-    data = bundle.about.get("arguments", {}).get("data", "")
-    path = os.path.join(data, key)
+    path = os.path.join(_data_of(bundle) or "", key)
     return path if os.path.isfile(path) else key
+
+
+def own_data(bundle: "Bundle", data_dir: str | None = None) -> Any:
+    """The data set that the bundle's model was trained and tested on.
+
+    Raises:
+        CommandError: If the bundle does not say which.
+    """
+    from keras_finegrain import datasets
+
+    trained = bundle.about.get("arguments", {})
+    data = _data_of(bundle)
+    if data is None:
+        raise CommandError("the bundle does not say what it was trained on")
+    selection = {name: trained[name] for name in SELECTION if name in trained}
+    if data_dir is not None:
+        selection["data_dir"] = data_dir
+    return datasets.load(data, **selection)
+
+
+def _data_of(bundle: "Bundle") -> str | None:
+    """The name of the bundle's data, or the folder, wherever one is now."""
+    named = bundle.about.get("arguments", {}).get("data")
+    place = bundle.about.get("data_path")
+    return place if place and os.path.isdir(place) else named
 
 
 def _photos_of(
     bundle: "Bundle", options: argparse.Namespace, out: Output
 ) -> LabelledPhotos:
     """The photos of DATA, labelled as the bundle's model numbers classes."""
-    from keras_finegrain import datasets
-
-    trained = bundle.about.get("arguments", {})
     # Its training photos would make the model look better than it is.
-    is_same = _is_same(options.data, trained.get("data"))
+    is_same = _is_same(options.data, _data_of(bundle))
     if options.data and not is_same:
         data = _load_all(options)
         photos = _joined(data)
         out.say(f"{photos.name}: {len(photos.keys)} photos, all that are there")
         return _relabelled(photos, data.class_names, bundle)
-    if "data" not in trained:
+    if _data_of(bundle) is None:
         raise CommandError(
             f"{options.run} does not say what it was trained on: name DATA, "
             "the photos to measure it on"
         )
-    names = ("classes", "crop_to_bbox", "splits", "data_dir")
-    selection = {name: trained.get(name) for name in names}
-    selection["crop_to_bbox"] = bool(selection["crop_to_bbox"])
-    selection["data_dir"] = options.data_dir or selection["data_dir"]
-    data = datasets.load(trained["data"], **selection)
-    photos = LabelledPhotos(data.test, data.test_keys, data.name)
-    out.say(f"{data.name}: its {len(photos.keys)} test photos")
-    return _relabelled(photos, data.class_names, bundle)
+    data = own_data(bundle, options.data_dir)
+    tested, known = (
+        _relabelled(
+            LabelledPhotos(pairs, keys, data.name), data.class_names, bundle
+        )
+        for pairs, keys in (
+            (data.test, data.test_keys),
+            (data.train, data.train_keys),
+        )
+    )
+    tested.known = known
+    out.say(f"{data.name}: its {len(tested.keys)} test photos")
+    return tested
 
 
 def _is_same(data: str | None, trained: str | None) -> bool:

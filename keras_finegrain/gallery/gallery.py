@@ -241,6 +241,11 @@ class Gallery:
         """What similarities are divided by for probabilities, or `None`."""
         return self._temperature
 
+    @property
+    def mean_weight(self) -> float:
+        """Weight of a class's mean beside its nearest photo."""
+        return self._mean_weight
+
     def search(self, photos: Any, k: int = 5) -> list[list[Match]]:
         """The most similar known photos.
 
@@ -408,35 +413,52 @@ class Gallery:
         """
         who = "Gallery.calibrate"
         share = number(who, "false_alarms", false_alarms, above=0, below=1)
-        names = checks.names_or_none(who, "class_names", class_names)
-        names = self._label_names if names is None else names
         with self._lock:
             self._check_photos(who)
             vectors, labels = self._embedder.of_data(data)
-            needed = math.ceil(round(1 / share, 9)) - 1
-            if len(vectors) < needed:
-                raise ValueError(
-                    f"{who}: data must have at least {needed} photos for "
-                    f"false_alarms of {share:g}, received {len(vectors)}. Pass "
-                    "more photos, or allow more false alarms."
-                )
-            numbers = self._numbers_of_labels(who, labels, names)
-            scores, copies = self._scores_of_all(vectors)
-            temperature = 1.0
-            if len(self._names) > 1:
-                temperature = fit_temperature(scores, numbers)
-            # (0.05 · 20 is to be 1, whatever floats make of it.)
-            rank = math.floor(round(share * (len(vectors) + 1), 9))
-            self._threshold = float(np.sort(scores.max(axis=1))[rank - 1])
-            self._temperature = temperature
-        if copies:
-            warnings.warn(
-                f"{who}: data should hold no photo of the gallery, received "
-                f"{copies} of {len(vectors)} that are in it. For them the "
-                "similarity is 1, so that too many new photos will be called "
-                "unknown. Pass photos that were kept back.",
-                stacklevel=2,
+            copies = self._set_threshold(
+                who, vectors, labels, share, class_names
             )
+        self._warn_of(who, copies, len(vectors))
+        return self
+
+    def calibrate_embeddings(
+        self,
+        embeddings: Any,
+        labels: Any,
+        false_alarms: float = 0.05,
+        class_names: Sequence[str] | None = None,
+    ) -> Self:
+        """As `calibrate`, of embeddings that the model has given before.
+
+        Args:
+            embeddings: Array or tensor `(photos, dim)`, of photos as in
+                `calibrate`.
+            labels: Integers `(photos,)` or one-hot rows.
+            false_alarms: As in `calibrate`.
+            class_names: As in `calibrate`.
+
+        Returns:
+            The gallery. `threshold` and `temperature` have been set.
+
+        Raises:
+            ValueError: As in `calibrate`, and if the model's embedding has
+                another dim.
+
+        Warns:
+            UserWarning: If the gallery holds some of the photos.
+        """
+        who = "Gallery.calibrate_embeddings"
+        share = number(who, "false_alarms", false_alarms, above=0, below=1)
+        vectors = unit_vectors(embeddings, who)
+        self._check_dim(who, vectors)
+        numbers = integer_labels(who, labels, len(vectors)).astype(np.int64)
+        with self._lock:
+            self._check_photos(who)
+            copies = self._set_threshold(
+                who, vectors, numbers, share, class_names
+            )
+        self._warn_of(who, copies, len(vectors))
         return self
 
     def save(
@@ -614,6 +636,49 @@ class Gallery:
                 f"{len(self._names)} classes are {near}."
             )
         return self._names.index(name)
+
+    def _set_threshold(
+        self,
+        who: str,
+        vectors: np.ndarray,
+        labels: np.ndarray,
+        share: float,
+        class_names: Sequence[str] | None,
+    ) -> int:
+        """Sets threshold and temperature.
+
+        Returns:
+            How many of the photos are in the gallery.
+        """
+        names = checks.names_or_none(who, "class_names", class_names)
+        names = self._label_names if names is None else names
+        needed = math.ceil(round(1 / share, 9)) - 1
+        if len(vectors) < needed:
+            raise ValueError(
+                f"{who}: data must have at least {needed} photos for "
+                f"false_alarms of {share:g}, received {len(vectors)}. Pass "
+                "more photos, or allow more false alarms."
+            )
+        numbers = self._numbers_of_labels(who, labels, names)
+        scores, copies = self._scores_of_all(vectors)
+        temperature = 1.0
+        if len(self._names) > 1:
+            temperature = fit_temperature(scores, numbers)
+        # (0.05 · 20 is to be 1, whatever floats make of it.)
+        rank = math.floor(round(share * (len(vectors) + 1), 9))
+        self._threshold = float(np.sort(scores.max(axis=1))[rank - 1])
+        self._temperature = temperature
+        return copies
+
+    def _warn_of(self, who: str, copies: int, count: int) -> None:
+        if copies:
+            warnings.warn(
+                f"{who}: data should hold no photo of the gallery, received "
+                f"{copies} of {count} that are in it. For them the "
+                "similarity is 1, so that too many new photos will be called "
+                "unknown. Pass photos that were kept back.",
+                stacklevel=3,
+            )
 
     def _fill(
         self,

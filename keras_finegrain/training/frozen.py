@@ -121,13 +121,16 @@ class FeatureCache:
     Args:
         folder: The folder, or None.
         say: Takes a line on what is computed and kept.
+        bars: Whether a terminal has a bar.
     """
 
     def __init__(
         self,
         folder: str | os.PathLike[str] | None = None,
         say: Say = print_line,
+        bars: bool = True,
     ) -> None:
+        self._bars = bars
         self._folder = None if folder is None else pathlib.Path(folder)
         self._say = say
         self._latest: tuple[str, Arrays] | None = None
@@ -163,7 +166,9 @@ class FeatureCache:
             f"{settings.views} views …"
         )
         started = time.perf_counter()
-        arrays = compute(lambda total: Steps("features", total, self._say))
+        arrays = compute(
+            lambda total: Steps("features", total, self._say, self._bars)
+        )
         self._say(f"… in {duration(time.perf_counter() - started)}")
         return arrays
 

@@ -44,6 +44,7 @@ class Steps:
         what: What is done, with which each line begins.
         total: Number of steps.
         say: Takes a line.
+        bars: Whether a terminal has a bar, and not the lines.
 
     Example:
         >>> with Steps("features", 20, print) as steps:
@@ -51,7 +52,10 @@ class Steps:
         ...         steps.advance()  # After each step.
     """
 
-    def __init__(self, what: str, total: int, say: Say) -> None:
+    def __init__(
+        self, what: str, total: int, say: Say, bars: bool = True
+    ) -> None:
+        self._bars = bars
         self._what, self._total, self._say = what, total, say
         self._done = 0
         self._lines = {total * part // _LINES for part in range(1, _LINES)}
@@ -59,7 +63,7 @@ class Steps:
         self._bar: Any = None
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if self._bars and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(desc=self._what, total=self._total, leave=False)

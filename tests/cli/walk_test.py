@@ -10,6 +10,7 @@ from PIL import Image
 
 import keras_finegrain
 from keras_finegrain.cli import main
+from keras_finegrain.cli.evaluate import cross_fitted_error
 
 pytest.importorskip("faiss")
 pytest.importorskip("matplotlib")
@@ -95,6 +96,32 @@ def test_the_run_is_measured_on_its_own_test_photos(place, capsys):
     # The same folder does not let the training photos in.
     again = answer(capsys, "evaluate", place / "run", place / "photos")
     assert again["metrics"] == found["metrics"]
+    # Its own temperature is of these photos.
+    assert found["temperature_cross_fitted"]
+    assert not found["method_chosen_on_these"]  # There is one.
+
+
+def test_probabilities_are_not_measured_by_their_own_temperature():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 10)
+    scores = rng.normal(size=(40, 4)) + np.eye(4)[labels]
+    halves = np.arange(40) % 2 == 1
+    shares = np.empty_like(scores)
+    for half in (halves, ~halves):
+        cold = keras_finegrain.metrics.fit_temperature(
+            scores[~half], labels[~half]
+        )
+        powers = np.exp(scores[half] / cold)
+        shares[half] = powers / powers.sum(1, keepdims=True)
+    expected = keras_finegrain.metrics.expected_calibration_error(
+        shares, labels
+    )
+    order = rng.permutation(40)
+    assert cross_fitted_error(scores, labels) == pytest.approx(expected)
+    assert cross_fitted_error(scores[order], labels[order]) > 0
+    # One photo has no other half, and scores at chance no temperature.
+    assert cross_fitted_error(scores[:1], labels[:1]) is None
+    assert cross_fitted_error(-scores, labels) is None
 
 
 def test_labels_of_other_data_are_told_by_name(place, capsys):
@@ -115,13 +142,83 @@ def test_the_page_is_written(place, capsys):
     pytest.importorskip("sklearn")
     page = place / "page.html"
     answer(capsys, "report", place / "run", "--output", page)
+    text = page.read_text()
     # File names stand under the photos.
-    assert "red0.jpg" in page.read_text()
+    assert "red0.jpg" in text
+
+
+def test_the_page_has_training_photos_and_the_other_methods(
+    place, tmp_path, capsys
+):
+    pytest.importorskip("sklearn")
+    run, photos = tmp_path / "run", tmp_path / "photos"
+    shutil.copytree(place / "run", run)
+    shutil.copytree(place / "photos", photos)
+    # A test photo that was trained on, and a method that is always wrong.
+    shutil.copy(photos / "train/red/red3.jpg", photos / "test/red/red0.jpg")
+    description = run / "softmax" / "bundle.json"
+    text = description.read_text().replace(str(place), str(tmp_path))
+    description.write_text(text)
+    shutil.copytree(run / "softmax", run / "backward")
+    with np.load(run / "backward" / "tested.npz") as file:
+        tested = dict(file)
+    np.savez(
+        run / "backward" / "tested.npz",
+        **tested | {"scores": -tested["scores"]},
+    )
+    answer(capsys, "report", run, "--output", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "train/red/red3.jpg" in page
+    assert "backward" in page
+    found = answer(capsys, "evaluate", run)
+    assert found["method_chosen_on_these"]
+    found = answer(capsys, "evaluate", run, "--method", "softmax")
+    assert not found["method_chosen_on_these"]
+
+
+def test_a_method_that_the_run_has_not_lists_those_that_it_has(place, capsys):
+    for run in (place / "run", place / "run" / "softmax"):
+        assert main(["evaluate", str(run), "--method", "arcface"]) == 2
+        assert "softmax" in capsys.readouterr().err
 
 
 def test_the_photos_are_counted(place, capsys):
     found = answer(capsys, "check", place / "photos")
     assert found["classes"]["red"] == {"train": 8, "test": 8}
+
+
+def test_classes_of_few_photos_can_be_allowed(place, tmp_path, capsys):
+    whole = tmp_path / "whole"
+    shutil.copytree(place / "photos" / "train", whole)
+    for path in (whole / "red").glob("*[1-7].jpg"):
+        path.unlink()
+    assert main(["check", str(whole)]) == 2
+    found = answer(capsys, "check", whole, "--single-images", "train")
+    assert found["classes"]["red"] == {"train": 1, "test": 0}
+    divided = tmp_path / "divided"
+    shutil.copytree(place / "photos", divided)
+    shutil.rmtree(divided / "test" / "red")
+    assert main(["check", str(divided)]) == 2
+    words = ("--missing-test-classes", "allow")
+    found = answer(capsys, "check", divided, *words)
+    assert found["classes"]["red"] == {"train": 8, "test": 0}
+
+
+def test_8_bits_have_their_ranges_from_the_training_photos(place, capsys):
+    pytest.importorskip("tf2onnx")
+    onnx = pytest.importorskip("onnx")
+    words = ("export", place / "run", "--format", "onnx", "--quantize", "int8")
+    path = place / "app8" / "model.onnx"
+    capsys.readouterr()
+    assert main([*map(str, words), "--output", str(path)]) == 0
+    assert "from 24 training photos" in capsys.readouterr().err
+    model = onnx.load(path)
+    # Ranges of what the layers give, and not of the weights alone.
+    assert any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    about = {each.key: json.loads(each.value) for each in model.metadata_props}
+    gallery = keras_finegrain.Bundle.load(place / "run").gallery
+    assert about["gallery"]["threshold"] == gallery.threshold
+    assert about["gallery"]["class_names"] == list(gallery.class_names)
 
 
 def run_saved_model(path, images):

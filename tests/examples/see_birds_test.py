@@ -1,4 +1,4 @@
-"""The example draws every picture, as a user starts it."""
+"""The example draws its pictures, as a user starts it."""
 
 import os
 import pathlib

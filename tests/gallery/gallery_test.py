@@ -315,6 +315,18 @@ def test_calibrating_on_photos_of_the_gallery_is_warned_of():
         gallery().calibrate(clusters())
 
 
+def test_ready_embeddings_calibrate_as_their_photos_do():
+    kept = clusters(30, seed=2)
+    of_photos = gallery().calibrate(kept, 0.1)
+    of_embeddings = gallery().calibrate_embeddings(*kept, 0.1)
+    assert of_embeddings.threshold == of_photos.threshold
+    assert of_embeddings.temperature == of_photos.temperature
+    with pytest.raises(ValueError, match="calibrate_embeddings"):
+        gallery().calibrate_embeddings(kept[0][:, 1:], kept[1])
+    with pytest.warns(UserWarning, match="80 of 80"):
+        gallery().calibrate_embeddings(*clusters())
+
+
 def test_one_class_can_be_calibrated():
     x, _ = clusters(30, classes=1)
     made = Gallery.of(identity(), (x[:10], np.zeros(10, int)))
