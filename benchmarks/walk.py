@@ -5,7 +5,8 @@
 builds the wheel, installs it into a fresh environment, writes drawn birds as a
 folder of JPEG files, and runs every command of `keras-finegrain` on them, then
 each exported file by the lines of docs/export.md. It ends at the first command
-that fails. Packages come from where pip gets them. With photos of your own,
+that fails. The few drawn birds show that each step runs, not how good an
+answer is: that, your own photos show. Packages come from where pip gets them. With photos of your own,
 a folder for each class, and what `train` is to be told:
 
     python benchmarks/walk.py --photos photos/ -- --backbone MobileNetV2
