@@ -10,8 +10,9 @@ from keras_finegrain.cli.output import DONE, Output
 from keras_finegrain.cli.trained import add_data, add_run, model_and_data
 
 _MEANING = {
-    "top_1": "the right class comes first",
+    "top_1": "the right class comes first, by the model's scores",
     "top_5": "the right class is among the first five",
+    "identify": "the right class comes first in what identify answers",
     "recall_at_1": "the most similar other photo is of the same class",
     "map_at_r": "how far up the photos of the same class come (MAP@R)",
     "ece": "by how much the probabilities are off (ECE)",
@@ -103,6 +104,13 @@ def measure(
     found["top_1"] = share(ranks < 1)
     if scores.shape[1] > 5:
         found["top_5"] = share(ranks < 5)
+    if bundle.gallery is not None:
+        # It answers by the known photos, and exported files by the scores.
+        answers = bundle.gallery.identify_embeddings(given["embedding"])
+        named = [answer.class_name for answer in answers]
+        found["identify"] = share(
+            np.array(named) == np.array(bundle.class_names)[labels]
+        )
     # No photo is like another where each is alone in its class.
     if np.bincount(labels).max() > 1:
         near = embedding_metrics(

@@ -79,7 +79,13 @@ def run(options: argparse.Namespace, out: Output) -> int:
             "image_size": bundle.image_size,
         }
     )
-    out.say("docs/export.md has the ten lines of code that run it")
+    side = bundle.image_size
+    outputs = "scores and embedding" if options.embedding else "scores"
+    out.say(
+        f'It takes "images", {side} x {side} pixels in [0, 255], and gives '
+        f"{outputs}; the scores are probabilities. The lines of code that run "
+        "it stand in the project's docs/export.md"
+    )
     return DONE
 
 

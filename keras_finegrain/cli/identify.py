@@ -72,14 +72,13 @@ def _answers(bundle: Any, paths: list[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _line(answer: Any) -> str:
-    others = ", ".join(
-        f"{each.class_name} {_sure(each)}" for each in answer.runners_up[:2]
-    )
-    then = f"; then {others}" if others else ""
-    best = f"{answer.class_name} {_sure(answer)}"
+    several = [answer, *answer.runners_up[:2]]
     if answer.unknown:
-        return f"unknown (nearest: {best}{then})"
-    return f"{best}{then}"
+        # Probabilities are among the known classes, of which it is none.
+        nearest = ", ".join(each.class_name for each in several)
+        return f"unknown (most like {nearest})"
+    best, *others = (f"{each.class_name} {_sure(each)}" for each in several)
+    return f"{best}; then {', '.join(others)}" if others else best
 
 
 def _sure(candidate: Any) -> str:

@@ -32,6 +32,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     # (1 leaves the scores as they are.)
     temperature = 1.0 if bundle.temperature is None else bundle.temperature
     method = bundle.about.get("method", bundle.model.name)
+    out.say(f"looking at the photos and writing {options.output} …")
     path = keras_finegrain.report(
         bundle.model,
         photos.batches(bundle.image_size),

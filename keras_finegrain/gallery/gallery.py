@@ -291,10 +291,29 @@ class Gallery:
         with self._lock:
             self._check_photos(who)
             vectors = self._embedder.of_photos(who, photos)
-            answers: list[Answer] = []
-            for start in range(0, len(vectors), _CHUNK):
-                answers += self._answers(vectors[start : start + _CHUNK], k)
-            return answers
+            return self._all_answers(vectors, k)
+
+    def identify_embeddings(self, embeddings: Any, k: int = 5) -> list[Answer]:
+        """As `identify`, of embeddings that the model has given before.
+
+        Args:
+            embeddings: Array or tensor `(photos, dim)`.
+            k: As in `identify`.
+
+        Returns:
+            An answer for each photo.
+
+        Raises:
+            ValueError: As in `identify`, and if the model's embedding has
+                another dim.
+        """
+        who = "Gallery.identify_embeddings"
+        k = positive_integer(who, "k", k)
+        vectors = unit_vectors(embeddings, who)
+        self._check_dim(who, vectors)
+        with self._lock:
+            self._check_photos(who)
+            return self._all_answers(vectors, k)
 
     def add(
         self,
@@ -826,6 +845,12 @@ class Gallery:
         return class_scores(
             self._index, self._classes, means, vectors, found, self._mean_weight
         )
+
+    def _all_answers(self, vectors: np.ndarray, k: int) -> list[Answer]:
+        answers: list[Answer] = []
+        for start in range(0, len(vectors), _CHUNK):
+            answers += self._answers(vectors[start : start + _CHUNK], k)
+        return answers
 
     def _answers(self, vectors: np.ndarray, k: int) -> list[Answer]:
         found = self._index.search(vectors, max(k, NEIGHBOURS))

@@ -135,15 +135,18 @@ class GraphIndex(Index):
         faiss = self._faiss
         # It finds at most as many as it keeps.
         parameters = faiss.SearchParametersHNSW(efSearch=max(_SEARCH, k))
+        # (`faiss.contrib.torch_utils`, which other packages import, puts a
+        # search of tensors without parameters in its place.)
+        search = getattr(self._index, "search_numpy", self._index.search)
         if len(self) < self._index.ntotal:
             there = np.zeros(self._index.ntotal, bool)
             there[self._places] = True
             bits = np.packbits(there, bitorder="little")
             parameters.sel = selector = faiss.IDSelectorBitmap(bits)
-            found, places = self._index.search(queries, k, params=parameters)
+            found, places = search(queries, k, params=parameters)
             del selector  # (`parameters` does not keep it.)
         else:
-            found, places = self._index.search(queries, k, params=parameters)
+            found, places = search(queries, k, params=parameters)
         rows = np.searchsorted(self._places, places)
         return found, np.where(places < 0, -1, rows)
 

@@ -327,6 +327,14 @@ def test_ready_embeddings_calibrate_as_their_photos_do():
         gallery().calibrate_embeddings(*clusters())
 
 
+def test_ready_embeddings_are_named_as_their_photos_are():
+    new, _ = clusters(30, seed=2)
+    made = gallery()
+    assert made.identify_embeddings(new, k=2) == made.identify(new, k=2)
+    with pytest.raises(ValueError, match="identify_embeddings"):
+        made.identify_embeddings(new[:, 1:])
+
+
 def test_one_class_can_be_calibrated():
     x, _ = clusters(30, classes=1)
     made = Gallery.of(identity(), (x[:10], np.zeros(10, int)))
