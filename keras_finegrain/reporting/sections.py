@@ -512,7 +512,7 @@ def methods(
             ]
         )
     differing = disagreements(results, others)
-    table = [
+    table: list[list[str | Cell]] = [
         [
             _thumbnail(results, photos, sample),
             results.name_of(sample),

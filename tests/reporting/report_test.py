@@ -544,6 +544,33 @@ def test_a_photo_that_was_changed_a_little_is_found_again(change):
     assert data_faults.duplicates(hashes, np.ones((30, 2))) == []
 
 
+@pytest.mark.parametrize("count", [1, 24])
+def test_the_suspects_of_a_poor_model_are_called_its_own_errors(count):
+    x, y = photos()
+    results = read.measure(classifier(), (x, y), None, None, 32)
+
+    section = sections.wrong_labels(results, None, list(range(count)), "")
+
+    assert f"the labels of {count} photo" in section.content
+    assert ("its own errors" in section.content) == (count == 24)
+
+
+@pytest.mark.parametrize(
+    ("scale", "verdict"), [(1e-3, "less sure than"), (1e3, "surer than")]
+)
+def test_the_page_says_whether_confidence_holds(scale, verdict):
+    # Right in 3 of 4, as sure of each as of the others.
+    scores = scale * np.eye(4)[[0, 1, 2, 0]]
+    results = read.Results(
+        None, NAMES, "abcd", scores, np.arange(4), scores, scores.argmax(1)
+    )
+
+    section = sections.answered(results)
+
+    assert f"{verdict} it should be" in section.content
+    assert "metrics.fit_temperature" in section.content
+
+
 def test_planted_wrong_labels_are_suspected():
     generator = np.random.default_rng(0)
     truth = generator.integers(0, 4, size=400)
