@@ -51,7 +51,7 @@ def test_each_method_has_its_page_with_its_accuracy(comparison):
         top_1 = 100 * results["seeds"][method]["0"]["top_1"]
 
         assert f"top-1 accuracy</td><td>{top_1:.1f} %" in page
-        assert "Class by class" in page
+        assert "Every error" in page
 
 
 def test_the_table_names_every_method_and_metric(comparison):
