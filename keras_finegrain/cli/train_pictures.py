@@ -15,7 +15,7 @@ from keras_finegrain.visualization import (
 )
 
 matplotlib.use("Agg")
-_PANELS_IN_A_ROW = 4
+_PANELS_IN_A_ROW = 3
 
 
 def draw_learning_curves(results: Results, path: pathlib.Path) -> None:
@@ -57,8 +57,9 @@ def draw_embeddings(
     from matplotlib import pyplot
 
     runs = results.first_embeddings()
-    columns = min(len(runs), _PANELS_IN_A_ROW)
-    rows = -(-len(runs) // columns)
+    rows = -(-len(runs) // _PANELS_IN_A_ROW)
+    # Four are two rows of two.
+    columns = -(-len(runs) // rows)
     figure, axes = pyplot.subplots(
         rows,
         columns,

@@ -219,8 +219,12 @@ def k_means(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
         ImportError: If scikit-learn is missing.
     """
     cluster = import_optional("sklearn.cluster", "k_means")
+    threads = import_optional("threadpoolctl", "k_means")
     # Collapsed embeddings have fewer points than classes. scikit-learn would
     # warn about it, and the scores show it.
     points = len(np.unique(vectors, axis=0))
     means = cluster.KMeans(min(clusters, points), n_init=1, random_state=seed)
-    return np.asarray(means.fit(vectors).labels_)
+    # The products of k-means++ are so small that threads take longer: they wait
+    # for one another. (scikit-learn limits those of its main loop itself.)
+    with threads.threadpool_limits(1, user_api="blas"):
+        return np.asarray(means.fit(vectors).labels_)

@@ -17,12 +17,13 @@ from keras_finegrain.visualization.retrieval_gallery import (
 
 PHOTOS_OF_A_CENTER = 5
 _CONFUSIONS = 8
-_PHOTOS_OF_A_CONFUSION = 3
+# As many cards as there is room for side by side.
+_PHOTOS_OF_A_CONFUSION = 2
 _NEIGHBOURS = 8
 _CLASSES_OF_CENTERS = 4
 _CLASSES_OF_CHANNELS = 3
 _CLASSES_OF_GRID = 25
-_PHOTOS_OF_A_CLASS = 10
+_PHOTOS_OF_A_CLASS = 8
 
 # Layers with class centers, each with the samples to show.
 Centers = list[tuple[CenterLoss | CosineSimilarity, np.ndarray]]

@@ -24,7 +24,8 @@ from keras_finegrain.reporting.page import Section
 from keras_finegrain.reporting.read import Photos, Results
 
 _SHARES = ("recall", "precision", "r_precision", "map", "knn_accuracy", "top")
-_SCATTERED = 3000
+# t-SNE of twice as many takes several times as long and shows no more.
+_SCATTERED = 1500
 _SIDE = 160  # Pixels of a photo among many.
 _OF_SEVERAL_CLASSES = ("nmi", "ami", "silhouette", "intra_inter_distance_ratio")
 # The metrics that a sentence says.

@@ -5,6 +5,7 @@ import hashlib
 import html
 import importlib.resources
 import io
+import re
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -41,7 +42,7 @@ class Photo(NamedTuple):
         jpeg: What `jpeg` returns.
         alt: A text for those who cannot see it.
         title: The first line below it, plain text.
-        note: What stands below that.
+        note: What stands below that, in one or more lines.
         mark: `"right"`, `"wrong"`, or none: its frame.
     """
 
@@ -133,6 +134,16 @@ def element(text: str, tag: str = "p", kind: str = "") -> str:
     return f"<{opening}>{html.escape(text)}</{tag}>"
 
 
+def _breakable(text: str) -> str:
+    """Plain text as HTML that may go to a new line within a file's name."""
+    return re.sub(r"(?<=[/_])(?=[^/_])", "<wbr>", html.escape(text))
+
+
+def count(number: int, name: str) -> str:
+    """A number of things: "1 photo", "2,000 photos"."""
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+
+
 def link(file: str, text: str, name: str) -> str:
     """A paragraph with a link to a file beside the page."""
     target = html.escape(urllib.parse.quote(file))
@@ -205,7 +216,7 @@ def _number_class(cell: str | Cell) -> str:
 
 def _cell(cell: str | Cell) -> str:
     if isinstance(cell, str):
-        return element(cell, "td")
+        return f"<td>{_breakable(cell)}</td>"
     value = "" if cell.value is None else f' data-value="{cell.value:.6g}"'
     return f"<td{value}>{cell.content}</td>"
 
@@ -335,11 +346,11 @@ def strip(photos: Sequence[Photo], label: str) -> str:
 def _photos(photos: Sequence[Photo]) -> str:
     written = []
     for photo in photos:
-        text = f"<b>{html.escape(photo.title)}</b>" if photo.title else ""
+        text = f"<b>{_breakable(photo.title)}</b>" if photo.title else ""
         written.append(
             f'<figure class="photo {photo.mark}">'
             f"{_image(photo.jpeg, 'jpeg', photo.alt)}"
-            f"<figcaption>{text}{html.escape(photo.note)}</figcaption></figure>"
+            f"<figcaption>{text}{_breakable(photo.note)}</figcaption></figure>"
         )
     return "".join(written)
 

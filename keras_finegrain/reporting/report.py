@@ -178,10 +178,10 @@ def report(
     title = title or model.name
     parts: list[page.Section | None] = [
         sections.verdict(results, chosen.confusions),
-        sections.errors_with_photos(results, chosen.confusions, photos),
         sections.to_do(
             results, chosen.confusions, suspects, within, between, known_labels
         ),
+        sections.errors_with_photos(results, chosen.confusions, photos),
         sections.every_error(results, photos, errors_path.name),
         sections.by_class(results),
         sections.answered(results),
@@ -190,7 +190,7 @@ def report(
     if within is not None:
         parts.append(sections.copies(results, within, between))
     if others:
-        parts.append(sections.methods(results, photos, title, others))
+        parts.append(sections.methods(results, photos, others))
     parts.append(details.confusion_matrix(results))
     if photos is not None:
         parts.append(details.retrieval(results, chosen.retrieval, photos))

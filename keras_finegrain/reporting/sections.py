@@ -22,10 +22,12 @@ MOST_SMALL = 2000
 MOST_SUSPECTS = 24
 MOST_SUSPECTED = 0.2
 MOST_COPIES = 24
+OFF = 0.05  # Between how sure and how often right.
 MIDDLE = 200  # Pixels of a photo beside others.
 FEW_PHOTOS = 10
 _LABELS = "Suspected wrong labels"
 _ERRORS = "The photos it gets wrong"
+_OWN = "this model"
 
 
 def verdict(results: Results, confusions: list[choose.Confusion]) -> Section:
@@ -126,7 +128,7 @@ def _pairs(
                     page.jpeg(photos[sample]),
                     f"A {name}, taken for a {other}",
                     name,
-                    " · ".join([results.keys[sample], *_sure(results, sample)]),
+                    "\n".join([*_sure(results, sample), results.keys[sample]]),
                     "wrong",
                 )
             ]
@@ -135,8 +137,7 @@ def _pairs(
                     page.Photo(
                         page.jpeg(evidence[sample]),
                         f"What in the photo speaks for {other}",
-                        "",
-                        f"speaks for {other}",
+                        note=f"speaks for {other}",
                     )
                 )
             shown += [
@@ -196,7 +197,8 @@ def every_error(
         csv_name: Name of the file beside the page with the same rows.
     """
     errors = ordered_errors(results)
-    headings = ["", "photo", "class", "taken for"]
+    # The name, which may be long, comes last: a narrow screen shows the rest.
+    headings = ["", "class", "taken for"]
     sure = ""
     if results.probabilities is not None:
         headings += ["how sure", "own class", "its place"]
@@ -205,7 +207,6 @@ def every_error(
     for error in errors:
         row: list[str | Cell] = [
             _thumbnail(results, photos, error.sample),
-            error.key,
             error.name,
             error.taken_for,
         ]
@@ -215,7 +216,7 @@ def every_error(
                 page.percent(error.own, 1),
                 page.number(error.place),
             ]
-        rows.append(row)
+        rows.append([*row, error.key])
     content = [
         page.element(
             f"All {len(errors):,} errors{sure}. A click on a heading sorts "
@@ -237,11 +238,11 @@ def every_error(
         )
     content += [
         page.data_table(
-            headings,
+            [*headings, "photo"],
             rows,
             caption="Every error",
-            choices=[2, 3],
-            least=None if results.probabilities is None else 4,
+            choices=[1, 2],
+            least=None if results.probabilities is None else 3,
         ),
         page.link(csv_name, "The same rows for a spreadsheet", csv_name),
     ]
@@ -422,6 +423,7 @@ def answered(results: Results) -> Section | None:
             "If it answers only where it is sure, and leaves the other photos "
             "to a person, it is right more often."
         )
+        + page.element(_how_sure(results, confidence))
         + page.picture(axis, "Accuracy against the share of photos answered")
         + page.table(
             ["to be right in", "answer", "where it is at least this sure"],
@@ -441,17 +443,38 @@ def answered(results: Results) -> Section | None:
                 ),
                 "Reliability diagram",
                 "A bar below the diagonal: the model is surer than it should "
-                "be. metrics.fit_temperature finds the temperature that "
-                "corrects it, for report(temperature=...).",
+                "be.",
             ),
         ),
+    )
+
+
+def _how_sure(results: Results, confidence: np.ndarray) -> str:
+    """Whether it is as sure as it is right, and what its shares are."""
+    sure, right = confidence.mean(), 1 - results.is_error.mean()
+    verdict = "about as sure as it should be"
+    if abs(sure - right) > OFF:
+        verdict = "surer" if sure > right else "less sure"
+        verdict += " than it should be"
+    if results.temperature == 1:
+        source = (
+            "These are its scores as they are: metrics.fit_temperature finds "
+            "the temperature that corrects them, for report(temperature=...)."
+        )
+    else:
+        source = (
+            "Wherever this page says how sure it is, its scores were divided "
+            f"by the temperature {results.temperature:.3g}."
+        )
+    return (
+        f"It is {100 * sure:.0f} % sure on average and right in "
+        f"{100 * right:.0f} of 100: {verdict}. {source}"
     )
 
 
 def methods(
     results: Results,
     photos: Photos | None,
-    title: str,
     others: Mapping[str, np.ndarray],
 ) -> Section:
     """Several methods on the same photos.
@@ -460,50 +483,56 @@ def methods(
         results: What the page's own model gave.
         photos: The photos, of which those that the methods differ on are
             small.
-        title: Name of the page's own model.
         others: The answers of each other method.
     """
     own = results.taken_for == results.labels
     rows: list[list[str | Cell]] = [
-        [title, page.percent(own.mean(), 1), "", "", "", Cell("")]
+        [_OWN, page.percent(own.mean(), 1), "", "", "", ""]
     ]
+    said = []
     for name, answers in others.items():
         right = answers == results.labels
         only_other, only_own = np.sum(right & ~own), np.sum(own & ~right)
         difference = (only_other - only_own) / len(own)
         spread = only_other + only_own - len(own) * difference**2
         half = 1.96 * np.sqrt(max(spread, 0.0)) / len(own)
+        chance = _mcnemar(int(only_other), int(only_own))
+        said.append(_compared(name, difference, chance))
         rows.append(
             [
                 name,
                 page.percent(right.mean(), 1),
                 page.number(int(only_other)),
                 page.number(int(only_own)),
-                f"{100 * difference:+.1f} ± {100 * half:.1f} points",
-                Cell(f"{_mcnemar(int(only_other), int(only_own)):.2g}"),
+                Cell(
+                    f"{100 * difference:+.1f} ± {100 * half:.1f} points",
+                    100 * difference,
+                ),
+                Cell(f"{chance:.2g}", chance),
             ]
         )
     differing = disagreements(results, others)
-    table = [
+    table: list[list[str | Cell]] = [
         [
             _thumbnail(results, photos, sample),
-            results.keys[sample],
             results.name_of(sample),
             *(
-                results.class_names[answers[sample]]
+                _marked(results, sample, answers[sample])
                 for answers in (results.taken_for, *others.values())
             ),
+            results.keys[sample],
         ]
         for sample in differing
     ]
     return Section(
         "Methods compared",
-        page.table(
+        page.bullets(said)
+        + page.table(
             [
                 "method",
                 "right",
                 "only it is right",
-                f"only {title} is right",
+                f"only {_OWN} is right",
                 "difference",
                 "p",
             ],
@@ -521,12 +550,34 @@ def methods(
         )
         + page.element(f"Photos that they differ on: {len(differing):,}", "h3")
         + page.data_table(
-            ["", "photo", "class", title, *others],
+            ["", "class", _OWN, *others, "photo"],
             table,
             caption="Photos that the methods differ on",
-            choices=[2],
+            choices=[1],
         ),
     )
+
+
+def _compared(name: str, difference: float, chance: float) -> str:
+    """A method's difference in a sentence."""
+    points, way = f"{100 * abs(difference):.1f}", "more"
+    if difference < 0:
+        way = "fewer"
+    verdict = (
+        "more than chance among these photos explains"
+        if chance < 0.05
+        else "chance among these photos may explain it"
+    )
+    return (
+        f"{name} is right in {points} of 100 photos {way} than {_OWN}: "
+        f"{verdict} (p = {chance:.2g})."
+    )
+
+
+def _marked(results: Results, sample: int, answer: int) -> str:
+    """An answer, with a mark where it is wrong."""
+    mark = "" if answer == results.labels[sample] else "\u2717 "
+    return f"{mark}{results.class_names[answer]}"
 
 
 def disagreements(
@@ -564,20 +615,29 @@ def wrong_labels(
     if not suspects:
         return Section(_LABELS, page.element("None is suspected."))
     content = page.element(
-        f"{len(suspects):,} photos look more like another class than like "
-        "that of their label, as sure as the model is of each class. Look at "
-        "them, the most doubtful first: either the label is wrong, or the "
-        "model is."
+        f"The model doubts the labels of {page.count(len(suspects), 'photo')}"
+        ", the most doubtful first. Either the label is wrong, or the model "
+        "is."
     )
+    if not _are_few(results, suspects):
+        content += page.element(
+            f"It is wrong itself in {100 * results.is_error.mean():.0f} of 100 "
+            "photos, so most of these are its own errors."
+        )
     if photos is not None:
         content += page.strips(
             page.Photo(
                 page.jpeg(photos[sample], MIDDLE),
                 f"Labelled {results.name_of(sample)}",
-                f"{results.name_of(sample)}?",
-                f"{results.class_names[results.taken_for[sample]]} "
-                f"({', '.join(_sure(results, sample))}) · "
-                f"{results.keys[sample]}",
+                f"labelled {results.name_of(sample)}",
+                "\n".join(
+                    [
+                        "looks like "
+                        + results.class_names[results.taken_for[sample]],
+                        *_sure(results, sample),
+                        results.keys[sample],
+                    ]
+                ),
             )
             for sample in suspects[:MOST_SUSPECTS]
         )
@@ -597,6 +657,11 @@ def wrong_labels(
             ),
         ),
     )
+
+
+def _are_few(results: Results, suspects: list[int]) -> bool:
+    """Whether the suspects are more than a poor model's own errors."""
+    return len(suspects) <= MOST_SUSPECTED * len(results.labels)
 
 
 class Copies(NamedTuple):
@@ -679,14 +744,13 @@ def to_do(
     names, lines = results.class_names, []
     if between is not None and between.pairs:
         lines.append(
-            f"Remove {len(between.pairs):,} photos from these or from the "
-            "training data: they are in both, and make the results look "
+            f"Remove {page.count(len(between.pairs), 'photo')} from these or "
+            "from the training data: what is in both makes the results look "
             "better than they are."
         )
-    # Of a poor model nearly all are its own errors.
-    if suspects and len(suspects) <= MOST_SUSPECTED * len(results.labels):
+    if suspects and _are_few(results, suspects):
         lines.append(
-            f"Look at the {len(suspects):,} suspected labels, at "
+            f"Look at {page.count(len(suspects), 'suspected label')}, at "
             f"{results.keys[suspects[0]]} first."
         )
     pairs = {(c.label, c.taken_for): c.errors for c in confusions}
@@ -717,6 +781,7 @@ def to_do(
             )
     if within is not None and within.pairs:
         lines.append(
-            f"Remove {len(within.pairs):,} photos that are twice in these."
+            f"{page.count(len(within.pairs), 'photo')} of these may be there "
+            "twice: keep one of each pair."
         )
     return Section("What to do", page.bullets(lines)) if lines else None
