@@ -6,7 +6,7 @@ builds the wheel, installs it into a fresh environment, writes drawn birds as a
 folder of JPEG files, and runs every command of `keras-finegrain` on them, then
 each exported file by the lines of docs/export.md. It ends at the first command
 that fails. The few drawn birds show that each step runs, not how good an
-answer is: that, your own photos show. Packages come from where pip gets them. With photos of your own,
+answer is. Packages come from where pip gets them. With photos of your own,
 a folder for each class, and what `train` is to be told:
 
     python benchmarks/walk.py --photos photos/ -- --backbone MobileNetV2
