@@ -15,9 +15,15 @@ def vectors(count, seed):
     return unit_rows(centers[rng.integers(0, 50, count)] + noise).astype("f4")
 
 
+@pytest.mark.parametrize("beside_tensors", [False, True])
 @pytest.mark.parametrize("gone", [0, 300, 700])
 @pytest.mark.parametrize("kind", INDICES)
-def test_the_nearest_are_found_after_rows_came_and_went(kind, gone):
+def test_the_nearest_are_found_after_rows_came_and_went(
+    kind, gone, beside_tensors
+):
+    if beside_tensors:
+        # Replaces the searches of faiss, as PyTorch Metric Learning makes it.
+        import faiss.contrib.torch_utils  # noqa: F401
     known, queries = vectors(1000, 1), vectors(40, 2)
     index = INDICES[kind](32)
     index.add(known[:900])
