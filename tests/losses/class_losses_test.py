@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from keras.src.backend.common import symbolic_scope
 
 import keras_finegrain
 from keras_finegrain import losses
@@ -366,3 +367,47 @@ def test_the_head_and_a_layer_that_disagree_are_found(loss):
     model.compile("sgd", loss)
     with pytest.raises(ValueError, match="Make them agree"):
         model.fit(np.ones((4, 8)), np.array([0, 1, 2, 0]), verbose=0)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_the_scale_of_proxy_nca_multiplies_squared_distances(float64, scale):
+    similarity, labels = similarities(dtype="float64")
+    is_true = np.arange(5) == labels[:, None]
+    powers = np.exp(-scale * (2 - 2 * similarity))
+    expected = -np.log(powers[is_true] / np.where(is_true, 0, powers).sum(1))
+
+    loss = losses.ProxyNCALoss(scale, reduction="none", dtype="float64")
+
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(loss(labels, ops.convert_to_tensor(similarity))),
+        expected,
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("wrong", [1.5, -1.5])
+def test_one_value_that_is_no_cosine_is_enough(wrong):
+    similarity, labels = similarities()
+    similarity[3, 2] = wrong
+
+    with pytest.raises(ValueError, match=r"must be cosines in .* up to 1\.5"):
+        losses.NormFaceLoss()(labels, similarity)
+
+
+def test_values_on_an_accelerator_are_read_once():
+    class OnAccelerator:
+        device = "cuda:0"
+
+    class OnHost:
+        device = "cpu"
+
+    loss = losses.NormFaceLoss()
+    with symbolic_scope.SymbolicScope():
+        assert not loss.may_read(OnHost())
+
+    assert [loss.may_read(OnHost()) for _ in range(3)] == [True] * 3
+    assert [loss.may_read(OnAccelerator()) for _ in range(3)] == [
+        True,
+        False,
+        False,
+    ]

@@ -359,6 +359,7 @@ GOOD = {
         np.pi / 2,
         np.pi / 2,
     ),
+    "the most": (losses.SphereFaceLoss, "margin", 64, 64),
     "the whole share": (layers.SoftTriple, "sampled_share", 1, 1.0),
     "exponent 1": (losses.ContrastiveLoss, "exponent", 1, 1.0),
     "no step": (layers.CenterLoss, "alpha", 0, 0.0),
