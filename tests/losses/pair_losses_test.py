@@ -600,3 +600,18 @@ def test_a_batch_of_4096_takes_less_than_256_mb():
     assert done.returncode == 0, done.stderr[-2000:]
     megabytes = json.loads(done.stdout.splitlines()[-1])
     assert max(megabytes.values()) < 4 * 64, megabytes
+
+
+@pytest.mark.parametrize(
+    ("labels", "missing"),
+    [
+        ([0, 1, 2], "two samples of one class"),
+        ([3], "two samples of one class"),
+        ([0, 0], "samples of two classes"),
+        # One pair and one other sample are enough.
+        ([0, 0, 1], None),
+        ([0, 0, 1, 1], None),
+    ],
+)
+def test_what_a_batch_lacks_is_known(labels, missing):
+    assert embedding_pairs.missing_pairs(np.array(labels)) == missing
