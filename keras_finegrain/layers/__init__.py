@@ -4,6 +4,9 @@ from keras_finegrain.layers.center_loss import CenterLoss as CenterLoss
 from keras_finegrain.layers.cosine_similarity import (
     CosineSimilarity as CosineSimilarity,
 )
+from keras_finegrain.layers.gaussian_mixture import (
+    GaussianMixture as GaussianMixture,
+)
 from keras_finegrain.layers.generalized_mean_pooling import (
     GeneralizedMeanPooling2D as GeneralizedMeanPooling2D,
 )
@@ -13,6 +16,7 @@ from keras_finegrain.layers.soft_triple import SoftTriple as SoftTriple
 __all__ = [
     "CenterLoss",
     "CosineSimilarity",
+    "GaussianMixture",
     "GeneralizedMeanPooling2D",
     "MCLoss",
     "SoftTriple",

@@ -8,6 +8,9 @@ from keras_finegrain.losses.combined_margin_loss import CombinedMarginLoss
 from keras_finegrain.losses.contrastive_loss import ContrastiveLoss
 from keras_finegrain.losses.cos_face_loss import CosFaceLoss
 from keras_finegrain.losses.cosine_loss import CosineLoss
+from keras_finegrain.losses.large_margin_gaussian_mixture_loss import (
+    LargeMarginGaussianMixtureLoss,
+)
 from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
 from keras_finegrain.losses.multi_similarity_loss import MultiSimilarityLoss
 from keras_finegrain.losses.n_pairs_loss import NPairsLoss
@@ -30,6 +33,7 @@ __all__ = [
     "ContrastiveLoss",
     "CosFaceLoss",
     "CosineLoss",
+    "LargeMarginGaussianMixtureLoss",
     "MarginSoftmaxLoss",
     "MultiSimilarityLoss",
     "NPairsLoss",

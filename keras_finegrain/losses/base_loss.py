@@ -66,6 +66,8 @@ class BaseLoss(keras.losses.Loss):
     compares_embeddings = False
     # Whether those scores are cosines in [-1, 1], which the loss scales.
     takes_cosines = False
+    # Whether those scores are logarithms of densities, of `GaussianMixture`.
+    takes_densities = False
     # Whether values on an accelerator were looked at.
     _has_read = False
     # Whether it accepts the scores of a head that samples classes.

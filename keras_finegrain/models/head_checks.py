@@ -15,6 +15,7 @@ from keras_finegrain._base.private_keras import call_behind
 from keras_finegrain.labels.forms import integer_labels
 from keras_finegrain.labels.outputs import entry_of, is_structure
 from keras_finegrain.layers.cosine_similarity import CosineSimilarity
+from keras_finegrain.layers.gaussian_mixture import GaussianMixture
 from keras_finegrain.layers.labelled_loss_layer import LabelledLossLayer
 from keras_finegrain.losses.embedding_pairs import missing_pairs
 from keras_finegrain.models.label_checks import single_loss
@@ -22,6 +23,7 @@ from keras_finegrain.models.label_checks import single_loss
 COSINES = "cosines"
 SCALED_COSINES = "scaled cosines"
 LOGITS = "unbounded logits"
+DENSITIES = "log-densities of a mixture"
 PROBABILITIES = "probabilities of a softmax"
 # Softmax of cosines as they are: of C classes none gets more than
 # e² / (e² + C − 1), 13 % of 50.
@@ -111,6 +113,8 @@ def output_of(tensor: keras.KerasTensor) -> Output:
         return output_of(layer.outputs[index])
     if isinstance(layer, CosineSimilarity):
         return Output(COSINES, layer)
+    if isinstance(layer, GaussianMixture):
+        return Output(DENSITIES, layer)
     activation = getattr(layer, "activation", None)
     passes_on = isinstance(
         layer, (keras.layers.Dropout, keras.layers.Identity, LabelledLossLayer)
@@ -188,6 +192,13 @@ def _check(output: Output, loss: Any) -> None:
                 "with keras_finegrain.CosineSimilarity, or compile with a "
                 "cross-entropy of Keras."
             )
+    elif getattr(loss, "takes_densities", False):
+        if kind != DENSITIES:
+            raise ValueError(
+                f"{who} takes log-densities, {received}. End the model with "
+                "keras_finegrain.layers.GaussianMixture, or compile with a "
+                "cross-entropy of Keras."
+            )
     elif kind not in (LOGITS, PROBABILITIES) and _is_of_probabilities(loss):
         _check_probabilities(kind, layer, loss, received)
 
@@ -201,9 +212,9 @@ def _check_probabilities(
         if kind != FLAT_PROBABILITIES:
             raise ValueError(
                 f"{who} takes probabilities, {received}. Compile with "
-                f"{remedy}, which scales them and takes their softmax."
+                f"{remedy}, which takes their softmax itself."
             )
-    elif kind == SCALED_COSINES:
+    elif kind in (SCALED_COSINES, DENSITIES):
         return
     warnings.warn(
         f"{who}: {received}. A softmax of values in [-1, 1] is never sure of "

@@ -40,6 +40,21 @@ def fit(layers, loss, labels=LABELS, **kwargs):
             "takes probabilities, received scaled cosines",
         ),
         (
+            [keras_finegrain.layers.GaussianMixture(3)],
+            Crossentropy(),
+            "probabilities, received log-densities.*losses.LargeMarginGaussian",
+        ),
+        (
+            [keras_finegrain.layers.GaussianMixture(3)],
+            losses.ArcFaceLoss(),
+            "takes cosines in .* received log-densities",
+        ),
+        (
+            [keras.layers.Dense(3)],
+            losses.LargeMarginGaussianMixtureLoss(),
+            "takes log-densities, received unbounded logits.*GaussianMixture",
+        ),
+        (
             [keras.layers.Dense(3)],
             losses.ArcFaceLoss(),
             "takes cosines in .* received unbounded logits.*CosineSimilarity",
@@ -94,6 +109,14 @@ def test_unscaled_cosines_in_a_softmax_are_warned_of_once(layers, loss):
     ("layers", "loss"),
     [
         ([cosines()], losses.ArcFaceLoss()),
+        (
+            [keras_finegrain.layers.GaussianMixture(3)],
+            losses.LargeMarginGaussianMixtureLoss(),
+        ),
+        (
+            [keras_finegrain.layers.GaussianMixture(3)],
+            Crossentropy(from_logits=True),
+        ),
         ([cosines(), keras.layers.Activation("linear")], losses.CosFaceLoss()),
         (
             [cosines(), keras.layers.Rescaling(20.0)],

@@ -26,6 +26,7 @@ ON_SCORES = [
     losses.CombinedMarginLoss(),
     losses.CosFaceLoss(),
     losses.CosineLoss(),
+    losses.LargeMarginGaussianMixtureLoss(),
     losses.NormFaceLoss(),
     losses.ProxyAnchorLoss(),
     losses.ProxyNCALoss(),

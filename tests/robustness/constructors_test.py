@@ -174,6 +174,10 @@ RULES = {
         "margin": _for_each_class("cosine"),
     },
     losses.CosineLoss: {},
+    losses.LargeMarginGaussianMixtureLoss: {
+        "margin": "not_negative",
+        "likelihood_weight": "not_negative",
+    },
     losses.MultiSimilarityLoss: {
         "alpha": "positive",
         "beta": "positive",
@@ -219,6 +223,10 @@ RULES = {
         "largest": "not_negative",
         "smallest": "not_negative",
         "power": "share",
+    },
+    layers.GaussianMixture: {
+        "num_classes": "count",
+        "means_initializer": {**BAD["initializer"], "none": None},
     },
     layers.GeneralizedMeanPooling2D: {
         "exponent": {**BAD["at_least_one"], "large": 65},
@@ -275,6 +283,7 @@ NEEDED = {
     layers.CosineSimilarity: {"num_classes": 3},
     layers.MCLoss: {"num_classes": 3},
     layers.SoftTriple: {"num_classes": 3},
+    layers.GaussianMixture: {"num_classes": 3},
     losses.class_size_margins: {"counts": [3, 5]},
     callbacks.EmbeddingMetrics: {"data": (X, Y)},
     callbacks.EmbeddingProjector: {"log_dir": "logs", "data": (X, Y)},
@@ -415,6 +424,10 @@ DEFAULTS = {
         "epsilon": 0.1,
     },
     losses.SupConLoss: {"temperature": 0.1},
+    losses.LargeMarginGaussianMixtureLoss: {
+        "margin": 0.1,
+        "likelihood_weight": 0.01,
+    },
     losses.CircleLoss: {"margin": 0.4, "scale": 80.0},
     losses.TripletAllLoss: {"margin": 0.2, "distance_metric": "L2"},
     losses.TripletHardLoss: {

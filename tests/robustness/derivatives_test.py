@@ -96,6 +96,7 @@ CASES = {
     "combined_margin": of_scores(losses.CombinedMarginLoss, scale=4.0),
     "cos_face": of_scores(losses.CosFaceLoss, scale=4.0),
     "cosine": of_scores(losses.CosineLoss),
+    "gaussian_mixture": of_scores(losses.LargeMarginGaussianMixtureLoss),
     "norm_face": of_scores(losses.NormFaceLoss, scale=4.0),
     "norm_face_soft": of_scores(losses.NormFaceLoss, SOFT, scale=4.0),
     "proxy_anchor": of_scores(losses.ProxyAnchorLoss, scale=4.0),

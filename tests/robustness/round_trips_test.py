@@ -21,6 +21,7 @@ OBJECTS = [
     losses.ContrastiveLoss(exponent=1.0),
     losses.CosFaceLoss(scale=30.0, margin=[0.1, 0.2, 0.3]),
     losses.CosineLoss(reduction="sum"),
+    losses.LargeMarginGaussianMixtureLoss(margin=0.3),
     losses.MultiSimilarityLoss(epsilon=None),
     losses.SupConLoss(0.3),
     losses.CircleLoss(0.1, 20.0),
@@ -38,6 +39,7 @@ OBJECTS = [
     layers.CosineSimilarity(
         3, centers_regularizer=regularizers.CenterMerging(0.1), seed=3
     ),
+    layers.GaussianMixture(3, means_initializer="zeros"),
     layers.GeneralizedMeanPooling2D(4.0, epsilon=1e-3, keepdims=True),
     layers.MCLoss(3, channels_per_class=[1, 2, 3], drop=False),
     layers.SoftTriple(3, 4, pooling="max", tau=0.0),
