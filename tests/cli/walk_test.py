@@ -169,7 +169,8 @@ def test_the_page_has_training_photos_and_the_other_methods(
         **tested | {"scores": -tested["scores"]},
     )
     answer(capsys, "report", run, "--output", tmp_path / "page.html")
-    page = (tmp_path / "page.html").read_text()
+    # Without the places at which long names may break.
+    page = (tmp_path / "page.html").read_text().replace("<wbr>", "")
     assert "train/red/red3.jpg" in page
     assert "backward" in page
     found = answer(capsys, "evaluate", run)
