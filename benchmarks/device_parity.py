@@ -42,12 +42,18 @@ from keras_finegrain.training.versions import device_name
 BATCH, CLASSES, DIM = 32, 8, 24
 BOUNDS = {"float32": 1e-5, "bfloat16": 2.0**-7}
 # Of what takes no embeddings `(batch, DIM)`.
-INPUT_SHAPES = {"MCLoss": (BATCH, 5, 5, 20)}
+FEATURE_MAP = (BATCH, 5, 5, 20)
+INPUT_SHAPES = {
+    "GeneralizedMeanPooling2D": FEATURE_MAP,
+    "MCLoss": FEATURE_MAP,
+}
 LAYER_ARGUMENTS = {
     "CenterLoss": {"loss_weight": 1.0},
     # From one seed PyTorch draws other numbers on a GPU than on a CPU.
     "MCLoss": {"loss_weight": 1.0, "drop": False, "seed": 0},
 }
+# Its 80 would multiply the rounding of the cosines.
+LOSS_ARGUMENTS = {"CircleLoss": {"scale": 8.0}}
 # A base for margins of one's own, which computes nothing.
 BASES = (keras_finegrain.losses.MarginSoftmaxLoss,)
 # Of weights and inputs: what is differentiated, and what is compared besides.
@@ -84,6 +90,8 @@ def layer_case(kind: type, dtype: str) -> Case:
     # The same in every dtype.
     start = [
         generator.normal(size=each.shape).astype("float32")
+        if each.shape
+        else ops.convert_to_numpy(each)
         for each in layer.weights
     ]
     layer.set_weights(start)
@@ -109,7 +117,8 @@ def layer_case(kind: type, dtype: str) -> Case:
                     each.value for each in layer.non_trainable_variables
                 ]
         loss = BATCH * sum(losses, ops.zeros(()))
-        outputs = ops.cast(outputs, layer.loss_dtype)
+        exact = "float64" if dtype == "float64" else "float32"
+        outputs = ops.cast(outputs, exact)
         pulled = ops.sum(outputs * ops.cast(upstream, outputs.dtype))
         return loss + pulled, [loss, outputs, *assigned]
 
@@ -118,7 +127,10 @@ def layer_case(kind: type, dtype: str) -> Case:
 
 def loss_case(kind: type, dtype: str) -> Case:
     """A loss of cosines to classes, or of embeddings: of unit vectors."""
-    loss = kind(dtype="float64" if dtype == "float64" else "float32")
+    loss = kind(
+        dtype="float64" if dtype == "float64" else "float32",
+        **LOSS_ARGUMENTS.get(kind.__name__, {}),
+    )
 
     def function(_: list[Any], predictions: Any) -> tuple[Any, list[Any]]:
         value = BATCH * loss(labels(), predictions)

@@ -82,9 +82,12 @@ def test_every_loss_trains():
         for name in keras_finegrain.losses.__all__
         if name.endswith("Loss") and name not in BASES
     }
+    heads["densities"] = keras_finegrain.layers.GaussianMixture(CLASSES)(
+        embedding
+    )
     outputs = {
         name: keras.layers.Identity(name=name)(
-            heads[getattr(loss, "scores_classes", False)]
+            heads["densities" if loss.takes_densities else loss.scores_classes]
         )
         for name, loss in losses.items()
     }

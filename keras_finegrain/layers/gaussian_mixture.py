@@ -113,10 +113,16 @@ class GaussianMixture(keras.layers.Layer):
         scores = products - 0.5 * squares
         return ops.where(scores > 0.0, 0.0, scores)
 
+    def compute_output_shape(
+        self, embeddings_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, int]:
+        """`(batch, num_classes)`."""
+        return (embeddings_shape[0], self.num_classes)
+
     def compute_output_spec(self, embeddings: Any) -> keras.KerasTensor:
-        """The scores' shape, and their dtype under every policy."""
+        """`(batch, num_classes)`, float32 or wider."""
         return keras.KerasTensor(
-            (embeddings.shape[0], self.num_classes),
+            self.compute_output_shape(embeddings.shape),
             dtype=at_least_float32(self.compute_dtype),
         )
 

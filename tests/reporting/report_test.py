@@ -97,6 +97,8 @@ def test_every_section_is_there_and_in_the_contents(written):
 
 def test_the_worst_confusions_are_counted(written):
     model, text, _ = written
+    # Without the places at which long names may break.
+    text = text.replace("<wbr>", "")
     x, labels = photos()
     predicted = model.predict(x, verbose=0).argmax(axis=1)
     counts = np.zeros((CLASSES, CLASSES), int)
