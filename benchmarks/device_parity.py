@@ -98,6 +98,9 @@ def layer_case(kind: type, dtype: str) -> Case:
     # Numbers that bfloat16 holds.
     upstream = generator.integers(-8, 9, layer.compute_output_shape(shape)) / 8
 
+    takes_training = "training" in inspect.signature(layer.call).parameters
+    in_training = {"training": True} if takes_training else {}
+
     def function(weights: list[Any], inputs: Any) -> tuple[Any, list[Any]]:
         with keras_finegrain.label_scope(labels()):
             if keras.backend.backend() == "jax":
@@ -106,13 +109,13 @@ def layer_case(kind: type, dtype: str) -> Case:
                     [each.value for each in layer.non_trainable_variables],
                     inputs,
                     return_losses=True,
-                    training=True,
+                    **in_training,
                 )
             else:
                 # As in `fit` there: the weights are the layer's own, and it
                 # moves its centers where they stand.
                 layer.set_weights(start)
-                outputs, losses = layer(inputs, training=True), layer.losses
+                outputs, losses = layer(inputs, **in_training), layer.losses
                 assigned = [
                     each.value for each in layer.non_trainable_variables
                 ]
