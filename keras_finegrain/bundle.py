@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_finegrain._base import checks
+from keras_finegrain._base.arrays import softmax
 from keras_finegrain._base.files import replacing, replacing_path
 
 MODEL, GALLERY, TESTED = "model.keras", "gallery.npz", "tested.npz"
@@ -205,10 +206,7 @@ class Bundle:
         scores = np.asarray(scores, "float64")
         if self.temperature is None:
             return scores.astype("float32")
-        powers = scores / self.temperature
-        powers = np.exp(powers - powers.max(axis=1, keepdims=True))
-        shares = powers / powers.sum(axis=1, keepdims=True)
-        return shares.astype("float32")
+        return softmax(scores / self.temperature).astype("float32")
 
     def identify(self, photos: Any, k: int = 5) -> list[Any]:
         """The class of each photo or "unknown": `Gallery.identify`."""

@@ -50,3 +50,9 @@ def dtype_name(values: Any) -> str:
             return ""
     dtype = getattr(values, "dtype", "")
     return str(getattr(dtype, "name", dtype)).removeprefix("torch.")
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Each row's exponentials `(rows, columns)`, divided by their sum."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

@@ -6,7 +6,7 @@ import pathlib
 import shutil
 import uuid
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _PARTIAL = ".partial-"
 
@@ -68,3 +68,12 @@ def remove_partial(folder: pathlib.Path) -> None:
     """Removes what writers left in a folder whose processes were killed."""
     for partial in folder.glob(f"{_PARTIAL}*"):
         partial.unlink(missing_ok=True)
+
+
+def as_path(who: str, name: str, value: Any) -> pathlib.Path:
+    """The path of a file, with `~` expanded; raises for anything else."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(
+            f"{who}: {name} must be the path of a file, received {value!r:.80}."
+        )
+    return pathlib.Path(value).expanduser()

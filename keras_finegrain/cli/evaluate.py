@@ -138,7 +138,7 @@ def cross_fitted_error(scores: np.ndarray, labels: np.ndarray) -> float | None:
     Each half's scores are divided by the temperature of the other half. None
     if a half has no temperature: it is at chance, or has no photo.
     """
-    from keras_finegrain.gallery.gallery import softmax
+    from keras_finegrain._base.arrays import softmax
     from keras_finegrain.metrics import (
         expected_calibration_error,
         fit_temperature,

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import logging
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +38,6 @@ def run(options: argparse.Namespace, out: Output) -> int:
     check_packages(PACKAGES)
     from keras_finegrain.datasets import DatasetError
 
-    # TensorFlow Datasets warns of its own deprecated names at every use, and
-    # TensorFlow of the step that each method traces again.
-    for name in ("absl", "tensorflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     if options.lr is None:
         options.lr = rate_of_frozen(options)
     settings = {

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 
 from keras_finegrain._base import checks
+from keras_finegrain._base.files import as_path
 from keras_finegrain._version import __version__
 from keras_finegrain.exporting import formats
 from keras_finegrain.exporting.graph import gives_embeddings, inference_graph
-from keras_finegrain.visualization.checks import as_path
 
 _FORMATS = {
     "saved_model": formats.save_saved_model,

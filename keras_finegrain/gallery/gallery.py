@@ -13,7 +13,9 @@ import keras
 import numpy as np
 
 from keras_finegrain._base import checks
+from keras_finegrain._base.arrays import softmax
 from keras_finegrain._base.checks import number, one_of, positive_integer
+from keras_finegrain._base.files import as_path
 from keras_finegrain.gallery import stored
 from keras_finegrain.gallery.answers import Answer, Candidate, Match
 from keras_finegrain.gallery.embedder import Embedder, as_paths, unit_vectors
@@ -23,7 +25,6 @@ from keras_finegrain.gallery.scores import NEIGHBOURS, class_scores
 from keras_finegrain.labels.forms import integer_labels
 from keras_finegrain.metrics.calibration import fit_temperature
 from keras_finegrain.metrics.embedding_set import unit_rows
-from keras_finegrain.visualization.checks import as_path
 
 # As docs/unknown.md measured.
 MEAN_WEIGHT = 0.75
@@ -895,9 +896,3 @@ class Gallery:
             ]
             for pair in zip(similarities, rows, strict=True)
         ]
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Each row's exponentials, divided by their sum."""
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

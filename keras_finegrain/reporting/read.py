@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_finegrain._base.arrays import softmax
 from keras_finegrain._base.checks import real_array
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.embedding import (
@@ -86,9 +87,7 @@ def as_probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
     sums = scores.sum(axis=1)
     if scores.min() >= 0 and np.allclose(sums, 1.0, atol=1e-3):
         scores = np.log(np.maximum(scores, np.finfo(np.float64).tiny))
-    scores = (scores - scores.max(axis=1, keepdims=True)) / temperature
-    exponentials = np.exp(scores)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    return softmax(scores / temperature)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_finegrain._base import checks
 from keras_finegrain._base.checks import positive_integer
-from keras_finegrain._base.files import replacing
+from keras_finegrain._base.files import as_path, replacing
 from keras_finegrain._base.optional import import_optional
 from keras_finegrain._version import __version__
 from keras_finegrain.reporting import details, page, sections
@@ -21,7 +21,6 @@ from keras_finegrain.reporting.read import (
     read_photos,
 )
 from keras_finegrain.reporting.second_look import find_copies, suspected
-from keras_finegrain.visualization.checks import as_path
 
 
 def report(

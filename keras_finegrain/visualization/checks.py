@@ -1,7 +1,5 @@
 """Checks of labels, class names and centers, which many pictures take."""
 
-import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,12 +132,3 @@ def index_array(who: str, name: str, values: Any) -> np.ndarray:
             f"least one, received {values!r}."
         )
     return indices
-
-
-def as_path(who: str, name: str, value: Any) -> pathlib.Path:
-    """The path of a file, with `~` expanded; raises for anything else."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(
-            f"{who}: {name} must be the path of a file, received {value!r:.80}."
-        )
-    return pathlib.Path(value).expanduser()

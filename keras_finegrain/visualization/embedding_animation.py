@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from keras_finegrain._base.checks import number
-from keras_finegrain._base.files import replacing
+from keras_finegrain._base.files import as_path, replacing
 from keras_finegrain._base.optional import import_optional
-from keras_finegrain.visualization.checks import as_path, as_sequence
+from keras_finegrain.visualization.checks import as_sequence
 from keras_finegrain.visualization.embedding_scatter import (
     LabelledVectors,
     draw_classes,

@@ -5,8 +5,7 @@ import pathlib
 from typing import Any
 
 from keras_finegrain._base.checks import number
-from keras_finegrain._base.files import replacing
-from keras_finegrain.visualization.checks import as_path
+from keras_finegrain._base.files import as_path, replacing
 
 
 def save_figure(
