@@ -27,12 +27,12 @@ PHOTO_METHODS = ("softmax", "center", "soft_triple")
 # Those of `keras_finegrain.training.methods`, whose import takes seconds.
 METHODS = (
     *DEFAULT_METHODS,
-    *("hard_triple", "cosine"),
+    *("hard_triple", "cosine", "gaussian_mixture"),
     *("normface", "cosface", "arcface", "subcenter_arcface", "sphereface"),
     *("combined_margin", "center_contrastive"),
     *("proxy_nca", "proxy_nca_plus_plus", "proxy_anchor"),
     *("triplet", "triplet_hard", "triplet_soft", "triplet_all"),
-    *("contrastive", "multi_similarity", "n_pairs"),
+    *("contrastive", "multi_similarity", "n_pairs", "sup_con", "circle"),
 )
 # Keeps the cached features of a frozen backbone from becoming one vector.
 _EMBEDDING_SIZE = 256
@@ -162,7 +162,10 @@ def _add_model(group: Any) -> None:
         "further arguments of the backbone",
         "alpha=0.75",
     )
-    add_choice(group, "--pooling", ("average", "max"), "over the feature map")
+    add_choice(
+        *(group, "--pooling", ("average", "max", "gem")),
+        "over the feature map; gem lies between both, and learns where",
+    )
 
 
 def _add_training(group: Any) -> None:

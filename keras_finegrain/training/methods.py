@@ -11,6 +11,8 @@ from keras_finegrain import losses
 from keras_finegrain.layers import (
     CenterLoss,
     CosineSimilarity,
+    GaussianMixture,
+    GeneralizedMeanPooling2D,
     MCLoss,
     SoftTriple,
 )
@@ -52,18 +54,22 @@ ON_PAIRS: dict[str, Callable[..., keras.losses.Loss]] = {
     "contrastive": losses.ContrastiveLoss,
     "multi_similarity": losses.MultiSimilarityLoss,
     "n_pairs": losses.NPairsLoss,
+    "sup_con": losses.SupConLoss,
+    "circle": losses.CircleLoss,
 }
 # The loss of each method, by the method's name.
 METHODS: dict[str, Callable[..., keras.losses.Loss]] = {
     **dict.fromkeys(("softmax", "center", "mc"), _CrossEntropy),
     **dict.fromkeys(_SOFT_TRIPLE, losses.SoftTripleLoss),
     "cosine": losses.CosineLoss,
+    "gaussian_mixture": losses.LargeMarginGaussianMixtureLoss,
     **_ON_SIMILARITIES,
     **ON_PAIRS,
 }
 _POOLINGS = {
     "average": keras.layers.GlobalAveragePooling2D,
     "max": keras.layers.GlobalMaxPooling2D,
+    "gem": GeneralizedMeanPooling2D,
 }
 # The weight of the embedding's squared length, which keeps it finite. Ours.
 _N_PAIRS_LENGTH = 0.02
@@ -184,6 +190,8 @@ def _classifier(settings: Settings, num_classes: int) -> keras.layers.Layer:
         return CosineSimilarity(
             num_classes, centers_per_class=centers, name="head"
         )
+    if method == "gaussian_mixture":
+        return GaussianMixture(num_classes, name="head")
     # Scores in float32: cross-entropy of half-precision logits loses digits.
     return keras.layers.Dense(num_classes, dtype="float32", name="head")
 

@@ -8,7 +8,7 @@ from keras_finegrain._base import checks
 from keras_finegrain.datasets.batching import Augmentation
 from keras_finegrain.training.errors import TrainingError
 
-Pooling = Literal["average", "max"]
+Pooling = Literal["average", "max", "gem"]
 Optimizer = Literal["adamw", "sgd"]
 Precision = Literal["none", "float16", "bfloat16"]
 _CHOICES = {
@@ -63,7 +63,8 @@ class Settings:
         mixup: α of mixup (Zhang et al., ICLR 2018): two images are mixed by a
             share that is drawn from Beta(α, α). At least 0; 0 mixes none. For
             photos in memory, `method="softmax"` and no `freeze`.
-        pooling: `"average"` or `"max"` over the feature map.
+        pooling: `"average"`, `"max"` or, between them, `"gem"` over the feature
+            map.
         embedding_size: Size of a linear layer after the pooling, or None.
         epochs: Passes over the training images.
         batch_size: Images in a batch, over all devices.
