@@ -23,9 +23,10 @@ def class_size_margins(
         m_c = smallest + (largest − smallest) · (n / n_c)^power
 
     With `smallest=0` these are the margins of LDAM (label-distribution-aware
-    margins): `CosFaceLoss` with them and the scale 30 is the authors' loss, and with `smallest` above 0 the dynamic
-    margins of the winners of the Google Landmark recognition of 2020 (for
-    `ArcFaceLoss`, on a head with sub-centers).
+    margins): `CosFaceLoss` with them and the scale 30 is the authors' loss.
+    With `smallest` above 0 they are the dynamic margins of the winners of the
+    Google Landmark recognition of 2020, for `ArcFaceLoss` on a head with
+    sub-centers.
 
     Args:
         counts: Samples of each class, at least 1 each.
