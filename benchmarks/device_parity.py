@@ -53,7 +53,11 @@ LAYER_ARGUMENTS = {
     "MCLoss": {"loss_weight": 1.0, "drop": False, "seed": 0},
 }
 # Its 80 would multiply the rounding of the cosines.
-LOSS_ARGUMENTS = {"CircleLoss": {"scale": 8.0}}
+LOSS_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "CircleLoss": {"scale": 8.0},
+    "COCOLoss": {"num_classes": DIM},
+    "LogitAdjustedLoss": {"class_counts": range(1, DIM + 1)},
+}
 # A base for margins of one's own, which computes nothing.
 BASES = (keras_finegrain.losses.MarginSoftmaxLoss,)
 # Of weights and inputs: what is differentiated, and what is compared besides.

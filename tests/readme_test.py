@@ -28,13 +28,21 @@ def test_code_blocks_run_one_after_the_other(monkeypatch, tmp_path):
     assert model.output_shape == (None, 200)
 
 
-def test_code_of_the_page_on_losses_runs():
-    page = (ROOT / "docs" / "losses.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+def run_blocks(page):
+    """The names that the code blocks of a page leave, run one by one."""
+    text = (ROOT / "docs" / page).read_text()
     names: dict[str, object] = {}
-    exec(compile(block, "losses.md", "exec"), names)
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(block, page, "exec"), names)
+    return names
+
+
+def test_code_of_the_page_on_losses_runs():
+    names = run_blocks("losses.md")
     assert names["classifier"].output_shape == (None, 200)
     assert names["embedder"].output_shape == (None, 64)
+    assert names["linear"].output_shape == (None, 3)
+    assert names["cosine"].output_shape == (None, 3)
 
 
 def test_code_of_the_page_on_metrics_and_pictures_runs(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ from keras_finegrain.losses.arc_face_loss import ArcFaceLoss
 from keras_finegrain.losses.center_contrastive_loss import CenterContrastiveLoss
 from keras_finegrain.losses.circle_loss import CircleLoss
 from keras_finegrain.losses.class_size_margins import class_size_margins
+from keras_finegrain.losses.coco_loss import COCOLoss
 from keras_finegrain.losses.combined_margin_loss import CombinedMarginLoss
 from keras_finegrain.losses.contrastive_loss import ContrastiveLoss
 from keras_finegrain.losses.cos_face_loss import CosFaceLoss
@@ -11,6 +12,7 @@ from keras_finegrain.losses.cosine_loss import CosineLoss
 from keras_finegrain.losses.large_margin_gaussian_mixture_loss import (
     LargeMarginGaussianMixtureLoss,
 )
+from keras_finegrain.losses.logit_adjusted_loss import LogitAdjustedLoss
 from keras_finegrain.losses.margin_softmax import MarginSoftmaxLoss
 from keras_finegrain.losses.multi_similarity_loss import MultiSimilarityLoss
 from keras_finegrain.losses.n_pairs_loss import NPairsLoss
@@ -27,6 +29,7 @@ from keras_finegrain.losses.triplet_semi_hard_loss import TripletSemiHardLoss
 
 __all__ = [
     "ArcFaceLoss",
+    "COCOLoss",
     "CenterContrastiveLoss",
     "CircleLoss",
     "CombinedMarginLoss",
@@ -34,6 +37,7 @@ __all__ = [
     "CosFaceLoss",
     "CosineLoss",
     "LargeMarginGaussianMixtureLoss",
+    "LogitAdjustedLoss",
     "MarginSoftmaxLoss",
     "MultiSimilarityLoss",
     "NPairsLoss",

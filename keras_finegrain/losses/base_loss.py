@@ -68,6 +68,8 @@ class BaseLoss(keras.losses.Loss):
     takes_cosines = False
     # Whether those scores are logarithms of densities, of `GaussianMixture`.
     takes_densities = False
+    # Whether those scores are logits, which the loss takes the softmax of.
+    takes_logits = False
     # Whether values on an accelerator were looked at.
     _has_read = False
     # Whether it accepts the scores of a head that samples classes.

@@ -1,10 +1,11 @@
 """Margins for long tails: the smaller a class, the larger its margin."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from keras_finegrain._base.checks import number, real_array
+from keras_finegrain._base.checks import number, real_array, shown
 
 
 def class_size_margins(
@@ -22,9 +23,10 @@ def class_size_margins(
         m_c = smallest + (largest − smallest) · (n / n_c)^power
 
     With `smallest=0` these are the margins of LDAM (label-distribution-aware
-    margins, for `CosFaceLoss`), and with `smallest` above 0 the dynamic
-    margins of the winners of the Google Landmark recognition of 2020 (for
-    `ArcFaceLoss`, on a head with sub-centers).
+    margins): `CosFaceLoss` with them and the scale 30 is the authors' loss.
+    With `smallest` above 0 they are the dynamic margins of the winners of the
+    Google Landmark recognition of 2020, for `ArcFaceLoss` on a head with
+    sub-centers.
 
     Args:
         counts: Samples of each class, at least 1 each.
@@ -56,16 +58,32 @@ def class_size_margins(
           https://arxiv.org/abs/2010.05350)
     """
     who = "class_size_margins"
-    sizes = real_array(who, "counts", counts)
-    if sizes.ndim != 1 or not sizes.size or not (sizes >= 1).all():
-        raise ValueError(
-            f"{who}: counts must be the number of samples of each class, at "
-            f"least 1 each, received {counts!r:.80}. Leave classes without "
-            "samples out, or count them as 1."
-        )
+    sizes = class_sizes(who, "counts", counts)
     smallest = number(who, "smallest", smallest, at_least=0)
     largest = number(who, "largest", largest, at_least=smallest)
     power = number(who, "power", power, above=0, at_most=1)
-    shares = (sizes.min() / sizes.astype("float64")) ** power
+    shares = (sizes.min() / sizes) ** power
     margins = smallest + (largest - smallest) * shares
     return tuple(float(margin) for margin in np.minimum(margins, largest))
+
+
+def class_sizes(who: str, name: str, counts: Any) -> np.ndarray:
+    """The numbers of samples of the classes, float64 `(num_classes,)`.
+
+    Args:
+        who: What the counts were given to, for error messages.
+        name: Name of the argument, for error messages.
+        counts: A sequence or array.
+
+    Raises:
+        ValueError: If they are no finite numbers of at least 1.
+    """
+    sizes = real_array(who, name, counts)
+    valid = sizes.ndim == 1 and sizes.size > 0
+    if not valid or not ((sizes >= 1) & np.isfinite(sizes)).all():
+        raise ValueError(
+            f"{who}: {name} must be the number of samples of each class, at "
+            f"least 1 each, received {shown(counts)}. Leave classes without "
+            "samples out, or count them as 1."
+        )
+    return sizes.astype("float64")

@@ -199,6 +199,13 @@ def _check(output: Output, loss: Any) -> None:
                 "keras_finegrain.layers.GaussianMixture, or compile with a "
                 "cross-entropy of Keras."
             )
+    elif getattr(loss, "takes_logits", False):
+        if kind in (COSINES, PROBABILITIES, FLAT_PROBABILITIES):
+            raise ValueError(
+                f"{who} takes logits, {received}. End the model with a plain "
+                "keras.layers.Dense, without an activation, or scale cosines "
+                "with keras.layers.Rescaling."
+            )
     elif kind not in (LOGITS, PROBABILITIES) and _is_of_probabilities(loss):
         _check_probabilities(kind, layer, loss, received)
 

@@ -70,6 +70,16 @@ def fit(layers, loss, labels=LABELS, **kwargs):
             "takes cosines in .* received probabilities of a softmax",
         ),
         (
+            [cosines()],
+            losses.LogitAdjustedLoss([4, 2, 1]),
+            "LogitAdjustedLoss takes logits, received cosines.*Rescaling",
+        ),
+        (
+            [keras.layers.Dense(3, activation="softmax")],
+            losses.LogitAdjustedLoss([4, 2, 1]),
+            "takes logits, received probabilities.*without an activation",
+        ),
+        (
             [cosines(), keras.layers.Rescaling(20.0)],
             losses.NormFaceLoss(),
             "Leave the Rescaling out",
@@ -124,6 +134,11 @@ def test_unscaled_cosines_in_a_softmax_are_warned_of_once(layers, loss):
         ),
         ([keras.layers.Dense(3)], losses.TripletHardLoss()),
         ([keras.layers.Dense(3)], losses.CosineLoss()),
+        ([keras.layers.Dense(3)], losses.LogitAdjustedLoss([4, 2, 1])),
+        (
+            [cosines(), keras.layers.Rescaling(20.0)],
+            losses.LogitAdjustedLoss([4, 2, 1]),
+        ),
         ([keras.layers.Dense(3)], Crossentropy(from_logits=True)),
         ([keras.layers.Dense(3, activation="softmax")], Crossentropy()),
         (

@@ -26,6 +26,8 @@ ON_SCORES = [
     losses.CombinedMarginLoss(),
     losses.CosFaceLoss(),
     losses.CosineLoss(),
+    losses.COCOLoss(3),
+    losses.LogitAdjustedLoss([4, 2, 1]),
     losses.LargeMarginGaussianMixtureLoss(),
     losses.NormFaceLoss(),
     losses.ProxyAnchorLoss(),

@@ -143,6 +143,13 @@ CENTERS = {
     "seed": _without("seed", "none"),
 }
 OUTPUT = {"negative": -1, "fraction": 0.5, "true": True, "list": []}
+CLASS_SIZES = {
+    **_without("number", "list_of_one", "array"),
+    "zero": [0, 1],
+    "nan_in_list": [float("nan"), 1],
+    "inf_in_list": [float("inf"), 1],
+    "matrix": np.ones((2, 2)),
+}
 TRIPLET = {"margin": "not_negative", "distance_metric": "choice"}
 RULES = {
     losses.ArcFaceLoss: {
@@ -174,6 +181,14 @@ RULES = {
         "margin": _for_each_class("cosine"),
     },
     losses.CosineLoss: {},
+    losses.COCOLoss: {
+        "num_classes": {**BAD["count"], "one": 1},
+        "epsilon": {**BAD["positive"], "one": 1.0},
+    },
+    losses.LogitAdjustedLoss: {
+        "class_counts": CLASS_SIZES,
+        "tau": "not_negative",
+    },
     losses.LargeMarginGaussianMixtureLoss: {
         "margin": "not_negative",
         "likelihood_weight": "not_negative",
@@ -214,12 +229,7 @@ RULES = {
         "centers_regularizer": "initializer",
     },
     losses.class_size_margins: {
-        "counts": {
-            **_without("number", "list_of_one", "array"),
-            "zero": [0, 1],
-            "nan_in_list": [float("nan"), 1],
-            "matrix": np.ones((2, 2)),
-        },
+        "counts": CLASS_SIZES,
         "largest": "not_negative",
         "smallest": "not_negative",
         "power": "share",
@@ -285,6 +295,8 @@ NEEDED = {
     layers.SoftTriple: {"num_classes": 3},
     layers.GaussianMixture: {"num_classes": 3},
     losses.class_size_margins: {"counts": [3, 5]},
+    losses.COCOLoss: {"num_classes": 3},
+    losses.LogitAdjustedLoss: {"class_counts": [3, 5, 1]},
     callbacks.EmbeddingMetrics: {"data": (X, Y)},
     callbacks.EmbeddingProjector: {"log_dir": "logs", "data": (X, Y)},
     callbacks.EmbeddingRecorder: {"data": (X, Y)},
@@ -393,6 +405,8 @@ def test_what_a_user_may_give_is_kept():
 
 # The papers' own, which a change would alter in silence.
 DEFAULTS = {
+    losses.COCOLoss: {"epsilon": 1e-4},
+    losses.LogitAdjustedLoss: {"tau": 1.0},
     losses.ArcFaceLoss: {"scale": 64.0, "margin": 0.5},
     losses.CosFaceLoss: {"scale": 64.0, "margin": 0.35},
     losses.SoftTripleLoss: {"scale": 20.0, "margin": 0.01},

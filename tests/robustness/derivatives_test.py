@@ -96,6 +96,13 @@ CASES = {
     "combined_margin": of_scores(losses.CombinedMarginLoss, scale=4.0),
     "cos_face": of_scores(losses.CosFaceLoss, scale=4.0),
     "cosine": of_scores(losses.CosineLoss),
+    "coco": of_scores(losses.COCOLoss, num_classes=3),
+    "logit_adjusted": of_scores(
+        losses.LogitAdjustedLoss, class_counts=[4, 2, 1]
+    ),
+    "logit_adjusted_soft": of_scores(
+        losses.LogitAdjustedLoss, SOFT, class_counts=[4, 2, 1]
+    ),
     "gaussian_mixture": of_scores(losses.LargeMarginGaussianMixtureLoss),
     "norm_face": of_scores(losses.NormFaceLoss, scale=4.0),
     "norm_face_soft": of_scores(losses.NormFaceLoss, SOFT, scale=4.0),

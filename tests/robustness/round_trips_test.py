@@ -21,6 +21,8 @@ OBJECTS = [
     losses.ContrastiveLoss(exponent=1.0),
     losses.CosFaceLoss(scale=30.0, margin=[0.1, 0.2, 0.3]),
     losses.CosineLoss(reduction="sum"),
+    losses.COCOLoss(3, epsilon=0.1),
+    losses.LogitAdjustedLoss([4, 2, 1], tau=0.5),
     losses.LargeMarginGaussianMixtureLoss(margin=0.3),
     losses.MultiSimilarityLoss(epsilon=None),
     losses.SupConLoss(0.3),
