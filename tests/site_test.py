@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import pathlib
+import re
 
 import pytest
 
@@ -47,3 +48,38 @@ def test_links_out_of_the_pages_become_links_within_the_site(hooks):
     assert hooks.on_page_markdown(text, page) == (
         "[a](../code/examples/see_birds.py.md) [b](../losses.md)"
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "add_a_loss.md",
+        "methods/center_loss.md",
+        "methods/cosine_margins.md",
+        "methods/mc_loss.md",
+        "methods/pairs.md",
+        "methods/soft_triple.md",
+        "many_classes.md",
+    ],
+)
+def test_code_of_the_page_runs(name, monkeypatch):
+    monkeypatch.setenv("CLASSES", "40")
+    page = (DOCS / name).read_text()
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(block, name, "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_home_page_ends_in_the_name_of_a_bird(
+    monkeypatch, tmp_path, capsys
+):
+    pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (DOCS / "index.md").read_text(), re.DOTALL
+    )
+    names: dict[str, object] = {}
+    exec(compile(block, "index.md", "exec"), names)
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last in names["birds"].class_names
