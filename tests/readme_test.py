@@ -79,10 +79,11 @@ def test_every_loss_stands_on_the_page():
 
 
 def test_links_lead_to_files():
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")]
     for page in pages:
         for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-            if "://" not in target:
+            # The site makes its pages of the API: tests/site_test.py.
+            if "://" not in target and "api/" not in target:
                 assert (page.parent / target).exists(), (page.name, target)
 
 

@@ -1,0 +1,85 @@
+"""The site's API has a page for every public name of the package."""
+
+import importlib
+import importlib.util
+import inspect
+import pathlib
+import re
+
+import pytest
+
+import keras_finegrain
+
+pytestmark = pytest.mark.one_backend
+
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_no_public_name_is_without_a_page(hooks):
+    with_page = set()
+    for pages in hooks.api_pages().values():
+        with_page |= set(pages)
+    for room in hooks.ROOMS:
+        module = importlib.import_module(room)
+        for name in module.__all__:
+            is_module = inspect.ismodule(getattr(module, name, None))
+            if not is_module and name != "__version__":
+                assert name in with_page, f"{room}.{name}"
+
+
+def test_every_public_module_is_a_room_of_the_site(hooks):
+    for name in keras_finegrain.__all__:
+        if inspect.ismodule(getattr(keras_finegrain, name)):
+            assert f"keras_finegrain.{name}" in hooks.ROOMS, name
+
+
+def test_links_out_of_the_pages_become_links_within_the_site(hooks):
+    page = type("Page", (), {})()
+    page.file = type("File", (), {"src_uri": "methods/center_loss.md"})()
+    text = "[a](../../examples/see_birds.py) [b](../losses.md)"
+    assert hooks.on_page_markdown(text, page) == (
+        "[a](../code/examples/see_birds.py.md) [b](../losses.md)"
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "add_a_loss.md",
+        "methods/center_loss.md",
+        "methods/cosine_margins.md",
+        "methods/mc_loss.md",
+        "methods/pairs.md",
+        "methods/soft_triple.md",
+        "many_classes.md",
+    ],
+)
+def test_code_of_the_page_runs(name, monkeypatch):
+    monkeypatch.setenv("CLASSES", "40")
+    page = (DOCS / name).read_text()
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(block, name, "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_home_page_ends_in_the_name_of_a_bird(
+    monkeypatch, tmp_path, capsys
+):
+    pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (DOCS / "index.md").read_text(), re.DOTALL
+    )
+    names: dict[str, object] = {}
+    exec(compile(block, "index.md", "exec"), names)
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last in names["birds"].class_names
