@@ -269,8 +269,8 @@ class CrossBatchMemory(LabelledLossLayer):
         )
         labels = ops.cast(labels, self.memory_labels.dtype)
         is_warm = self.step > self.warmup_steps
-        known = ops.where(is_warm, self.memory_labels, _EMPTY)
-        memory = ops.concatenate([self.memory, embeddings], axis=0)
+        known = ops.where(is_warm, self.memory_labels.value, _EMPTY)
+        memory = ops.concatenate([self.memory.value, embeddings], axis=0)
         memory_labels = ops.concatenate(
             [known, ops.where(kept, labels, _EMPTY)], axis=0
         )
