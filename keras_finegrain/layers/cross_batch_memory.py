@@ -284,8 +284,10 @@ class CrossBatchMemory(LabelledLossLayer):
 
     def reset_memory(self) -> None:
         """Empties the memory and starts the warm-up again."""
-        self.memory.assign(ops.zeros_like(self.memory))
-        self.memory_labels.assign(ops.full_like(self.memory_labels, _EMPTY))
+        self.memory.assign(ops.zeros_like(self.memory.value))
+        self.memory_labels.assign(
+            ops.full_like(self.memory_labels.value, _EMPTY)
+        )
         self.step.assign(0)
 
     def get_config(self) -> dict[str, Any]:
