@@ -135,6 +135,8 @@ class CrossBatchMemory(LabelledLossLayer):
           2020](https://arxiv.org/abs/1912.06798)
     """
 
+    takes_any_classes = True
+
     def __init__(
         self,
         loss: EmbeddingLoss,

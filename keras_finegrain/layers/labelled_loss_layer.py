@@ -56,13 +56,17 @@ class LabelledLossLayer(MeasuredLayer):
     """Base of the layers that return their input and add a loss.
 
     Args:
-        num_classes: The number of classes, at least 1, or `None` for any.
+        num_classes: The number of classes, at least 1, or `None` for any,
+            where `takes_any_classes`.
         measures: The names of what the layer logs.
         ignore_class: A label whose samples are left out, or `None`.
         output_name: Name or position of the output whose labels and weights
             the layer reads, or `None` for the only one.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
     """
+
+    # Whether the layer need not know the number of classes.
+    takes_any_classes = False
 
     def __init__(
         self,
@@ -74,7 +78,7 @@ class LabelledLossLayer(MeasuredLayer):
     ) -> None:
         super().__init__(measures, **kwargs)
         self.num_classes: Any = num_classes
-        if num_classes is not None:
+        if num_classes is not None or not self.takes_any_classes:
             self.num_classes = positive_integer(
                 self.who, "num_classes", num_classes
             )
