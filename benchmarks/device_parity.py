@@ -47,6 +47,10 @@ INPUT_SHAPES = {
     "GeneralizedMeanPooling2D": FEATURE_MAP,
     "MCLoss": FEATURE_MAP,
 }
+# Of layers that are not told the number of classes.
+FIRST_ARGUMENTS = {
+    "CrossBatchMemory": keras_finegrain.losses.SupConLoss(),
+}
 LAYER_ARGUMENTS = {
     "CenterLoss": {"loss_weight": 1.0},
     # From one seed PyTorch draws other numbers on a GPU than on a CPU.
@@ -89,7 +93,8 @@ def layer_case(kind: type, dtype: str) -> Case:
     name = kind.__name__
     shape = INPUT_SHAPES.get(name, (BATCH, DIM))
     policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
-    layer = kind(CLASSES, dtype=policy, **LAYER_ARGUMENTS.get(name, {}))
+    first = FIRST_ARGUMENTS.get(name, CLASSES)
+    layer = kind(first, dtype=policy, **LAYER_ARGUMENTS.get(name, {}))
     layer.build(shape)
     # The same in every dtype.
     start = [

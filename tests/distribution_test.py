@@ -26,7 +26,7 @@ if BACKEND == "tensorflow":
     ON_TWO = (
         *("all_layers", "keras_alone", "two_center_losses", "sampled_classes"),
         *("trained_centers_float64", "ragged_class_mean", "triplets"),
-        *("soft_triple_ragged", "n_pairs"),
+        *("soft_triple_ragged", "n_pairs", "memory_ragged"),
     )
     ON_WORKERS = (
         *("all_layers", "ragged_first", "ragged_class_mean", "triplets_ragged"),
@@ -39,7 +39,7 @@ elif BACKEND == "torch":
         *("proxy_anchor_ragged", "ragged_class_mean", "soft_triple_ragged"),
         "sampled_classes",
     )
-SCENARIOS = {"tensorflow": 16, "jax": 8, "torch": len(ON_WORKERS)}[BACKEND]
+SCENARIOS = {"tensorflow": 17, "jax": 8, "torch": len(ON_WORKERS)}[BACKEND]
 
 
 def run(replicas, output, scenarios=()):

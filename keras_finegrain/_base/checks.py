@@ -34,6 +34,16 @@ def positive_integer(who: str, name: str, value: Any) -> int:
     return int(value)
 
 
+def not_negative_integer(who: str, name: str, value: Any) -> int:
+    """Returns `value` as an int, or raises if it is not an integer >= 0."""
+    if not _is_integer(value) or not 0 <= value <= _MOST:
+        raise ValueError(
+            f"{who}: {name} must be an integer of at least 0, received "
+            f"{shown(value)}."
+        )
+    return int(value)
+
+
 def number(
     who: str,
     name: str,

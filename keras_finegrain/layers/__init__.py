@@ -4,6 +4,9 @@ from keras_finegrain.layers.center_loss import CenterLoss as CenterLoss
 from keras_finegrain.layers.cosine_similarity import (
     CosineSimilarity as CosineSimilarity,
 )
+from keras_finegrain.layers.cross_batch_memory import (
+    CrossBatchMemory as CrossBatchMemory,
+)
 from keras_finegrain.layers.gaussian_mixture import (
     GaussianMixture as GaussianMixture,
 )
@@ -16,6 +19,7 @@ from keras_finegrain.layers.soft_triple import SoftTriple as SoftTriple
 __all__ = [
     "CenterLoss",
     "CosineSimilarity",
+    "CrossBatchMemory",
     "GaussianMixture",
     "GeneralizedMeanPooling2D",
     "MCLoss",

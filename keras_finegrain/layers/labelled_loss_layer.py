@@ -26,6 +26,8 @@ from keras_finegrain.labels.scope import current_scope, is_unlabelled
 from keras_finegrain.labels.weights import weight_tensor, weight_values
 from keras_finegrain.layers.measured import MeasuredLayer
 
+# Labels are kept as int32.
+_MOST_CLASSES = 2**31 - 1
 # Whether a model of this package runs its steps: one that opens no label scope
 # is then a `train_step` of the user's own.
 in_own_model = contextvars.ContextVar("in_own_model", default=False)
@@ -54,7 +56,8 @@ class LabelledLossLayer(MeasuredLayer):
     """Base of the layers that return their input and add a loss.
 
     Args:
-        num_classes: The number of classes, at least 1.
+        num_classes: The number of classes, at least 1, or `None` for any,
+            where `takes_any_classes`.
         measures: The names of what the layer logs.
         ignore_class: A label whose samples are left out, or `None`.
         output_name: Name or position of the output whose labels and weights
@@ -62,18 +65,23 @@ class LabelledLossLayer(MeasuredLayer):
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
     """
 
+    # Whether the layer need not know the number of classes.
+    takes_any_classes = False
+
     def __init__(
         self,
-        num_classes: int,
+        num_classes: int | None,
         measures: tuple[str, ...],
         ignore_class: int | None = None,
         output_name: str | int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(measures, **kwargs)
-        self.num_classes = positive_integer(
-            self.who, "num_classes", num_classes
-        )
+        self.num_classes: Any = num_classes
+        if num_classes is not None or not self.takes_any_classes:
+            self.num_classes = positive_integer(
+                self.who, "num_classes", num_classes
+            )
         if ignore_class is not None and (
             isinstance(ignore_class, bool)
             or not isinstance(ignore_class, (int, np.integer))
@@ -163,12 +171,13 @@ class LabelledLossLayer(MeasuredLayer):
                 f"{self.who}: a batch must hold at least one sample, received "
                 f"the shape {batch_shape}. Leave empty batches out."
             )
+        num_classes = self._num_classes_of(labels, len(batch_shape))
         numbers = class_numbers(
-            self.who, labels, batch_shape, self.num_classes, self.ignore_class
+            self.who, labels, batch_shape, num_classes, self.ignore_class
         )
         read = self._can_read(labels)
         if read:
-            self._check_range(labels, mask, len(batch_shape))
+            self._check_range(labels, mask, len(batch_shape), num_classes)
             self._trained_once = self._trained_once or bool(training)
         counted = ops.ones_like(numbers, dtype="bool") if mask is None else mask
         if self.ignore_class is not None:
@@ -176,8 +185,8 @@ class LabelledLossLayer(MeasuredLayer):
                 numbers, ops.cast(self.ignore_class, numbers.dtype)
             )
             counted = ops.logical_and(counted, named)
-        numbers = to_range(numbers, self.num_classes)
-        valid = in_range(numbers, self.num_classes)
+        numbers = to_range(numbers, num_classes)
+        valid = in_range(numbers, num_classes)
         weights = ops.cast(counted, self.loss_dtype)
         if sample_weight is not None:
             weights = weights * weight_tensor(
@@ -258,8 +267,15 @@ class LabelledLossLayer(MeasuredLayer):
             "cpu" in str(getattr(labels, "device", "cpu")).lower()
         )
 
+    def _num_classes_of(self, labels: Tensor, rank: int) -> int:
+        """The layer's number of classes, or the most that labels can name."""
+        if self.num_classes is not None:
+            return int(self.num_classes)
+        has_rows = len(labels.shape) == rank + 1 and labels.shape[-1] != 1
+        return int(labels.shape[-1]) if has_rows else _MOST_CLASSES
+
     def _check_range(
-        self, labels: Tensor, mask: Tensor | None, rank: int
+        self, labels: Tensor, mask: Tensor | None, rank: int, num_classes: int
     ) -> None:
         values = concrete(labels)
         if values is None:
@@ -270,7 +286,7 @@ class LabelledLossLayer(MeasuredLayer):
                 return
             values, rank = values[kept], 1
         check_labels(
-            self.who, values, self.num_classes, self.ignore_class, rank=rank
+            self.who, values, num_classes, self.ignore_class, rank=rank
         )
 
     def _no_labels(self) -> str:

@@ -11,6 +11,7 @@ from keras_finegrain._ops.numerics import log_sum_exp_and_shares
 from keras_finegrain.losses.embedding_pairs import (
     EmbeddingLoss,
     Pairs,
+    Reference,
     Term,
     mean_over_anchors,
 )
@@ -70,9 +71,16 @@ class CircleLoss(EmbeddingLoss):
         self.margin = number(self.who, "margin", margin, above=-1, below=1)
         self.scale = number(self.who, "scale", scale, above=0)
 
-    def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
+    def loss_of_pairs(
+        self,
+        labels: Tensor,
+        embeddings: Tensor,
+        reference: Reference | None = None,
+    ) -> Tensor:
         """L of the global batch, a scalar."""
-        return mean_over_anchors(self._terms, labels, embeddings, "cosine")
+        return mean_over_anchors(
+            self._terms, labels, embeddings, "cosine", reference=reference
+        )
 
     def _terms(self, pairs: Pairs) -> list[Term]:
         _, cosines, positive, negative = pairs

@@ -11,6 +11,7 @@ from keras_finegrain._ops.numerics import unit_length
 from keras_finegrain.losses.embedding_pairs import (
     EmbeddingLoss,
     Pairs,
+    Reference,
     Term,
     mean_over_anchors,
 )
@@ -73,14 +74,24 @@ class ContrastiveLoss(EmbeddingLoss):
         )
         self.exponent = number(self.who, "exponent", exponent, at_least=1)
 
-    def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
+    def loss_of_pairs(
+        self,
+        labels: Tensor,
+        embeddings: Tensor,
+        reference: Reference | None = None,
+    ) -> Tensor:
         """L of the global batch, a scalar."""
+        if reference is not None:
+            reference = reference._replace(
+                embeddings=unit_length(reference.embeddings)
+            )
         return mean_over_anchors(
             self._terms,
             labels,
             unit_length(embeddings),
             "L2",
             symmetric=True,
+            reference=reference,
         )
 
     def _terms(self, pairs: Pairs) -> list[Term]:

@@ -43,6 +43,8 @@ class EmbeddingLoss(BatchLoss):
     """
 
     compares_embeddings = True
+    # Whether the anchors may be compared with a `Reference`.
+    takes_reference = True
     # Whether a batch of one class alone, or without two samples of a class,
     # was warned of.
     _has_warned = False
@@ -89,17 +91,44 @@ class EmbeddingLoss(BatchLoss):
                 stacklevel=2,
             )
 
-    def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
+    def loss_of_pairs(
+        self,
+        labels: Tensor,
+        embeddings: Tensor,
+        reference: "Reference | None" = None,
+    ) -> Tensor:
         """The loss of the global batch.
 
         Args:
             labels: `(batch,)`, equal where the class is.
             embeddings: `(batch, dim)`.
+            reference: What the batch is compared with, or `None` for the batch
+                itself. With it the labels are integers of at least 0.
 
         Returns:
             Scalar.
         """
         raise NotImplementedError
+
+
+class Reference(NamedTuple):
+    """The samples that a batch is compared with in place of itself.
+
+    Attributes:
+        embeddings: `(size, dim)`. They get no gradient.
+        labels: Integers `(size,)`. A sample with a negative one is in no pair.
+        own: Position of each sample of the batch in the reference, int32
+            `(batch,)`, negative where it is not there: no sample makes a pair
+            with itself.
+        counted: Which samples of the batch are anchors, bool `(batch,)`.
+        weights: What the pairs of each anchor are multiplied by `(batch,)`.
+    """
+
+    embeddings: Tensor
+    labels: Tensor
+    own: Tensor
+    counted: Tensor
+    weights: Tensor
 
 
 def missing_pairs(labels: np.ndarray) -> str | None:
@@ -120,15 +149,15 @@ def missing_pairs(labels: np.ndarray) -> str | None:
 
 
 class Pairs(NamedTuple):
-    """The pairs of a block of anchors with all samples of the batch.
+    """The pairs of a block of anchors with all samples of a reference.
 
     Attributes:
         index: Position of the anchors in the batch, int32 `(anchors,)`.
-        values: The distance or cosine of each pair `(anchors, batch)`. For an
+        values: The distance or cosine of each pair `(anchors, size)`. For an
             anchor with itself it is a rounding error.
         positive: Which pairs are two samples of one class, bool `(anchors,
-            batch)`.
-        negative: Which pairs are of two classes, bool `(anchors, batch)`.
+            size)`.
+        negative: Which pairs are of two classes, bool `(anchors, size)`.
     """
 
     index: Tensor
@@ -144,7 +173,7 @@ class Term(NamedTuple):
         total: The sum over each anchor's pairs `(anchors,)`.
         count: The share of each anchor in the divisor of the mean `(anchors,)`.
         slopes: The derivative of the sum of the totals for each of
-            `Pairs.values` `(anchors, batch)`.
+            `Pairs.values` `(anchors, size)`.
     """
 
     total: Tensor
@@ -158,6 +187,7 @@ def mean_over_anchors(
     embeddings: Tensor,
     metric: str,
     symmetric: bool = False,
+    reference: Reference | None = None,
 ) -> Tensor:
     """A sum of means over pairs, in blocks of anchors.
 
@@ -175,6 +205,8 @@ def mean_over_anchors(
             "cosine", cos(a, b); or "angular", 1 − cos(a, b).
         symmetric: Whether the slopes of (a, b) and (b, a) are equal. This saves
             a product of matrices for each mean.
+        reference: What the anchors are compared with, or `None` for the batch
+            itself.
 
     Returns:
         Scalar. Where a distance is 0 its gradient is 0. Below about √ε times
@@ -183,6 +215,10 @@ def mean_over_anchors(
     """
     if metric in ("cosine", "angular"):
         embeddings = unit_length(embeddings)
+        if reference is not None:
+            reference = reference._replace(
+                embeddings=unit_length(reference.embeddings)
+            )
     batch = ops.shape(embeddings)[0]
     num_blocks = batch // (BLOCK + 1) + 1
     size = (batch + num_blocks - 1) // num_blocks
@@ -195,8 +231,15 @@ def mean_over_anchors(
         # earlier. The anchors that it repeats do not count.
         start = ops.cast(ops.minimum(number * size, batch - size), "int32")
         index = start + ops.arange(size, dtype="int32")
-        is_new = ops.cast(index >= number * size, embeddings.dtype)
-        pairs = _pairs(index, labels, embeddings, metric)
+        counts = ops.cast(index >= number * size, embeddings.dtype)
+        of_totals = counts
+        others = None
+        if reference is not None:
+            others = reference._replace(embeddings=reference.embeddings / scale)
+            counted = ops.take(reference.counted, index, axis=0)
+            counts = counts * ops.cast(counted, counts.dtype)
+            of_totals = counts * ops.take(reference.weights, index, axis=0)
+        pairs = _pairs(index, labels, embeddings, metric, others)
         # Terms get the distances of the embeddings as they came.
         values, factor = pairs.values, ops.ones_like(scale)
         if metric == "squared-L2":
@@ -205,11 +248,17 @@ def mean_over_anchors(
             values = values * scale
         return [
             (
-                ops.sum(total * is_new),
-                ops.sum(count * is_new),
+                ops.sum(total * of_totals),
+                ops.sum(count * counts),
                 factor
                 * _gradient(
-                    slopes, pairs, is_new, embeddings, metric, symmetric
+                    slopes,
+                    pairs,
+                    of_totals,
+                    embeddings,
+                    metric,
+                    symmetric,
+                    others,
                 ),
             )
             for total, count, slopes in terms(pairs._replace(values=values))
@@ -220,6 +269,9 @@ def mean_over_anchors(
     ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
         value, gradient = 0.0, 0.0
         scale = scale_to_square(embeddings)
+        if reference is not None:
+            others = scale_to_square(reference.embeddings)
+            scale = ops.where(others > scale, others, scale)
         embeddings = embeddings / scale
         for total, count, of_total in _sum(
             lambda number: sums(number, embeddings, scale), num_blocks
@@ -256,44 +308,57 @@ def _sum(function: Callable[[Tensor | int], Any], count: Tensor | int) -> Any:
 
 
 def _pairs(
-    index: Tensor, labels: Tensor, embeddings: Tensor, metric: str
+    index: Tensor,
+    labels: Tensor,
+    embeddings: Tensor,
+    metric: str,
+    reference: Reference | None,
 ) -> Pairs:
     """The pairs of the anchors at some positions of the batch."""
+    anchors = ops.take(embeddings, index, axis=0)
+    of_anchors = ops.take(labels, index, axis=0)
+    own = index
+    if reference is not None:
+        own = ops.take(reference.own, index, axis=0)
+        embeddings, labels = reference.embeddings, reference.labels
     # (`ops.matmul` would compute float64 in float32 on PyTorch.)
-    values = ops.einsum(
-        "id,jd->ij", ops.take(embeddings, index, axis=0), embeddings
-    )
+    values = ops.einsum("id,jd->ij", anchors, embeddings)
     if metric == "angular":
         values = 1.0 - values
     elif metric != "cosine":
-        squared = ops.sum(ops.square(embeddings), axis=1)
-        of_anchors = ops.take(squared, index, axis=0)
+        rows = ops.sum(ops.square(anchors), axis=1)
+        columns = ops.sum(ops.square(embeddings), axis=1)
         # ‖a − b‖² = ‖a‖² + ‖b‖² − 2 a·b, which rounding can put below 0.
-        values = of_anchors[:, None] + squared[None, :] - 2.0 * values
+        values = rows[:, None] + columns[None, :] - 2.0 * values
         # (Above 0 for the root, which has no derivative there. NaN stays.)
         least = SMALLEST_SQUARE if metric == "L2" else 0.0
         values = ops.where(values < least, least, values)
         values = ops.sqrt(values) if metric == "L2" else values
-    same = ops.equal(ops.take(labels, index, axis=0)[:, None], labels[None, :])
-    batch = ops.arange(ops.shape(labels)[0], dtype="int32")
-    others = ops.not_equal(index[:, None], batch[None, :])
-    return Pairs(
-        index, values, ops.logical_and(same, others), ops.logical_not(same)
-    )
+    same = ops.equal(of_anchors[:, None], labels[None, :])
+    places = ops.arange(ops.shape(labels)[0], dtype="int32")
+    others = ops.not_equal(own[:, None], places[None, :])
+    positive = ops.logical_and(same, others)
+    negative = ops.logical_not(same)
+    if reference is not None:
+        # (Anchors have labels of at least 0: no such sample is a positive.)
+        negative = ops.logical_and(negative, labels[None, :] >= 0)
+    return Pairs(index, values, positive, negative)
 
 
 def _gradient(
     slopes: Tensor,
     pairs: Pairs,
-    is_new: Tensor,
+    weights: Tensor,
     embeddings: Tensor,
     metric: str,
     symmetric: bool,
+    reference: Reference | None,
 ) -> Tensor:
     """The gradient of a block's totals for the embeddings `(batch, dim)`.
 
     With A the slopes for −x_a·x_j it is −(A + Aᵀ) x for the cosines. For the
-    distances ‖x_a‖² and ‖x_j‖² make it Σ_j (A + Aᵀ)_aj (x_a − x_j).
+    distances ‖x_a‖² and ‖x_j‖² make it Σ_j (A + Aᵀ)_aj (x_a − x_j). A reference
+    gets no gradient: with it there is no Aᵀ.
     """
     if metric == "L2":
         # ∂‖a − b‖ / ∂(−a·b) = 1 / ‖a − b‖
@@ -303,21 +368,26 @@ def _gradient(
         factors = {"squared-L2": 2.0, "angular": 1.0, "cosine": -1.0}
         slopes = factors[metric] * slopes
     # With a column of ones, so that the last column of a product is a row sum.
-    extended = ops.concatenate(
-        [embeddings, ops.ones_like(embeddings[:, :1])], axis=1
-    )
-    rows = ops.einsum("ij,jd->id", slopes, extended) * is_new[:, None]
+    extended = _with_ones(embeddings)
+    others = extended if reference is None else _with_ones(reference.embeddings)
+    rows = ops.einsum("ij,jd->id", slopes, others) * weights[:, None]
     # (TensorFlow cannot derive `ops.slice_update`, and on PyTorch
     # `ops.segment_sum` computes float64 in float32.)
     products = ops.scatter_update(
         ops.zeros_like(extended), pairs.index[:, None], rows
     )
-    if symmetric:
+    if reference is None and symmetric:
         products = 2.0 * products
-    else:
-        own = ops.take(extended, pairs.index, axis=0) * is_new[:, None]
+    elif reference is None:
+        own = ops.take(extended, pairs.index, axis=0) * weights[:, None]
         products = products + ops.einsum("ij,id->jd", slopes, own)
     gradient = -products[:, :-1]
     if metric in ("L2", "squared-L2"):
         gradient = gradient + products[:, -1:] * embeddings
     return gradient
+
+
+def _with_ones(embeddings: Tensor) -> Tensor:
+    return ops.concatenate(
+        [embeddings, ops.ones_like(embeddings[:, :1])], axis=1
+    )

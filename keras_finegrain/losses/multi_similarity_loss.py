@@ -11,6 +11,7 @@ from keras_finegrain._ops.numerics import log_one_plus_sum_exp_and_slope
 from keras_finegrain.losses.embedding_pairs import (
     EmbeddingLoss,
     Pairs,
+    Reference,
     Term,
     mean_over_anchors,
 )
@@ -77,9 +78,16 @@ class MultiSimilarityLoss(EmbeddingLoss):
             None if epsilon is None else number(self.who, "epsilon", epsilon)
         )
 
-    def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
+    def loss_of_pairs(
+        self,
+        labels: Tensor,
+        embeddings: Tensor,
+        reference: Reference | None = None,
+    ) -> Tensor:
         """L of the global batch, a scalar."""
-        return mean_over_anchors(self._terms, labels, embeddings, "cosine")
+        return mean_over_anchors(
+            self._terms, labels, embeddings, "cosine", reference=reference
+        )
 
     def _terms(self, pairs: Pairs) -> list[Term]:
         _, cosines, positive, negative = pairs

@@ -9,6 +9,7 @@ from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import scale_to_square
 from keras_finegrain.losses.embedding_pairs import (
     EmbeddingLoss,
+    Reference,
 )
 
 
@@ -53,11 +54,20 @@ class NPairsLoss(EmbeddingLoss):
           Objective", NeurIPS 2016](https://papers.nips.cc/paper/6200)
     """
 
+    # It takes one pair of each class of the batch.
+    takes_reference = False
+
     def __init__(self, name: str = "n_pairs_loss", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
-    def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
+    def loss_of_pairs(
+        self,
+        labels: Tensor,
+        embeddings: Tensor,
+        reference: Reference | None = None,
+    ) -> Tensor:
         """L of the global batch, a scalar."""
+        del reference
         order = ops.argsort(labels)
         labels = ops.take(labels, order, axis=0)
         # The first sample of a class, if the next one is of the class too.

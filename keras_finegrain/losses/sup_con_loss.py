@@ -11,6 +11,7 @@ from keras_finegrain._ops.numerics import log_sum_exp_and_shares
 from keras_finegrain.losses.embedding_pairs import (
     EmbeddingLoss,
     Pairs,
+    Reference,
     Term,
     mean_over_anchors,
 )
@@ -63,9 +64,16 @@ class SupConLoss(EmbeddingLoss):
         super().__init__(name=name, **kwargs)
         self.temperature = number(self.who, "temperature", temperature, above=0)
 
-    def loss_of_pairs(self, labels: Tensor, embeddings: Tensor) -> Tensor:
+    def loss_of_pairs(
+        self,
+        labels: Tensor,
+        embeddings: Tensor,
+        reference: Reference | None = None,
+    ) -> Tensor:
         """L of the global batch, a scalar."""
-        return mean_over_anchors(self._terms, labels, embeddings, "cosine")
+        return mean_over_anchors(
+            self._terms, labels, embeddings, "cosine", reference=reference
+        )
 
     def _terms(self, pairs: Pairs) -> list[Term]:
         logits = pairs.values / self.temperature

@@ -102,5 +102,5 @@ class TripletSemiHardLoss(TripletLoss):
         total, slopes = add_over_positives(
             add, pairs, classes, (zeros[:, 0], zeros)
         )
-        num_pairs = ops.take(classes.count, pairs.index, axis=0) - 1
+        num_pairs = ops.take(classes.num_positives, pairs.index, axis=0)
         return Term(total, ops.cast(num_pairs, total.dtype), slopes)

@@ -366,7 +366,7 @@ def check_head(model: keras.Model, y_pred: Tensor) -> None:
     if len(getattr(y_pred, "shape", ())) != 2:
         return
     for layer in scope_layers(model):
-        if layer.num_classes != y_pred.shape[-1]:
+        if layer.num_classes not in (None, y_pred.shape[-1]):
             raise ValueError(
                 f"{layer.who} has num_classes={layer.num_classes}, but the "
                 f"model's head gives {y_pred.shape[-1]} classes for the same "

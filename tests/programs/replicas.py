@@ -189,6 +189,16 @@ SCENARIOS = {
         2 * BATCH + 9,
         "float32",
     ),
+    "memory_ragged": (
+        lambda: batch_loss(
+            None,
+            keras_finegrain.layers.CrossBatchMemory(
+                keras_finegrain.losses.TripletAllLoss(), 40
+            ),
+        ),
+        2 * BATCH + 9,
+        "float32",
+    ),
     "n_pairs": (
         lambda: batch_loss(keras_finegrain.losses.NPairsLoss()),
         3 * BATCH,

@@ -234,6 +234,19 @@ RULES = {
         "smallest": "not_negative",
         "power": "share",
     },
+    layers.CrossBatchMemory: {
+        "loss": {
+            "none": None,
+            "text": "contrastive",
+            "of_classes": losses.ArcFaceLoss(),
+            "of_one_pair": losses.NPairsLoss(),
+        },
+        "memory_size": "count",
+        "loss_weight": "not_negative",
+        "warmup_steps": {"none": None, "below": -1, "half": 0.5, "bool": True},
+        "ignore_class": _without("integer", "none"),
+        "output_name": OUTPUT,
+    },
     layers.GaussianMixture: {
         "num_classes": "count",
         "means_initializer": {**BAD["initializer"], "none": None},
@@ -291,6 +304,7 @@ RULES = {
 NEEDED = {
     layers.CenterLoss: {"num_classes": 3},
     layers.CosineSimilarity: {"num_classes": 3},
+    layers.CrossBatchMemory: {"loss": losses.ContrastiveLoss()},
     layers.MCLoss: {"num_classes": 3},
     layers.SoftTriple: {"num_classes": 3},
     layers.GaussianMixture: {"num_classes": 3},

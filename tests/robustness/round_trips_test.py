@@ -41,6 +41,7 @@ OBJECTS = [
     layers.CosineSimilarity(
         3, centers_regularizer=regularizers.CenterMerging(0.1), seed=3
     ),
+    layers.CrossBatchMemory(losses.SupConLoss(0.3), 20, warmup_steps=3),
     layers.GaussianMixture(3, means_initializer="zeros"),
     layers.GeneralizedMeanPooling2D(4.0, epsilon=1e-3, keepdims=True),
     layers.MCLoss(3, channels_per_class=[1, 2, 3], drop=False),
