@@ -1,5 +1,7 @@
 """Loads Keras's backend, or says how to install one."""
 
+from keras_finegrain._base.optional import pip_install
+
 
 def load() -> None:
     """Imports Keras with its backend.
@@ -15,7 +17,7 @@ def load() -> None:
             raise
         raise ModuleNotFoundError(
             f"keras_finegrain: Keras needs {backend!r}, which is not "
-            f'installed. Run `pip install "keras-finegrain[{backend}]"`, or '
+            f"installed. Run `{pip_install(backend)}`, or "
             "install another of the extras tensorflow, jax and torch and name "
             "it in the environment variable KERAS_BACKEND before Python "
             "starts.",

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Mapping
 
+from keras_finegrain._base.optional import pip_install
 from keras_finegrain.cli.output import CommandError
 
 
@@ -20,14 +21,13 @@ def check_packages(extras: Mapping[str, str]) -> None:
     if missing:
         needed = ",".join(sorted({extras[name] for name in missing}))
         raise CommandError(
-            f"not installed: {', '.join(missing)}. Run: "
-            f'pip install "keras-finegrain[{needed}]"'
+            f"not installed: {', '.join(missing)}. Run: {pip_install(needed)}"
         )
     try:
         import keras  # noqa: F401
     except ImportError as error:
         raise CommandError(
             f"Keras cannot start its backend ({error}). Choose another with "
-            "KERAS_BACKEND=tensorflow, jax or torch, or install it: pip "
-            'install "keras-finegrain[jax]" or [torch]'
+            "KERAS_BACKEND=tensorflow, jax or torch, or install it, as by "
+            f"{pip_install('jax')}"
         ) from error

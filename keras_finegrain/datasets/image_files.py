@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_finegrain._base.optional import pip_install
 from keras_finegrain.datasets.errors import DatasetError
 from keras_finegrain.datasets.requirements import import_pillow
 
@@ -85,7 +86,7 @@ def unread_extensions() -> frozenset[str]:
 def how_to_read(extension: str) -> str:
     """What to do about an image of an ending that is not read."""
     if extension in _HEIF:
-        return 'pip install "keras-finegrain[heif]"'
+        return pip_install("heif")
     if extension in _AVIF:
         return 'pip install "Pillow>=11.3"'
     return "save them as JPEG or PNG"

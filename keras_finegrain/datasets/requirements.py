@@ -11,7 +11,11 @@ from typing import Any
 
 import keras
 
-from keras_finegrain._base.optional import import_optional, package_of
+from keras_finegrain._base.optional import (
+    import_optional,
+    package_of,
+    pip_install,
+)
 from keras_finegrain.datasets.errors import (
     DatasetError,
     MissingPackageError,
@@ -74,7 +78,7 @@ def _imported(what: str, module: str) -> types.ModuleType:
     except ImportError as error:
         raise MissingPackageError(
             f"{what} cannot be imported ({one_line(error)}): "
-            'pip install "keras-finegrain[tensorflow]"'
+            f"{pip_install('tensorflow')}"
         ) from error
 
 

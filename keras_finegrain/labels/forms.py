@@ -359,7 +359,8 @@ def _check_rows(
         f"least 0 with the sum 1), received {row} in row "
         f"{first[0] if len(first) == 1 else first}, one of {int(wrong.sum())} "
         "such rows. Leave these samples out. Layers with ignore_class=-1 pass "
-        "over rows of zeros and NaN."
+        "over rows of zeros and NaN. If these are outputs of a "
+        "model, give the labels first."
     )
 
 

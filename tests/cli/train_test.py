@@ -12,8 +12,10 @@ import keras
 import numpy as np
 import pytest
 
-# Registers the layers of the saved models.
 import keras_finegrain  # noqa: F401
+
+# Registers the layers of the saved models.
+from keras_finegrain._base.optional import pip_install
 
 COMMAND = [sys.executable, "-m", "keras_finegrain", "train"]
 PHOTOS = os.environ.get("KERAS_FINEGRAIN_DATA")
@@ -504,7 +506,7 @@ def test_a_missing_package_names_the_extra(folder, tmp_path):
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1] == (
         "keras-finegrain train: error: not installed: tqdm. Run: "
-        'pip install "keras-finegrain[command]"'
+        f"{pip_install('command')}"
     )
 
 

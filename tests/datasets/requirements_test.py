@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from keras_finegrain import datasets
+from keras_finegrain._base.optional import pip_install
 from keras_finegrain.datasets import requirements
 from tests.datasets.error_messages import message
 
@@ -60,7 +61,7 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     text = message(datasets.check, "cars196", tmp_path, error=ImportError)
     assert module in text
-    assert 'pip install "keras-finegrain[tensorflow]"' in text
+    assert pip_install("tensorflow") in text
 
 
 def test_a_folder_loads_without_tfds(folder, monkeypatch):

@@ -20,10 +20,19 @@ def script(name):
     return module.main
 
 
-@pytest.mark.parametrize("name", ["train_birds", "identify"])
-def test_a_script_that_people_copy_is_short(name):
-    lines = (EXAMPLES / f"{name}.py").read_text().splitlines()
-    assert len(lines) < 80
+def test_scripts_that_people_copy_are_short_and_use_public_names():
+    for path in EXAMPLES.glob("*.py"):
+        text = path.read_text()
+        assert len(text.splitlines()) < 80, path.name
+        assert "keras_finegrain._" not in text, path.name
+
+
+def test_every_script_is_run_by_a_test():
+    tests = "".join(
+        path.read_text() for path in pathlib.Path(__file__).parent.glob("*.py")
+    )
+    for path in EXAMPLES.glob("*.py"):
+        assert path.name in tests or f'script("{path.stem}")' in tests
 
 
 def test_train_birds_leaves_a_model_with_the_accuracy_that_it_says(tmp_path):
