@@ -224,6 +224,11 @@ RULES = {
         "smallest": "not_negative",
         "power": "share",
     },
+    layers.ClassChannelPooling: {
+        "num_classes": "count",
+        "channels_per_class": "channels",
+        "data_format": _without("choice", "none"),
+    },
     layers.GaussianMixture: {
         "num_classes": "count",
         "means_initializer": {**BAD["initializer"], "none": None},
@@ -280,6 +285,7 @@ RULES = {
 # The arguments that a constructor needs beside the one that is tried.
 NEEDED = {
     layers.CenterLoss: {"num_classes": 3},
+    layers.ClassChannelPooling: {"num_classes": 3},
     layers.CosineSimilarity: {"num_classes": 3},
     layers.MCLoss: {"num_classes": 3},
     layers.SoftTriple: {"num_classes": 3},
@@ -445,8 +451,8 @@ DEFAULTS = {
         "reduction": "mean",
     },
     layers.MCLoss: {
-        "loss_weight": 0.005,
-        "diversity_weight": 10.0,
+        "loss_weight": 0.3,
+        "diversity_weight": 1 / 3,
         "drop": True,
     },
     layers.SoftTriple: {
