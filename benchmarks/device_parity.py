@@ -44,6 +44,7 @@ BOUNDS = {"float32": 1e-5, "bfloat16": 2.0**-7}
 # Of what takes no embeddings `(batch, DIM)`.
 FEATURE_MAP = (BATCH, 5, 5, 20)
 INPUT_SHAPES = {
+    "ClassChannelPooling": FEATURE_MAP,
     "GeneralizedMeanPooling2D": FEATURE_MAP,
     "MCLoss": FEATURE_MAP,
 }

@@ -29,11 +29,13 @@ class Call(NamedTuple):
         layer: The layer.
         inputs: The symbolic tensors that it was given.
         outputs: Those that it gave.
+        named: The symbolic tensors given by keyword, by name.
     """
 
     layer: keras.layers.Layer
     inputs: list[keras.KerasTensor]
     outputs: list[keras.KerasTensor]
+    named: dict[str, Any]
 
 
 def call_behind(tensor: keras.KerasTensor) -> Call:
@@ -44,7 +46,7 @@ def call_behind(tensor: keras.KerasTensor) -> Call:
     """
     layer, node_index, _ = tensor._keras_history
     node = layer._inbound_nodes[node_index]
-    return Call(layer, node.input_tensors, node.outputs)
+    return Call(layer, node.input_tensors, node.outputs, node.arguments.kwargs)
 
 
 def calls_of(model: keras.Model) -> Iterator[Call]:

@@ -242,8 +242,12 @@ def _add_methods(group: Any) -> None:
         ),
         ("--center-weight", not_negative, 1e-3, "λ", "of the center loss"),
         ("--center-alpha", share, 0.5, "α", "step of its centers"),
-        ("--mc-weight", not_negative, 0.005, "μ", "of the mutual-channel loss"),
-        ("--mc-diversity-weight", not_negative, 10.0, "λ", "of its diversity"),
+        ("--mc-weight", not_negative, 0.3, "μ", "of the mutual-channel loss"),
+        ("--mc-diversity-weight", not_negative, 1 / 3, "λ", "of its diversity"),
+        (
+            *("--mc-branch", integer(0), 0, "N"),
+            "channels a class in a branch of their own, 0 for the map itself",
+        ),
         ("--soft-triple-centers", integer(1), 10, "K", "centers of each class"),
         (
             *("--soft-triple-gamma", positive, 0.1, "γ"),

@@ -1,6 +1,9 @@
 """What stands in a model."""
 
 from keras_finegrain.layers.center_loss import CenterLoss as CenterLoss
+from keras_finegrain.layers.class_channel_pooling import (
+    ClassChannelPooling as ClassChannelPooling,
+)
 from keras_finegrain.layers.cosine_similarity import (
     CosineSimilarity as CosineSimilarity,
 )
@@ -18,6 +21,7 @@ from keras_finegrain.layers.soft_triple import SoftTriple as SoftTriple
 
 __all__ = [
     "CenterLoss",
+    "ClassChannelPooling",
     "CosineSimilarity",
     "CrossBatchMemory",
     "GaussianMixture",

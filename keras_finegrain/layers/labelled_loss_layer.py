@@ -15,6 +15,7 @@ from keras_finegrain._base.private_keras import get_keras_mask
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import global_sum
 from keras_finegrain.labels.forms import (
+    are_rows,
     check_labels,
     class_numbers,
     in_range,
@@ -44,12 +45,15 @@ class LabelledBatch:
         counted: Boolean `(n,)`, false where the label is `ignore_class` or the
             sample is masked.
         weights: Sample weights `(n,)`, 0 where not counted.
+        shares: Labels that came as rows, one-hot or soft, `(n, num_classes)`,
+            zeros where not `valid`; `None` where they came as integers.
     """
 
     labels: Tensor
     valid: Tensor
     counted: Tensor
     weights: Tensor
+    shares: Tensor | None = None
 
 
 class LabelledLossLayer(MeasuredLayer):
@@ -192,11 +196,20 @@ class LabelledLossLayer(MeasuredLayer):
             weights = weights * weight_tensor(
                 self.who, sample_weight, batch_shape, self.loss_dtype, read
             )
+        shares = None
+        dtype = keras.backend.standardize_dtype(labels.dtype)
+        rank = len(batch_shape)
+        if are_rows(tuple(labels.shape), dtype, rank, self.num_classes):
+            shares = ops.cast(labels, self.loss_dtype)
+            # (In a gradient 0 times a NaN is NaN.)
+            shares = ops.where(valid[..., None], shares, 0.0)
+            shares = ops.reshape(shares, (-1, self.num_classes))
         return LabelledBatch(
             labels=ops.reshape(ops.where(valid, numbers, 0), (-1,)),
             valid=ops.reshape(valid, (-1,)),
             counted=ops.reshape(counted, (-1,)),
             weights=ops.reshape(weights, (-1,)),
+            shares=shares,
         )
 
     def mask_of(

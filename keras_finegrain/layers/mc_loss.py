@@ -1,7 +1,8 @@
 """Mutual-channel loss: each class owns channels that tell it from the rest."""
 
 import math
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,10 +25,15 @@ from keras_finegrain._ops.channel_groups import (
 )
 from keras_finegrain._ops.numerics import mean
 from keras_finegrain._ops.written_gradients import with_gradient
+from keras_finegrain.labels.target import Target
 from keras_finegrain.layers.labelled_loss_layer import LabelledLossLayer
 
 # Far below every feature, and finite in float32.
 MASKED = -1e30
+# Above this part of ln C, L_dis is that of channels that tell no classes apart.
+_AT_CHANCE = 0.97
+# A classifier of the paper's sizes leaves chance earlier than that.
+_STEPS_TO_TELL, _EPOCHS_TO_TELL = 200, 5
 
 
 def group_sizes(
@@ -82,6 +88,103 @@ def group_sizes(
     return sizes
 
 
+def checked_sizes(
+    who: str, channels_per_class: Any, num_classes: int
+) -> int | tuple[int, ...] | None:
+    """The argument `channels_per_class` of a layer, checked.
+
+    Args:
+        who: The layer, for error messages.
+        channels_per_class: What it was given.
+        num_classes: C.
+
+    Returns:
+        One size, a size for each class, or `None`.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if channels_per_class is None:
+        return None
+    if isinstance(channels_per_class, (int, np.integer)):
+        return positive_integer(who, "channels_per_class", channels_per_class)
+    if isinstance(channels_per_class, np.ndarray):
+        channels_per_class = channels_per_class.tolist()
+    is_sequence = isinstance(channels_per_class, (list, tuple))
+    if not is_sequence or len(channels_per_class) != num_classes:
+        raise ValueError(
+            f"{who}: channels_per_class must be an integer of at least "
+            f"1, a list of {num_classes} of them, one for each "
+            f"class, or None, received {shown(channels_per_class)}."
+        )
+    return tuple(
+        positive_integer(who, "each of channels_per_class", size)
+        for size in channels_per_class
+    )
+
+
+def checked_data_format(who: str, data_format: Any) -> str:
+    """The argument `data_format` of a layer: Keras's own where it is `None`."""
+    if data_format is None:
+        data_format = keras.config.image_data_format()
+    return one_of(
+        who, "data_format", data_format, ("channels_last", "channels_first")
+    )
+
+
+def num_channels(
+    who: str, shape: tuple[int | None, ...], data_format: str
+) -> int:
+    """The channels of a feature map, which has to be one.
+
+    Args:
+        who: The layer, for error messages.
+        shape: `(batch, *positions, channels)`, or the channels first.
+        data_format: "channels_last" or "channels_first".
+
+    Raises:
+        ValueError: If it is no feature map, or has an unknown number of them.
+    """
+    if len(shape) < 3:
+        raise ValueError(
+            f"{who} needs a feature map (batch, height, width, "
+            "channels), received the shape "
+            f"{tuple(shape)}. Put the layer before the pooling."
+        )
+    channels = shape[-1 if data_format == "channels_last" else 1]
+    if channels is None:
+        raise ValueError(
+            f"{who} needs a known number of channels, received the "
+            f"shape {tuple(shape)} with data_format={data_format!r}."
+        )
+    return channels
+
+
+def positions_in_a_row(feature_map: Tensor, data_format: str) -> Tensor:
+    """A feature map of any number of axes as `(batch, positions, channels)`."""
+    if data_format == "channels_first":
+        feature_map = ops.moveaxis(feature_map, 1, -1)
+    batch, *positions, channels = ops.shape(feature_map)
+    return ops.reshape(feature_map, (batch, math.prod(positions), channels))
+
+
+def without_masked(feature_map: Tensor, seen: Tensor) -> Tensor:
+    """A map whose mean over all positions is that over those that are seen.
+
+    Args:
+        feature_map: F `(batch, positions, channels)`.
+        seen: Booleans `(batch, positions)`.
+
+    Returns:
+        Tensor like F: 0 at positions that are not seen.
+    """
+    count = ops.sum(ops.cast(seen, feature_map.dtype), axis=1)
+    # (`ops.maximum` computes a float64 in float32 on PyTorch.)
+    count = ops.where(count < 1.0, 1.0, count)
+    share = ops.cast(ops.shape(feature_map)[1], feature_map.dtype) / count
+    return ops.where(seen[..., None], feature_map, 0.0) * share[:, None, None]
+
+
 def class_scores(
     feature_map: Tensor, sizes: Sequence[int], kept: Tensor | None = None
 ) -> Tensor:
@@ -130,7 +233,9 @@ def discriminality(
 
     Args:
         feature_map: F `(batch, positions, channels)`.
-        labels: Integers `(batch,)` in `[0, num_classes)`.
+        labels: Integers `(batch,)` in `[0, num_classes)`, or the shares of the
+            classes `(batch, num_classes)`, with whose mixture the
+            cross-entropy is then taken.
         sizes: The number of channels of each class.
         kept: 1 for the kept channels and 0 for the dropped ones `(channels,)`,
             or `None` to keep all.
@@ -139,8 +244,9 @@ def discriminality(
         Tensor `(batch,)`.
     """
     scores = class_scores(feature_map, sizes, kept)
-    target = ops.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
-    return ops.logsumexp(scores, axis=1) - target
+    target = Target.of(labels, scores)
+    log_sum = ops.logsumexp(scores, axis=1)
+    return log_sum * target.total() - target.average(scores)
 
 
 def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -234,22 +340,46 @@ class MCLoss(LabelledLossLayer):
     Both parts stand in the logs: `discriminality` (L_dis) and `diversity`
     (L_div, before its weight).
 
-    Published settings:
+    What the defaults do: with an average pooling behind the map, a weight of
+    0.3 on L_dis and 0.1 on L_div (μ·λ) gives both a say beside the
+    cross-entropy. `discriminality` starts near ln C; if it is still there at
+    the end, no channel has become a class's own, and `fit` of
+    `keras_finegrain.Model` says so (after at least 5 epochs and 200 steps).
 
-    | setting | loss_weight μ | diversity_weight λ | channels_per_class ξ |
-    |---|---|---|---|
-    | fine-tuning a pre-trained backbone | 0.005 | 10 | `None` |
-    | training from scratch | 1.5 | 10 | 3 |
-    | official code, α 1.5, β 20 | α | β / (α·ξ) | ξ 3 |
+    The published settings stand in `MCLoss.PUBLISHED`, to be passed on:
+    `MCLoss(200, **MCLoss.PUBLISHED["fine-tuning"])`.
+
+    | key | μ | λ | ξ | behind average pooling |
+    |---|---|---|---|---|
+    | "fine-tuning" | 0.005 | 10 | `None` | L_div acts; L_dis stays at ln C |
+    | "from scratch" | 1.5 | 10 | 3 | too much: made for the official head |
+    | "official code" | 1.5 | 40/9 | 3 | as above; β = 20, λ = β / (α·ξ) |
 
     The official code computes α·L_dis + β·(1 − L_div/ξ), which is this loss
-    and the constant β. The ablations are `diversity_weight=0` (no L_div) and
+    and the constant β. Its weights belong to its head (maximum pooling, batch
+    normalisation, two dense layers), whose cross-entropy has a several times
+    larger gradient on the map than one behind average pooling: there about
+    0.2 to 0.3 does what 1.5 does here. λ = 10 belongs to 200 classes: the
+    share of L_div in the gradient goes with √(ξ/C), so that fewer classes want
+    a smaller λ. The ablations are `diversity_weight=0` (no L_div) and
     `drop=False` (no channel dropping).
+
+    A branch: with `channels` the loss stands on another feature map, and
+    `feature_map` is returned unchanged. So the backbone's own map stays free,
+    every class gets the same number of channels, and the branch is part of a
+    functional model though it leads to no output:
+
+        channels = keras.layers.Conv2D(3 * C, 1, activation="relu")(feature_map)
+        feature_map = MCLoss(C)(feature_map, channels=channels)
+
+    `layers.ClassChannelPooling` makes class scores of the channels.
 
     Args:
         num_classes: The number of classes C, at least 1.
-        loss_weight: μ, at least 0. Default 0.005, the paper's for fine-tuning.
-        diversity_weight: λ, at least 0. Default 10, the paper's.
+        loss_weight: μ, at least 0. Default 0.3, for a head with average
+            pooling. (Ours; the paper's stand above.)
+        diversity_weight: λ, at least 0. Default 1/3, which is 0.1 on L_div.
+            (Ours.)
         channels_per_class: ξ: one number for all classes, a sequence of one
             for each, or `None` (default) to share out the N channels evenly:
             with q, r = divmod(N, C), the first C − r classes get q, the others
@@ -267,17 +397,22 @@ class MCLoss(LabelledLossLayer):
     Call arguments:
         feature_map: `(batch, *positions, channels)`, or
             `(batch, channels, *positions)`; best behind a ReLU, as in the
-            paper: a dropped channel counts as 0.
+            paper: a dropped channel counts as 0. With `channels` any tensor
+            `(batch, ...)`.
         labels: Integers `(batch,)` or `(batch, 1)`, or one-hot
-            `(batch, num_classes)`; soft labels count as their largest class.
-            `None` to take them from the label scope.
+            `(batch, num_classes)`. Of soft labels, as mixup and cutmix make
+            them, L_dis is the cross-entropy with the mixture. `None` to take
+            them from the label scope.
         sample_weight: Weights `(batch,)` of the samples in both parts, each
             finite and at least 0.
         training: Whether channels are dropped.
         mask: Booleans `(batch, *positions)`, false at positions that count
             for nothing; `(batch,)` to leave out whole samples. `None` for the
             mask that `Masking` or `Embedding(mask_zero=True)` attached, if
-            any.
+            any. With `channels` it is that of their positions.
+        channels: The feature map that the loss stands on, `(batch,
+            *positions, channels)` with positions and channels of its own.
+            `None` (default) for `feature_map` itself. By keyword alone.
 
     Input shape:
         `(batch, height, width, channels)`, or any number of axes of positions.
@@ -288,11 +423,16 @@ class MCLoss(LabelledLossLayer):
     Raises:
         ValueError: For an argument out of its range; for fewer channels than
             classes or sizes that do not add up; for a vector where a feature
-            map belongs; for training without labels; for labels of another
+            map belongs; for another number of channels than the layer was
+            built for; for training without labels; for labels of another
             shape, of float dtype and not one-hot, or outside
             `[0, num_classes)`; for weights of another shape, below 0 or not
             finite. Inside a compiled step, where values cannot be read, such
             a label or weight turns the loss into NaN.
+
+    Attributes:
+        PUBLISHED: Read-only mapping, from the name of a published setting to
+            constructor arguments.
 
     Example:
 
@@ -315,11 +455,30 @@ class MCLoss(LabelledLossLayer):
           2020](https://arxiv.org/abs/2002.04264)
     """
 
+    PUBLISHED: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
+        {
+            name: types.MappingProxyType(arguments)
+            for name, arguments in {
+                "fine-tuning": {"loss_weight": 0.005, "diversity_weight": 10.0},
+                "from scratch": {
+                    "loss_weight": 1.5,
+                    "diversity_weight": 10.0,
+                    "channels_per_class": 3,
+                },
+                "official code": {
+                    "loss_weight": 1.5,
+                    "diversity_weight": 20 / (1.5 * 3),
+                    "channels_per_class": 3,
+                },
+            }.items()
+        }
+    )
+
     def __init__(
         self,
         num_classes: int,
-        loss_weight: float = 0.005,
-        diversity_weight: float = 10.0,
+        loss_weight: float = 0.3,
+        diversity_weight: float = 1 / 3,
         channels_per_class: int | Sequence[int] | None = None,
         drop: bool = True,
         data_format: str | None = None,
@@ -338,62 +497,34 @@ class MCLoss(LabelledLossLayer):
         self.diversity_weight = number(
             who, "diversity_weight", diversity_weight, at_least=0
         )
-        self.channels_per_class: int | tuple[int, ...] | None = None
-        if channels_per_class is None:
-            pass
-        elif isinstance(channels_per_class, (int, np.integer)):
-            self.channels_per_class = positive_integer(
-                who, "channels_per_class", channels_per_class
-            )
-        else:
-            if isinstance(channels_per_class, np.ndarray):
-                channels_per_class = channels_per_class.tolist()
-            is_sequence = isinstance(channels_per_class, (list, tuple))
-            if not is_sequence or len(channels_per_class) != self.num_classes:
-                raise ValueError(
-                    f"{who}: channels_per_class must be an integer of at least "
-                    f"1, a list of {self.num_classes} of them, one for each "
-                    f"class, or None, received {shown(channels_per_class)}."
-                )
-            self.channels_per_class = tuple(
-                positive_integer(who, "each of channels_per_class", size)
-                for size in channels_per_class
-            )
-        self.drop = boolean(who, "drop", drop)
-        self.data_format = one_of(
-            who,
-            "data_format",
-            keras.config.image_data_format()
-            if data_format is None
-            else data_format,
-            ("channels_last", "channels_first"),
+        self.channels_per_class = checked_sizes(
+            who, channels_per_class, self.num_classes
         )
+        self.drop = boolean(who, "drop", drop)
+        self.data_format = checked_data_format(who, data_format)
         self.seed = seed_or_none(who, "seed", seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
 
-    def build(self, feature_map_shape: tuple[int | None, ...]) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Calls the layer, on channels that are a tensor of floats."""
+        if kwargs.get("channels") is not None:
+            self.refuse_no_tensor("channels", kwargs["channels"])
+        return super().__call__(*args, **kwargs)
+
+    def build(
+        self,
+        feature_map_shape: tuple[int | None, ...],
+        channels_shape: tuple[int | None, ...] | None = None,
+    ) -> None:
         """Shares out the channels.
 
         Args:
             feature_map_shape: `(batch, *positions, channels)`.
+            channels_shape: That of the map that the loss stands on, where it
+                is another one.
         """
-        if len(feature_map_shape) < 3:
-            raise ValueError(
-                f"{self.who} needs a feature map (batch, height, width, "
-                "channels), received the shape "
-                f"{tuple(feature_map_shape)}. Put the layer before the pooling."
-            )
-        axis = -1 if self.data_format == "channels_last" else 1
-        channels = feature_map_shape[axis]
-        if channels is None:
-            raise ValueError(
-                f"{self.who} needs a known number of channels, received the "
-                f"shape {tuple(feature_map_shape)} with data_format="
-                f"{self.data_format!r}."
-            )
-        self.input_spec = keras.layers.InputSpec(
-            name="feature_map", min_ndim=3, axes={axis: channels}
-        )
+        shape = feature_map_shape if channels_shape is None else channels_shape
+        channels = num_channels(self.who, shape, self.data_format)
         try:
             self.group_sizes = group_sizes(
                 channels, self.num_classes, self.channels_per_class
@@ -408,20 +539,25 @@ class MCLoss(LabelledLossLayer):
         sample_weight: Tensor | None = None,
         training: bool | None = None,
         mask: Tensor | None = None,
+        *,
+        channels: Tensor | None = None,
     ) -> Tensor:
         """Returns `feature_map` and adds the loss."""
-        seen = self._positions_seen(feature_map, mask)
+        stood_on = self._stood_on(feature_map, channels)
+        seen = self._positions_seen(stood_on, mask)
         batch = self.labelled_batch(
             labels,
             sample_weight,
-            (feature_map.shape[0],),
+            (stood_on.shape[0],),
             training,
             None if seen is None else ops.any(seen, axis=1),
         )
         if batch is None:
             return feature_map
 
-        flat = self._flat_positions(ops.cast(feature_map, self.loss_dtype))
+        flat = positions_in_a_row(
+            ops.cast(stood_on, self.loss_dtype), self.data_format
+        )
         kept = None
         if training and self.drop:
             kept = random_channels(
@@ -429,16 +565,17 @@ class MCLoss(LabelledLossLayer):
             )
         scored, spread = flat, flat
         if seen is not None:
-            # The mean over the positions divides by their number.
-            count = ops.sum(ops.cast(seen, flat.dtype), axis=1)
-            share = ops.shape(flat)[1] / ops.maximum(count, 1.0)
-            scored = ops.where(seen[..., None], flat, 0.0)
-            scored = scored * share[:, None, None]
+            scored = without_masked(flat, seen)
             # The softmax over the positions gives these a share of 0.
             spread = ops.where(seen[..., None], flat, MASKED)
         parts = ops.stack(
             [
-                discriminality(scored, batch.labels, self.group_sizes, kept),
+                discriminality(
+                    scored,
+                    batch.labels if batch.shares is None else batch.shares,
+                    self.group_sizes,
+                    kept,
+                ),
                 # Without a weight it is only logged: no pass for a gradient.
                 diversity(
                     spread
@@ -457,6 +594,64 @@ class MCLoss(LabelledLossLayer):
         self.measure("diversity", means[1], weight=count)
         return feature_map
 
+    def compute_output_spec(
+        self,
+        feature_map: keras.KerasTensor,
+        labels: Any = None,
+        sample_weight: Any = None,
+        training: bool | None = None,
+        mask: Any = None,
+        *,
+        channels: Any = None,
+    ) -> keras.KerasTensor:
+        """The feature map's own shape and dtype."""
+        self._stood_on(feature_map, channels)
+        return super().compute_output_spec(
+            feature_map, labels, sample_weight, training, mask
+        )
+
+    def concern(
+        self, figures: Mapping[str, float], steps: int, epochs: int
+    ) -> str | None:
+        """Says where L_dis has stayed at chance."""
+        value = figures.get("discriminality", math.nan)
+        chance = math.log(self.num_classes)
+        long_enough = steps >= _STEPS_TO_TELL and epochs >= _EPOCHS_TO_TELL
+        # (Not where the value is NaN.)
+        at_chance = value > _AT_CHANCE * chance
+        if not (self.loss_weight and long_enough and at_chance):
+            return None
+        channels = 3 * self.num_classes
+        return (
+            f"{self.who}: discriminality is {value:.3g} after {steps} steps, "
+            f"where chance is ln {self.num_classes} = {chance:.3g}: the "
+            "channels have not learned to tell the classes apart. Raise "
+            f"loss_weight ({self.loss_weight:g}), train the layers in front of "
+            "the feature map, or give the loss channels of its own: "
+            "layer(feature_map, channels=keras.layers.Conv2D("
+            f"{channels}, 1, activation='relu')(feature_map))."
+        )
+
+    def _stood_on(self, feature_map: Tensor, channels: Tensor | None) -> Tensor:
+        """The map that the loss stands on, with as many channels as before."""
+        stood_on = feature_map if channels is None else channels
+        expected = sum(self.group_sizes)
+        shape = tuple(stood_on.shape)
+        if num_channels(self.who, shape, self.data_format) != expected:
+            raise ValueError(
+                f"{self.who}: the layer was built for {expected} channels, "
+                f"received the shape {shape}. Make another layer for another "
+                "feature map."
+            )
+        first, second = feature_map.shape[0], shape[0]
+        if None not in (first, second) and first != second:
+            raise ValueError(
+                f"{self.who}: channels must have the samples of feature_map, "
+                f"received {second} samples for {first}. Take both from the "
+                "same batch."
+            )
+        return stood_on
+
     def _positions_seen(
         self, feature_map: Tensor, mask: Tensor | None
     ) -> Tensor | None:
@@ -467,13 +662,6 @@ class MCLoss(LabelledLossLayer):
         if mask is None:
             return None
         return ops.reshape(mask, (ops.shape(mask)[0], -1))
-
-    def _flat_positions(self, feature_map: Tensor) -> Tensor:
-        """`(batch, positions, channels)`."""
-        if self.data_format == "channels_first":
-            feature_map = ops.moveaxis(feature_map, 1, -1)
-        batch, *positions, channels = ops.shape(feature_map)
-        return ops.reshape(feature_map, (batch, math.prod(positions), channels))
 
     def save_own_variables(self, store: dict[str, Any]) -> None:
         """Saves where the random draws stand: a resumed run goes on there."""

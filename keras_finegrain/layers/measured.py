@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -64,6 +65,11 @@ class MeasuredLayer(LossLayer):
         return at_least_float32(self.variable_dtype)
 
     @property
+    def named_measures(self) -> dict[str, keras.metrics.Metric]:
+        """The metrics, by the names given to the constructor."""
+        return dict(self._measures)
+
+    @property
     def measures(self) -> list[keras.metrics.Metric]:
         """The metrics that hold what this layer measures."""
         return list(self._measures.values())
@@ -81,13 +87,39 @@ class MeasuredLayer(LossLayer):
 
     def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
         """As `keras.layers.Layer.__call__`, for dense real inputs alone."""
-        if not hasattr(inputs, "dtype"):
-            raise ValueError(
-                f"{self.who}: inputs must be one tensor, received "
-                f"{type(inputs).__name__} {shown(inputs)}."
-            )
-        refuse_no_floats(self.who, "inputs", inputs)
+        self.refuse_no_tensor("inputs", inputs)
         return super().__call__(inputs, *args, **kwargs)
+
+    def refuse_no_tensor(self, name: str, value: Any) -> None:
+        """Raises for an argument of a call that is no tensor of real numbers.
+
+        Args:
+            name: The argument.
+            value: What it was given.
+        """
+        if not hasattr(value, "dtype"):
+            raise ValueError(
+                f"{self.who}: {name} must be one tensor, received "
+                f"{type(value).__name__} {shown(value)}."
+            )
+        refuse_no_floats(self.who, name, value)
+
+    def concern(
+        self, figures: Mapping[str, float], steps: int, epochs: int
+    ) -> str | None:
+        """What the user should be told at the end of a training.
+
+        Args:
+            figures: What this layer measured in the last epoch, by the names
+                given to the constructor.
+            steps: The steps of this training.
+            epochs: Its epochs.
+
+        Returns:
+            The words of a warning, or `None`.
+        """
+        del figures, steps, epochs
+        return None
 
     def measure(self, name: str, value: Tensor, weight: Tensor | float) -> None:
         """Adds a value to the mean `name` of this epoch.

@@ -35,6 +35,7 @@ from keras_finegrain.models.label_checks import (
     output_names,
     scope_layers,
 )
+from keras_finegrain.models.layer_concerns import WarnOfLayers
 from keras_finegrain.models.nonfinite import WarnOfNonFiniteLoss
 from keras_finegrain.models.whole_files import WholeFiles
 
@@ -53,7 +54,8 @@ class _LabelScopeSteps(WholeFiles, BuiltFromOneShare, NamedInHDF5):
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`; checks the labels where the data is made.
 
-        Warns at the end of the first epoch whose loss is not finite.
+        Warns at the end of the first epoch whose loss is not finite, and at the
+        end of the training of a layer that did not learn what it is there for.
         """
         call = inspect.signature(super().fit).bind(x, y, *args, **kwargs)  # type: ignore[misc]
         with label_checks(self) as checks:
@@ -237,14 +239,31 @@ class _LabelScopeSteps(WholeFiles, BuiltFromOneShare, NamedInHDF5):
     def get_metrics_result(self) -> dict[str, Tensor]:
         """The logs; measures that share a name get their layer's name."""
         results = super().get_metrics_result()  # type: ignore[misc]
+        for layer, log_names in self.log_names_of_measures():
+            for measure, metric in layer.named_measures.items():
+                if log_names[measure] != metric.name:
+                    results.pop(metric.name, None)
+                    results[log_names[measure]] = metric.result()
+        return results
+
+    def log_names_of_measures(
+        self,
+    ) -> list[tuple[MeasuredLayer, dict[str, str]]]:
+        """The layers that measure, with the log's name of each measure."""
         layers = list(self._measured_layers())
         names = [metric.name for layer in layers for metric in layer.measures]
-        for layer in layers:
-            for metric in layer.measures:
-                if names.count(metric.name) > 1:
-                    results.pop(metric.name, None)
-                    results[f"{layer.name}_{metric.name}"] = metric.result()
-        return results
+        return [
+            (
+                layer,
+                {
+                    measure: metric.name
+                    if names.count(metric.name) == 1
+                    else f"{layer.name}_{metric.name}"
+                    for measure, metric in layer.named_measures.items()
+                },
+            )
+            for layer in layers
+        ]
 
     def _measured_layers(self) -> Iterable[MeasuredLayer]:
         for layer in inner_layers(self):
@@ -267,9 +286,10 @@ class Model(_LabelScopeSteps, keras.Model):
     sample weights: each has to be finite and at least 0.
 
     A batch whose loss is NaN makes the figures of its epoch NaN, as in Keras.
-    `fit()` warns at the end of the first such epoch, unless `callbacks` is a
-    `keras.callbacks.CallbackList`; `keras.callbacks.TerminateOnNaN()` stops
-    the training.
+    `fit()` warns at the end of the first such epoch;
+    `keras.callbacks.TerminateOnNaN()` stops the training. At the end `fit()`
+    warns of an `MCLoss` whose `discriminality` is still at chance. It does
+    neither where `callbacks` is a `keras.callbacks.CallbackList`.
 
     `save()` and `save_weights()` replace an older file when the new one is
     whole: a full disk or a killed process leaves the older one as it was.
@@ -358,12 +378,15 @@ def _watched_validation(checks: LabelChecks, validation: Any) -> Any:
 
 
 def _with_warning(callbacks: Any) -> Any:
-    """The callbacks of `fit`, and the one that warns of a loss of NaN."""
-    warning = WarnOfNonFiniteLoss()
+    """The callbacks of `fit`, and those that warn."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         # It was made for this training by hand: it takes no further one.
         return callbacks
-    return [*keras.tree.flatten(callbacks or []), warning]
+    return [
+        *keras.tree.flatten(callbacks or []),
+        WarnOfNonFiniteLoss(),
+        WarnOfLayers(),
+    ]
 
 
 def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -241,7 +241,8 @@ def channels(
         if not isinstance(call.layer, MCLoss):
             return None
         layers.append(call.layer)
-        return call.inputs[0]
+        channels: keras.KerasTensor | None = call.named.get("channels")
+        return call.inputs[0] if channels is None else channels
 
     with scope_of(model):
         feature_map = find_tensor(model, input_of_mc_loss)

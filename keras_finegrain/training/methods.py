@@ -20,7 +20,7 @@ from keras_finegrain.training.errors import TrainingError
 from keras_finegrain.training.settings import Settings
 
 # Weights that start at random learn at their own rate.
-HEAD_WEIGHTS = "^(head|embedding)/"
+HEAD_WEIGHTS = "^(head|embedding|mc_branch)/"
 
 _CrossEntropy = functools.partial(
     keras.losses.SparseCategoricalCrossentropy, from_logits=True
@@ -105,12 +105,20 @@ def build_head(settings: Settings, feature_map: Any, num_classes: int) -> Head:
     """
     method = settings.method
     if method == "mc":
+        channels = None
+        if settings.mc_branch:
+            channels = keras.layers.Conv2D(
+                settings.mc_branch * num_classes,
+                1,
+                activation="relu",
+                name="mc_branch",
+            )(feature_map)
         feature_map = MCLoss(
             num_classes,
             loss_weight=settings.mc_weight,
             diversity_weight=settings.mc_diversity_weight,
             name="mc_loss",
-        )(feature_map)
+        )(feature_map, channels=channels)
     pooling = _POOLINGS[settings.pooling]
     embedding = pooling(name="pooling", dtype="float32")(feature_map)
     if settings.embedding_size:
@@ -225,11 +233,12 @@ def check_method(
             f"{method!r}"
         )
     build_loss(settings)
-    if method == "mc" and channels < num_classes:
+    if method == "mc" and not settings.mc_branch and channels < num_classes:
         raise TrainingError(
             f"--method mc: every class needs a channel of its own, and "
             f"--backbone {settings.backbone} has {channels} for {num_classes} "
-            "classes. Take a wider backbone, fewer --classes, or leave mc out"
+            "classes. Pass --mc-branch 3, take a wider backbone or fewer "
+            "--classes, or leave mc out"
         )
     balanced = balanced_batch(settings, num_classes)
     if balanced is None:

@@ -34,6 +34,7 @@ _RANGES: dict[str, dict[str, Any]] = {
     "center_alpha": {"at_least": 0, "at_most": 1},
     "mc_weight": {"at_least": 0},
     "mc_diversity_weight": {"at_least": 0},
+    "mc_branch": {"at_least": 0},
     "soft_triple_gamma": {"above": 0},
     "soft_triple_tau": {"at_least": 0},
     "soft_triple_scale": {"above": 0},
@@ -85,6 +86,9 @@ class Settings:
         center_alpha: α, the step of its centers, in [0, 1].
         mc_weight: μ of the mutual-channel loss, at least 0.
         mc_diversity_weight: λ of its diversity, at least 0.
+        mc_branch: ξ, channels a class in a branch of their own (a 1 × 1
+            convolution) that the mutual-channel loss stands on; 0 for the
+            backbone's feature map itself.
         soft_triple_centers: K, centers of each class.
         soft_triple_gamma: γ, the softness of the choice of a center, above 0.
         soft_triple_tau: τ, the weight of the regularizer, at least 0.
@@ -122,8 +126,9 @@ class Settings:
     sub_centers: int = 3
     center_weight: float = 1e-3
     center_alpha: float = 0.5
-    mc_weight: float = 0.005
-    mc_diversity_weight: float = 10.0
+    mc_weight: float = 0.3
+    mc_diversity_weight: float = 1 / 3
+    mc_branch: int = 0
     soft_triple_centers: int = 10
     soft_triple_gamma: float = 0.1
     soft_triple_tau: float = 0.2

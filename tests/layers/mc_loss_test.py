@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -293,7 +295,7 @@ def test_diversity_without_weight_is_logged_and_gives_no_gradient():
     labels = ops.array([0, 1, 0, 1])
 
     def only_discriminality(data):
-        return mean(discriminality(flat(data), labels, (3, 3)), axis=0) * 0.005
+        return mean(discriminality(flat(data), labels, (3, 3)), axis=0) * 0.3
 
     def loss(data):
         return layer_losses(layer, [], data, labels)[1]
@@ -384,3 +386,164 @@ def test_config_restores_every_argument():
     )
     copy = keras_finegrain.MCLoss.from_config(layer.get_config())
     assert copy.get_config() == layer.get_config()
+
+
+SOFT = np.array([[0.7, 0.3], [0.0, 1.0], [0.5, 0.5], [0.25, 0.75]])
+
+
+def test_soft_labels_are_a_mixture(float64):
+    data = feature_map().astype("float64")
+    scores = data.reshape(4, 25, 2, 3).max(-1).mean(1)
+    log_odds = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    layer = keras_finegrain.MCLoss(
+        2, 1.0, diversity_weight=0, drop=False, dtype="float64"
+    )
+    layer(data, SOFT)
+    np.testing.assert_allclose(
+        float(layer.losses[0]), -(SOFT * log_odds).sum(1).mean(), rtol=1e-12
+    )
+    # Of a mixture the loss is the mixture of the losses.
+    first, second = (
+        layer_loss(layer, data, [number] * 4) for number in range(2)
+    )
+    shares = np.tile([0.2, 0.8], (4, 1))
+    assert layer_loss(layer, data, shares) == pytest.approx(
+        0.2 * first + 0.8 * second, rel=1e-12
+    )
+
+
+def test_one_hot_labels_are_their_classes():
+    layer = keras_finegrain.MCLoss(2, drop=False)
+    labels = np.array([0, 1, 1, 0])
+    assert layer_loss(layer, feature_map(), np.eye(2)[labels]) == pytest.approx(
+        layer_loss(layer, feature_map(), labels), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("setting", keras_finegrain.MCLoss.PUBLISHED)
+def test_published_settings_are_arguments(setting):
+    arguments = keras_finegrain.MCLoss.PUBLISHED[setting]
+    layer = keras_finegrain.MCLoss(4, **arguments)
+    assert {name: getattr(layer, name) for name in arguments} == arguments
+    with pytest.raises(TypeError):
+        arguments["loss_weight"] = 3
+
+
+class TestBranch:
+    def test_loss_is_that_of_the_branch_and_the_map_is_returned(self):
+        layer = keras_finegrain.MCLoss(2, drop=False)
+        embedding = np.ones((4, 7), "float16")
+        labels = np.array([0, 1, 1, 0])
+        output = layer(embedding, labels, channels=feature_map())
+        assert output.shape == (4, 7)
+        assert keras.backend.standardize_dtype(output.dtype) == "float16"
+        expected = keras_finegrain.MCLoss(2, drop=False)
+        expected(feature_map(), labels)
+        assert float(layer.losses[0]) == float(expected.losses[0])
+
+    def test_mask_is_that_of_the_branch(self):
+        seen = np.ones((4, 5, 5), bool)
+        seen[:, 3:] = False
+        layer = keras_finegrain.MCLoss(2, drop=False)
+        labels = np.array([0, 1, 1, 0])
+        layer(np.ones((4, 7)), labels, mask=seen, channels=feature_map())
+        expected = keras_finegrain.MCLoss(2, drop=False)
+        expected(feature_map()[:, :3], labels)
+        assert float(layer.losses[0]) == pytest.approx(
+            float(expected.losses[0]), rel=1e-5
+        )
+
+    @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+    def test_trains_though_it_leads_to_no_output(self, tmp_path, dtype):
+        # (5 channels are too few for 7 classes: the map's own do not matter.)
+        inputs = keras.Input((6, 6, 5))
+        branch = keras.layers.Conv2D(
+            21, 1, activation="relu", name="branch", dtype=dtype
+        )
+        x = keras_finegrain.MCLoss(7, loss_weight=1.0, seed=1, name="mc")(
+            inputs, channels=branch(inputs)
+        )
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        model = keras_finegrain.Model(inputs, keras.layers.Dense(7)(x))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss)
+        before = ops.convert_to_numpy(branch.kernel)
+        x, y = np.random.default_rng(0).random((8, 6, 6, 5)), np.arange(8) % 7
+        history = model.fit(x, y, verbose=0).history
+        assert np.isfinite(history["mc_discriminality"]).all()
+        assert not np.array_equal(before, branch.kernel)
+        model.save(tmp_path / "model.keras")
+        again = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(
+            again.evaluate(x, y, verbose=0), model.evaluate(x, y, verbose=0)
+        )
+        np.testing.assert_array_equal(again.predict(x), model.predict(x))
+
+    @pytest.mark.parametrize("call", ["eager", "symbolic"])
+    def test_other_channels_than_it_was_built_for(self, call):
+        layer = keras_finegrain.MCLoss(2)
+        layer(np.ones((4, 3)), channels=feature_map())
+        wider = feature_map(size=4)
+        if call == "symbolic":
+            wider = keras.Input(wider.shape[1:])
+        with pytest.raises(ValueError, match=r"'mc_loss.*built for 6 channels"):
+            layer(wider)
+
+    def test_samples_of_another_batch(self):
+        layer = keras_finegrain.MCLoss(2)
+        with pytest.raises(ValueError, match="4 samples for 3"):
+            layer(np.ones((3, 3)), channels=feature_map())
+
+    @pytest.mark.parametrize("bad", [[1.0], np.ones((4, 5, 5, 6), "complex64")])
+    def test_channels_that_are_no_floats(self, bad):
+        with pytest.raises(ValueError, match=r"MCLoss.*channels must be"):
+            keras_finegrain.MCLoss(2)(np.ones((4, 3)), channels=bad)
+
+
+class TestConcern:
+    def concern(self, value, steps=200, epochs=5, **arguments):
+        layer = keras_finegrain.MCLoss(12, **arguments)
+        return layer.concern({"discriminality": value}, steps, epochs)
+
+    def test_chance_is_told_with_the_remedy(self):
+        assert "ln 12 = 2.48" in self.concern(2.5)
+        assert "Conv2D(36" in self.concern(2.5)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"value": 2.3},
+            {"value": float("nan")},
+            {"value": 2.5, "steps": 199},
+            {"value": 2.5, "epochs": 4},
+            {"value": 2.5, "loss_weight": 0},
+        ],
+        ids=str,
+    )
+    def test_no_false_alarm(self, arguments):
+        assert self.concern(**arguments) is None
+
+    @pytest.mark.parametrize("weight", [1e-6, 1.0])
+    def test_fit_warns_where_the_channels_did_not_learn(self, weight):
+        generator = np.random.default_rng(0)
+        y = np.arange(160) % 2
+        x = generator.random((160, 2, 2, 2)) * 0.1
+        x[np.arange(160), :, :, y] += 1
+        model = keras_finegrain.Sequential(
+            [
+                keras.Input((2, 2, 2)),
+                keras.layers.Conv2D(4, 1, kernel_initializer="ones"),
+                keras_finegrain.MCLoss(2, weight, 0.0, drop=False, name="mc"),
+                keras.layers.GlobalAveragePooling2D(),
+                keras.layers.Dense(2, kernel_initializer="zeros"),
+            ]
+        )
+        model.layers[-1].trainable = False
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.5), loss)
+        arguments = {"batch_size": 4, "epochs": 5, "verbose": 0}
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            model.fit(x, y, **arguments)
+        told = [w for w in seen if "discriminality is" in str(w.message)]
+        assert len(told) == (weight < 1)

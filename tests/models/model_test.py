@@ -381,7 +381,7 @@ class TestLogs:
         total = (
             own
             + 0.1 * scores["center_center_loss"]
-            + 0.1 * (scores["mc_discriminality"] - 10 * scores["mc_diversity"])
+            + 0.1 * (scores["mc_discriminality"] - scores["mc_diversity"] / 3)
             + 0.2 * scores["center_spread"]
         )
         assert scores["loss"] == pytest.approx(total, rel=1e-5)

@@ -247,6 +247,11 @@ RULES = {
         "ignore_class": _without("integer", "none"),
         "output_name": OUTPUT,
     },
+    layers.ClassChannelPooling: {
+        "num_classes": "count",
+        "channels_per_class": "channels",
+        "data_format": _without("choice", "none"),
+    },
     layers.GaussianMixture: {
         "num_classes": "count",
         "means_initializer": {**BAD["initializer"], "none": None},
@@ -303,6 +308,7 @@ RULES = {
 # The arguments that a constructor needs beside the one that is tried.
 NEEDED = {
     layers.CenterLoss: {"num_classes": 3},
+    layers.ClassChannelPooling: {"num_classes": 3},
     layers.CosineSimilarity: {"num_classes": 3},
     layers.CrossBatchMemory: {"loss": losses.ContrastiveLoss()},
     layers.MCLoss: {"num_classes": 3},
@@ -473,8 +479,8 @@ DEFAULTS = {
         "reduction": "mean",
     },
     layers.MCLoss: {
-        "loss_weight": 0.005,
-        "diversity_weight": 10.0,
+        "loss_weight": 0.3,
+        "diversity_weight": 1 / 3,
         "drop": True,
     },
     layers.SoftTriple: {

@@ -38,6 +38,7 @@ OBJECTS = [
     losses.TripletHardLoss(soft=True),
     losses.TripletSemiHardLoss(margin=0.2),
     layers.CenterLoss(3, update="gradient", ignore_class=-1),
+    layers.ClassChannelPooling(3, [1, 2, 3], "channels_first"),
     layers.CosineSimilarity(
         3, centers_regularizer=regularizers.CenterMerging(0.1), seed=3
     ),

@@ -108,6 +108,16 @@ def test_fewer_channels_than_classes_is_found_before_training():
     check_method(with_settings(method="mc"), 192, 192)
     with pytest.raises(TrainingError, match=r"--method mc: .*192 for 200 cl"):
         check_method(with_settings(method="mc"), 192, 200)
+    check_method(with_settings(method="mc", mc_branch=1), 192, 200)
+
+
+def test_a_branch_for_the_channels_is_no_part_of_the_embedding():
+    feature_map = keras.Input((3, 3, 4))
+    head = build_head(with_settings(method="mc", mc_branch=3), feature_map, 5)
+    model = keras.Model(feature_map, head.scores)
+    assert model.get_layer("mc_branch").kernel.shape == (1, 1, 4, 15)
+    assert model.get_layer("mc_loss").group_sizes == (3,) * 5
+    assert head.embedding.shape == (None, 4)
 
 
 @pytest.mark.parametrize(
