@@ -12,6 +12,7 @@ from keras_finegrain import distribution as distribution
 from keras_finegrain import layers as layers
 from keras_finegrain import losses as losses
 from keras_finegrain import metrics as metrics
+from keras_finegrain import models as models
 from keras_finegrain import optimizers as optimizers
 from keras_finegrain import regularizers as regularizers
 from keras_finegrain import visualization as visualization
@@ -51,6 +52,7 @@ __all__ = [
     "layers",
     "losses",
     "metrics",
+    "models",
     "optimizers",
     "regularizers",
     "report",

@@ -235,6 +235,11 @@ RULES = {
         "data_format": _without("choice", "none"),
         "keepdims": "boolean",
     },
+    layers.Jigsaw: {
+        "pieces": "count",
+        "data_format": _without("choice", "none"),
+        "seed": _without("seed", "none"),
+    },
     layers.MCLoss: {
         "num_classes": "count",
         "loss_weight": "not_negative",
@@ -281,6 +286,7 @@ RULES = {
 NEEDED = {
     layers.CenterLoss: {"num_classes": 3},
     layers.CosineSimilarity: {"num_classes": 3},
+    layers.Jigsaw: {"pieces": 2},
     layers.MCLoss: {"num_classes": 3},
     layers.SoftTriple: {"num_classes": 3},
     layers.GaussianMixture: {"num_classes": 3},
