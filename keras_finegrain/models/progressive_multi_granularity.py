@@ -1,10 +1,9 @@
 """Progressive multi-granularity training: several stages, jigsaws of each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_finegrain._base.checks import (
     number,
@@ -106,7 +105,9 @@ class ProgressiveModel(FunctionalModel):
             )
         stages = [keras.Model(self.inputs, scores) for scores in end.inputs[1:]]
         # In a function, where Keras does not take them for further layers.
-        self._stages_of_training = lambda: (end.layer, stages)
+        self._stages_of_training: Callable[
+            [], tuple[StageScores, list[keras.Model]]
+        ] = lambda: (end.layer, stages)
 
     def compute_loss(
         self,
