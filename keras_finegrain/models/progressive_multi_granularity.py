@@ -334,11 +334,14 @@ def _feature_maps(
     by_size = {
         _size(outputs[layer_name]): layer_name
         for layer_name in order
-        if not isinstance(
+        # Not a padded map, nor the 1 × 1 of squeeze-and-excitation.
+        if _size(outputs[layer_name]) != (1, 1)
+        and not isinstance(
             backbone.get_layer(layer_name), keras.layers.ZeroPadding2D
         )
     }
-    last = [by_size[size] for size in sorted(by_size, reverse=True)[-3:]]
+    smallest = [by_size[size] for size in sorted(by_size)[:3]]
+    last = sorted(smallest, key=order.index)
     names = last if layers is None else layers
     if isinstance(names, str) or not isinstance(names, (list, tuple)):
         raise ValueError(

@@ -193,6 +193,18 @@ def test_maps_are_found_by_size():
     assert inputs == [8, 4, 2]
 
 
+def test_maps_of_squeeze_and_excitation_are_no_stages():
+    images = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, 2, "same", name="early")(images)
+    x = keras.layers.Conv2D(4, 3, 2, "same", name="middle")(x)
+    gate = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = keras.layers.Conv2D(4, 1, activation="sigmoid")(gate)
+    x = keras.layers.Multiply(name="gated")([x, gate])
+    model = pmg(keras.Model(images, x), None)
+    assert len(model.get_layer("scores").jigsaws) == 2
+    assert model.get_layer("stage_2_conv_1").input.shape[1] == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
