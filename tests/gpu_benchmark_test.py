@@ -136,8 +136,8 @@ def test_no_public_layer_loss_or_regularizer_is_forgotten(tiny):
         for name, kind in vars(room).items()
         if isinstance(kind, type)
     }
-    # (A base, which computes nothing.)
-    public -= {"MarginSoftmaxLoss"}
+    # (A base, which computes nothing, and a draw, which differs by device.)
+    public -= {"MarginSoftmaxLoss", "Jigsaw"}
     assert {row[0] for row in rows} == public | {"CenterMerging"}
 
 

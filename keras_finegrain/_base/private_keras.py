@@ -80,6 +80,13 @@ def is_evaluation_of_fit(arguments: dict[str, Any]) -> bool:
     return bool(arguments.get("_use_cached_eval_dataset"))
 
 
+def compiled_loss(
+    model: keras.Model, y: Any, y_pred: Tensor, sample_weight: Any
+) -> Tensor:
+    """The loss that a model was compiled with, of one more output."""
+    return model._compile_loss(y, y_pred, sample_weight)
+
+
 class LossLayer(keras.layers.Layer):
     """A layer whose `add_loss` is right on replicas and under JAX.
 

@@ -16,6 +16,7 @@ from keras_finegrain.layers.gaussian_mixture import (
 from keras_finegrain.layers.generalized_mean_pooling import (
     GeneralizedMeanPooling2D as GeneralizedMeanPooling2D,
 )
+from keras_finegrain.layers.jigsaw import Jigsaw as Jigsaw
 from keras_finegrain.layers.mc_loss import MCLoss as MCLoss
 from keras_finegrain.layers.soft_triple import SoftTriple as SoftTriple
 
@@ -26,6 +27,7 @@ __all__ = [
     "CrossBatchMemory",
     "GaussianMixture",
     "GeneralizedMeanPooling2D",
+    "Jigsaw",
     "MCLoss",
     "SoftTriple",
 ]

@@ -9,6 +9,9 @@ from keras_finegrain.models.blocks import (
 )
 from keras_finegrain.models.model import Model as Model
 from keras_finegrain.models.model import Sequential as Sequential
+from keras_finegrain.models.progressive_multi_granularity import (
+    progressive_multi_granularity as progressive_multi_granularity,
+)
 
 __all__ = [
     "Model",
@@ -16,6 +19,7 @@ __all__ = [
     "average_max_pooling",
     "embedding_block",
     "mutual_channel_head",
+    "progressive_multi_granularity",
 ]
 
 

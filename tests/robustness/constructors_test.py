@@ -263,6 +263,11 @@ RULES = {
         "data_format": _without("choice", "none"),
         "keepdims": "boolean",
     },
+    layers.Jigsaw: {
+        "pieces": "count",
+        "data_format": _without("choice", "none"),
+        "seed": _without("seed", "none"),
+    },
     layers.MCLoss: {
         "num_classes": "count",
         "loss_weight": "not_negative",
@@ -311,6 +316,7 @@ NEEDED = {
     layers.ClassChannelPooling: {"num_classes": 3},
     layers.CosineSimilarity: {"num_classes": 3},
     layers.CrossBatchMemory: {"loss": losses.ContrastiveLoss()},
+    layers.Jigsaw: {"pieces": 2},
     layers.MCLoss: {"num_classes": 3},
     layers.SoftTriple: {"num_classes": 3},
     layers.GaussianMixture: {"num_classes": 3},

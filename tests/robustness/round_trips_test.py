@@ -45,6 +45,7 @@ OBJECTS = [
     layers.CrossBatchMemory(losses.SupConLoss(0.3), 20, warmup_steps=3),
     layers.GaussianMixture(3, means_initializer="zeros"),
     layers.GeneralizedMeanPooling2D(4.0, epsilon=1e-3, keepdims=True),
+    layers.Jigsaw(4, data_format="channels_first", seed=3),
     layers.MCLoss(3, channels_per_class=[1, 2, 3], drop=False),
     layers.SoftTriple(3, 4, pooling="max", tau=0.0),
     regularizers.CenterMerging(0.7),
