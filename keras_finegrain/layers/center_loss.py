@@ -155,8 +155,9 @@ class CenterLoss(LabelledLossLayer):
     `loss_weight` does not scale this step. Classes that do not occur keep their
     center. Soft labels (of mixup, CutMix, label smoothing) are a mixture: the
     loss of a sample is Σ_c y_c ½‖x − c_c‖², and it counts as y_c of a sample in
-    the step of center c. Under a distribution strategy every replica applies the update of
-    the global batch. A frozen layer (`trainable = False`) moves no center.
+    the step of center c. Under a distribution strategy every replica applies
+    the update of the global batch. A frozen layer (`trainable = False`) moves
+    no center.
 
     Labels come from `y` of `fit()` in a `keras_finegrain.Model` or
     `keras_finegrain.Sequential`, or from the argument `labels`. `evaluate()`
