@@ -522,3 +522,29 @@ def test_step_costs_the_same_at_a_million_classes():
     layer(features, ops.arange(8) * 100_000, training=True)
     moved = ops.convert_to_numpy(ops.any(layer.centers != 0, axis=-1))
     np.testing.assert_array_equal(np.flatnonzero(moved), np.arange(8) * 100_000)
+
+
+def test_batches_of_keras_mixup_reach_center_loss_and_head():
+    images = np.arange(12.0, dtype="float32").reshape(4, 1, 1, 3)
+    rows = np.eye(2, dtype="float32")[[0, 1, 1, 0]]
+    batch = keras.layers.MixUp(alpha=1.0, seed=0)(
+        {"images": images, "labels": rows}, training=True
+    )
+    x, y = (ops.convert_to_numpy(batch[key]) for key in ("images", "labels"))
+    assert ((y > 0) & (y < 1)).any()
+    model = keras_finegrain.Sequential(
+        [
+            keras.Input((1, 1, 3)),
+            keras.layers.Flatten(),
+            keras_finegrain.CenterLoss(2),
+            keras_finegrain.CosineSimilarity(2),
+        ]
+    )
+    model.compile("sgd", keras_finegrain.losses.CosFaceLoss())
+    history = model.fit(x, y, verbose=0).history
+    flat = x.reshape(4, 3)
+    each, moved = mixed_reference(flat, np.zeros((2, 3)), y)
+    assert history["center_loss"][0] == pytest.approx(each.mean(), rel=1e-5)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model.layers[1].centers), moved, rtol=1e-5
+    )
