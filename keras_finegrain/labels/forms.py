@@ -11,8 +11,8 @@
 | string, object, complex, `None` | an error |
 | ragged or sparse tensor | an error |
 
-Rows may have any dtype. Of equal largest classes the first counts; losses on
-the scores of all classes take soft rows as they are.
+Rows may have any dtype. Of equal largest classes the first counts.
+`CenterLoss` and cross-entropies take soft rows as they are, as a mixture.
 
 A sample without a class counts for nothing in a layer whose `ignore_class` is
 negative, as a negative integer does there. Everywhere else it is an error.

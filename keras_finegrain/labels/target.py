@@ -76,12 +76,6 @@ class Target:
         """
         return ops.sum(ops.where(self.is_true, values, 0.0), axis=-1)
 
-    def total(self) -> Tensor | float:
-        """Σ_c t_c of each row, 1 for integers."""
-        if self.shares is None:
-            return 1.0
-        return ops.sum(self.shares, axis=-1)
-
     def checked(self, values: Tensor) -> Tensor:
         """The values `(batch,)`, NaN where the label is not a class's."""
         return ops.where(self.valid, values, float("nan"))

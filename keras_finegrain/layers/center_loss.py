@@ -9,7 +9,7 @@ from keras_finegrain._base.checks import boolean, initializer, number, one_of
 from keras_finegrain._base.typing import InitializerLike, Tensor
 from keras_finegrain._ops.numerics import unit_length
 from keras_finegrain._ops.row_update import read_rows, sum_rows, write_rows
-from keras_finegrain.distribution import gather
+from keras_finegrain.distribution import gather, global_sum
 from keras_finegrain.layers.labelled_loss_layer import (
     LabelledBatch,
     LabelledLossLayer,
@@ -27,6 +27,31 @@ def half_squared_distance(features: Tensor, centers: Tensor) -> Tensor:
         Tensor `(batch,)`.
     """
     return 0.5 * ops.sum(ops.square(features - centers), axis=-1)
+
+
+def mixed_half_squared_distance(
+    features: Tensor, centers: Tensor, shares: Tensor
+) -> Tensor:
+    """Σ_c y_ic ½‖xᵢ − c_c‖²: that of a sample that is a mixture of classes.
+
+    Args:
+        features: Embeddings x `(batch, dim)`.
+        centers: The centers of all classes `(num_classes, dim)`.
+        shares: y `(batch, num_classes)`, at least 0.
+
+    Returns:
+        Tensor `(batch,)`.
+    """
+    # With t = Σ_c y_c and μ the mean of the centers it is
+    # ½ t ‖x − μ‖² + ½ (Σ_c y_c ‖c_c‖² − t ‖μ‖²), of which the part with x loses
+    # no digits near the centers, and needs no (batch, num_classes, dim).
+    total = ops.sum(shares, axis=-1)
+    means = ops.einsum("bc,cd->bd", shares, centers)
+    means = means / ops.where(total > 0.0, total, 1.0)[:, None]
+    squares = ops.sum(ops.square(centers), axis=-1)
+    spread = ops.sum(shares * squares, axis=-1)
+    spread = spread - total * ops.sum(ops.square(means), axis=-1)
+    return total * half_squared_distance(features, means) + 0.5 * spread
 
 
 def class_counts(
@@ -84,6 +109,29 @@ def moved_centers(
     return centers + half + half
 
 
+def moved_by_shares(
+    features: Tensor, centers: Tensor, shares: Tensor, alpha: float
+) -> Tensor:
+    """`moved_centers` where a sample of the share y_ij counts as y_ij of one.
+
+        c_j ← c_j − α · Σᵢ y_ij (c_j − xᵢ) / (1 + Σᵢ y_ij)
+
+    Args:
+        features: Embeddings x `(batch, dim)`, finite.
+        centers: The centers of all classes `(num_classes, dim)`.
+        shares: y `(batch, num_classes)`; 0 for samples that move no center.
+        alpha: The rate α.
+
+    Returns:
+        Tensor `(num_classes, dim)`.
+    """
+    counts = ops.sum(shares, axis=0)
+    # Divided and halved before the sum, as in `moved_centers`.
+    towards = ops.einsum("bc,bd->cd", shares / (1.0 + counts), 0.5 * features)
+    half = towards - (counts / (1.0 + counts))[:, None] * (0.5 * centers)
+    return centers + alpha * half + alpha * half
+
+
 def _counts(same: Tensor, counted: Tensor) -> Tensor:
     """How many counted samples of the batch are of each row's class."""
     same = ops.logical_and(same, counted[None, :])
@@ -105,8 +153,11 @@ class CenterLoss(LabelledLossLayer):
         c_j ← c_j − alpha · Σᵢ[yᵢ = j] (c_j − xᵢ) / (1 + Σᵢ[yᵢ = j])
 
     `loss_weight` does not scale this step. Classes that do not occur keep their
-    center. Under a distribution strategy every replica applies the update of
-    the global batch. A frozen layer (`trainable = False`) moves no center.
+    center. Soft labels (of mixup, CutMix, label smoothing) are a mixture: the
+    loss of a sample is Σ_c y_c ½‖x − c_c‖², and it counts as y_c of a sample in
+    the step of center c. Under a distribution strategy every replica applies
+    the update of the global batch. A frozen layer (`trainable = False`) moves
+    no center.
 
     Labels come from `y` of `fit()` in a `keras_finegrain.Model` or
     `keras_finegrain.Sequential`, or from the argument `labels`. `evaluate()`
@@ -134,7 +185,8 @@ class CenterLoss(LabelledLossLayer):
         centers_initializer: Initializer of the centers `(num_classes, dim)`.
             Default "zeros".
         ignore_class: A label (such as -1 or 255) whose samples count neither
-            in the loss nor for the centers, or `None`.
+            in the loss nor for the centers, or `None`. Of a mixture the other
+            classes count.
         output_name: In a model with several outputs, the one whose labels and
             weights the layer reads: a key of `y` or the name of an output, or
             its position. Default `None`: `y` is one tensor.
@@ -143,9 +195,9 @@ class CenterLoss(LabelledLossLayer):
     Call arguments:
         features: Embeddings `(batch, dim)`. A tensor of a higher rank
             `(batch, ..., dim)` needs explicit labels `(batch, ...)`.
-        labels: Integers `(batch,)` or `(batch, 1)`, or one-hot
-            `(batch, num_classes)`; soft labels count as their largest class.
-            `None` to take them from the label scope.
+        labels: Integers `(batch,)` or `(batch, 1)`, or one-hot or
+            soft rows `(batch, num_classes)`. Integers cost less: rows take
+            time for every class. `None` to take them from the label scope.
         sample_weight: Weights `(batch,)` of the samples in the loss, each
             finite and at least 0; the centers' step does not know them, as in
             the paper.
@@ -195,6 +247,8 @@ class CenterLoss(LabelledLossLayer):
         - [Wen et al., "A Discriminative Feature Learning Approach for Deep
           Face Recognition", ECCV 2016](https://ydwen.github.io/papers/WenECCV16.pdf)
     """
+
+    mixes_classes = True
 
     def __init__(
         self,
@@ -278,12 +332,8 @@ class CenterLoss(LabelledLossLayer):
         )
         if self.normalize:
             embeddings = unit_length(embeddings)
-        if self.update == "gradient":
-            centers = ops.take(self.centers, batch.labels, axis=0)
-        else:
-            centers = read_rows(self.centers, batch.labels)
         loss, measured, count = self._reduce(
-            half_squared_distance(embeddings, centers), batch
+            self._distances(embeddings, batch), batch
         )
         self.add_loss(self.loss_weight * loss)
         self.measure("center_loss", measured, weight=count)
@@ -291,10 +341,23 @@ class CenterLoss(LabelledLossLayer):
             self._move_centers(embeddings, batch)
         return features
 
-    def _reduce(
-        self, distances: Tensor, batch: LabelledBatch
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, its value for the logs, and the number of samples."""
+    def _distances(self, embeddings: Tensor, batch: LabelledBatch) -> Tensor:
+        """What each sample adds to the loss, before the mean or the sum."""
+        shares = batch.shares
+        if shares is not None:
+            centers = self.centers
+            if self.update == "moving_average":
+                centers = read_rows(centers, self._all_classes())
+            if self.reduction == "class_mean":
+                # (Those of the global batch; where none is, no share is.)
+                counts = global_sum(ops.sum(shares, axis=0))
+                shares = shares / ops.where(counts > 0.0, counts, 1.0)
+            return mixed_half_squared_distance(embeddings, centers, shares)
+        if self.update == "gradient":
+            centers = ops.take(self.centers, batch.labels, axis=0)
+        else:
+            centers = read_rows(self.centers, batch.labels)
+        distances = half_squared_distance(embeddings, centers)
         if self.reduction == "class_mean":
             counts = class_counts(
                 batch.labels, gather(batch.labels), gather(batch.counted)
@@ -302,10 +365,17 @@ class CenterLoss(LabelledLossLayer):
             distances = distances / ops.cast(
                 ops.maximum(counts, 1), distances.dtype
             )
+        return distances
+
+    def _reduce(
+        self, distances: Tensor, batch: LabelledBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, its value for the logs, and the number of samples."""
         mean, count = self.global_mean(distances, batch)
         if self.reduction == "mean":
             return mean, mean, count
-        loss = mean * ops.maximum(count, 1.0)
+        # (Without a sample it was divided by 1.)
+        loss = mean * ops.where(count > 0.0, count, 1.0)
         return loss, loss, count
 
     def _move_centers(self, embeddings: Tensor, batch: LabelledBatch) -> None:
@@ -314,6 +384,16 @@ class CenterLoss(LabelledLossLayer):
             counted, ops.all(ops.isfinite(embeddings), axis=-1)
         )
         # Every replica moves the centers by the global batch.
+        if batch.shares is not None:
+            classes = self._all_classes()
+            rows = moved_by_shares(
+                gather(ops.where(counted[:, None], embeddings, 0.0)),
+                read_rows(self.centers, classes),
+                gather(ops.where(counted[:, None], batch.shares, 0.0)),
+                self.alpha,
+            )
+            write_rows(self.centers, classes, rows)
+            return
         embeddings = gather(embeddings)
         labels = gather(batch.labels)
         counted = gather(counted)
@@ -325,6 +405,9 @@ class CenterLoss(LabelledLossLayer):
             self.alpha,
         )
         write_rows(self.centers, labels, rows)
+
+    def _all_classes(self) -> Tensor:
+        return ops.arange(self.num_classes, dtype="int32")
 
     def _not_pooled(self, features: Tensor) -> str:
         return (

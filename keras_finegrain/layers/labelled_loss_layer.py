@@ -15,7 +15,6 @@ from keras_finegrain._base.private_keras import get_keras_mask
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.distribution import global_sum
 from keras_finegrain.labels.forms import (
-    are_rows,
     check_labels,
     class_numbers,
     in_range,
@@ -45,8 +44,9 @@ class LabelledBatch:
         counted: Boolean `(n,)`, false where the label is `ignore_class` or the
             sample is masked.
         weights: Sample weights `(n,)`, 0 where not counted.
-        shares: Labels that came as rows, one-hot or soft, `(n, num_classes)`,
-            zeros where not `valid`; `None` where they came as integers.
+        shares: One-hot or soft labels `(n, num_classes)` with the sum 1, 0 in
+            the class that is ignored and where not valid or not counted;
+            `None` for integers, and in a layer that takes the largest class.
     """
 
     labels: Tensor
@@ -54,6 +54,17 @@ class LabelledBatch:
     counted: Tensor
     weights: Tensor
     shares: Tensor | None = None
+
+    def amounts(self) -> Tensor:
+        """As how much of a sample each one counts, `(n,)`: 1 or 0 for integers.
+
+        A mixture with the ignored class counts as the rest of it.
+        """
+        amounts = ops.cast(self.counted, self.weights.dtype)
+        if self.shares is None:
+            return amounts
+        named = ops.sum(self.shares, axis=-1)
+        return ops.where(self.valid, named, amounts)
 
 
 class LabelledLossLayer(MeasuredLayer):
@@ -71,6 +82,9 @@ class LabelledLossLayer(MeasuredLayer):
 
     # Whether the layer need not know the number of classes.
     takes_any_classes = False
+    # Whether the loss is that of the mixture where labels are soft rows, and
+    # not that of their largest class.
+    mixes_classes = False
 
     def __init__(
         self,
@@ -184,26 +198,30 @@ class LabelledLossLayer(MeasuredLayer):
             self._check_range(labels, mask, len(batch_shape), num_classes)
             self._trained_once = self._trained_once or bool(training)
         counted = ops.ones_like(numbers, dtype="bool") if mask is None else mask
+        named = None
         if self.ignore_class is not None:
             named = ops.not_equal(
                 numbers, ops.cast(self.ignore_class, numbers.dtype)
             )
-            counted = ops.logical_and(counted, named)
         numbers = to_range(numbers, num_classes)
         valid = in_range(numbers, num_classes)
+        shares = None
+        if self.mixes_classes and len(labels.shape) > len(numbers.shape):
+            shares = self._shares(labels, valid)
+        if shares is not None and named is not None:
+            # A mixture counts as long as it names another class as well.
+            others = ops.any(shares > 0.0, axis=-1)
+            named = ops.where(valid, others, named)
+        if named is not None:
+            counted = ops.logical_and(counted, named)
+        if shares is not None:
+            shares = ops.where(counted[..., None], shares, 0.0)
+            shares = ops.reshape(shares, (-1, self.num_classes))
         weights = ops.cast(counted, self.loss_dtype)
         if sample_weight is not None:
             weights = weights * weight_tensor(
                 self.who, sample_weight, batch_shape, self.loss_dtype, read
             )
-        shares = None
-        dtype = keras.backend.standardize_dtype(labels.dtype)
-        rank = len(batch_shape)
-        if are_rows(tuple(labels.shape), dtype, rank, self.num_classes):
-            shares = ops.cast(labels, self.loss_dtype)
-            # (In a gradient 0 times a NaN is NaN.)
-            shares = ops.where(valid[..., None], shares, 0.0)
-            shares = ops.reshape(shares, (-1, self.num_classes))
         return LabelledBatch(
             labels=ops.reshape(ops.where(valid, numbers, 0), (-1,)),
             valid=ops.reshape(valid, (-1,)),
@@ -211,6 +229,19 @@ class LabelledLossLayer(MeasuredLayer):
             weights=ops.reshape(weights, (-1,)),
             shares=shares,
         )
+
+    def _shares(self, rows: Tensor, valid: Tensor) -> Tensor | None:
+        """One-hot or soft labels with the sum 1, 0 where they name no class."""
+        # (A column holds class numbers, or shares of the only class.)
+        if rows.shape[-1] == 1:
+            return None
+        rows = ops.where(valid[..., None], ops.cast(rows, self.loss_dtype), 0.0)
+        total = ops.sum(rows, axis=-1, keepdims=True)
+        shares = rows / ops.where(valid[..., None], total, 1.0)
+        if self.ignore_class is None:
+            return shares
+        ignored = ops.arange(self.num_classes) == self.ignore_class
+        return ops.where(ignored, 0.0, shares)
 
     def mask_of(
         self, features: Tensor, mask: Tensor | None, axes: Sequence[int]
@@ -268,10 +299,10 @@ class LabelledLossLayer(MeasuredLayer):
         per_sample = values if len(values.shape) == 2 else values[:, None]
         per_sample = visible_where_invalid(per_sample, batch)
         total = ops.sum(per_sample * batch.weights[:, None], axis=0)
-        count = ops.sum(ops.cast(batch.counted, values.dtype))
+        count = ops.sum(ops.cast(batch.amounts(), values.dtype))
         sums = global_sum(ops.concatenate([total, count[None]]))
         count = ops.stop_gradient(sums[-1])
-        mean = sums[:-1] / ops.maximum(count, 1.0)
+        mean = sums[:-1] / ops.where(count > 0.0, count, 1.0)
         return (mean if len(values.shape) == 2 else mean[0]), count
 
     def _can_read(self, labels: Tensor) -> bool:

@@ -246,7 +246,7 @@ def discriminality(
     scores = class_scores(feature_map, sizes, kept)
     target = Target.of(labels, scores)
     log_sum = ops.logsumexp(scores, axis=1)
-    return log_sum * target.total() - target.average(scores)
+    return log_sum - target.average(scores)
 
 
 def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -473,6 +473,8 @@ class MCLoss(LabelledLossLayer):
             }.items()
         }
     )
+
+    mixes_classes = True
 
     def __init__(
         self,

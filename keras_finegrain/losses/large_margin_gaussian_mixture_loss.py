@@ -7,7 +7,10 @@ import keras
 from keras_finegrain._base.checks import number
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.class_similarity import ClassSimilarityLoss, Target
-from keras_finegrain.losses.margin_softmax import margin_crossentropy
+from keras_finegrain.losses.margin_softmax import (
+    crossentropy_of_each_class,
+    margin_crossentropy,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -32,8 +35,8 @@ class LargeMarginGaussianMixtureLoss(ClassSimilarityLoss):
 
     Call arguments:
         y_true: Integers `(batch,)` or `(batch, 1)` in `[0, num_classes)`, or
-            one-hot labels `(batch, num_classes)`. Soft labels keep the margin
-            on their largest class; the likelihood is their mean.
+            one-hot or soft labels `(batch, num_classes)`: the loss of a
+            mixture is the mixture of the losses.
         y_pred: Scores `(batch, num_classes)` of at most 0.
         sample_weight: Weights `(batch,)`.
 
@@ -75,8 +78,17 @@ class LargeMarginGaussianMixtureLoss(ClassSimilarityLoss):
 
     def loss_of(self, target: Target, similarities: Tensor) -> Tensor:
         """The loss of each sample `(batch,)`."""
-        own = (1.0 + self.margin) * target.at_true(similarities)
-        crossentropy = margin_crossentropy(similarities, target, own, scale=1.0)
+        factor = 1.0 + self.margin
+        if target.shares is not None:
+            each = crossentropy_of_each_class(
+                similarities, factor * similarities, scale=1.0
+            )
+            crossentropy = target.average(each)
+        else:
+            own = factor * target.at_true(similarities)
+            crossentropy = margin_crossentropy(
+                similarities, target, own, scale=1.0
+            )
         return crossentropy - self.likelihood_weight * target.average(
             similarities
         )

@@ -11,7 +11,6 @@ from keras_finegrain._base.checks import number
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.class_similarity import ClassSimilarityLoss, Target
 from keras_finegrain.losses.class_size_margins import class_sizes
-from keras_finegrain.losses.margin_softmax import margin_crossentropy
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -88,9 +87,7 @@ class LogitAdjustedLoss(ClassSimilarityLoss):
         logits = similarities + ops.convert_to_tensor(
             self._adjustment, similarities.dtype
         )
-        return margin_crossentropy(
-            logits, target, target.at_true(logits), scale=1.0
-        )
+        return ops.logsumexp(logits, axis=-1) - target.average(logits)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -44,7 +44,7 @@ def margin_crossentropy(
 
     Args:
         similarities: S `(batch, num_classes)`.
-        target: The labels. Soft ones are mixed.
+        target: The labels, integers.
         target_similarity: ψ(S_y) `(batch,)`.
         scale: s.
         log_weights: The logarithm of how many classes each stands for
@@ -55,25 +55,17 @@ def margin_crossentropy(
         Tensor `(batch,)`.
     """
 
-    def logits_of(similarities: Tensor, target_similarity: Tensor) -> Tensor:
-        replaced = ops.where(
-            target.is_true, target_similarity[:, None], similarities
-        )
-        logits = scale * replaced
-        return logits if log_weights is None else logits + log_weights
-
-    if target.shares is not None:
-        logits = logits_of(similarities, target_similarity)
-        log_sum = ops.logsumexp(logits, axis=-1)
-        return log_sum * target.total() - target.average(logits)
-
     # With a derived gradient a step of ArcFace with 10^5 classes takes 1.15
     # times as long in a TensorFlow graph.
     @with_gradient
     def crossentropy(
         similarities: Tensor, target_similarity: Tensor
     ) -> tuple[Tensor, Any]:
-        logits = logits_of(similarities, target_similarity)
+        logits = scale * ops.where(
+            target.is_true, target_similarity[:, None], similarities
+        )
+        if log_weights is not None:
+            logits = logits + log_weights
         of_target = scale * target_similarity
         highest = ops.max(logits, axis=-1)
         powers = ops.exp(logits - highest[:, None])
@@ -93,12 +85,68 @@ def margin_crossentropy(
     return target.checked(crossentropy(similarities, target_similarity))
 
 
+def crossentropy_of_each_class(
+    similarities: Tensor,
+    as_target: Tensor,
+    scale: float,
+    log_weights: Tensor | None = None,
+) -> Tensor:
+    """`margin_crossentropy` with each class in turn as the true one.
+
+    What a mixture of classes needs: its loss is Σ_c y_c ℓ_c.
+
+    Args:
+        similarities: S `(batch, num_classes)`.
+        as_target: ψ(S_c) `(batch, num_classes)`.
+        scale: s.
+        log_weights: As in `margin_crossentropy`.
+
+    Returns:
+        ℓ `(batch, num_classes)`.
+    """
+    logits, own = scale * similarities, scale * as_target
+    if log_weights is not None:
+        logits, own = logits + log_weights, own + log_weights
+    excess = log_sum_of_others(logits) - own
+    # log(1 + e^v). (Keras's own softplus is rounded above 20 on PyTorch.)
+    pair = ops.stack([ops.zeros_like(excess), excess], axis=-1)
+    return ops.logsumexp(pair, axis=-1)
+
+
+def log_sum_of_others(logits: Tensor) -> Tensor:
+    """The logarithm of Σ_{k≠c} e^{z_k} for each c, in time O(num_classes).
+
+    Args:
+        logits: z `(batch, num_classes)`, finite.
+
+    Returns:
+        Tensor `(batch, num_classes)`; −1e30 where there is one class alone.
+    """
+    # The sum of all less the own one keeps its digits for every class but the
+    # largest, whose others are added up by themselves.
+    classes = ops.arange(logits.shape[-1], dtype="int32")
+    largest = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    is_largest = ops.equal(largest[:, None], classes)
+    without = ops.logsumexp(
+        ops.where(is_largest, -1e30, logits), axis=-1, keepdims=True
+    )
+    highest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+    powers = ops.exp(logits - highest)
+    rest = ops.sum(powers, axis=-1, keepdims=True) - powers
+    # (Before the logarithm too: 0 times an infinite slope would be NaN.)
+    rest = ops.where(is_largest, 1.0, rest)
+    return ops.where(is_largest, without, highest + ops.log(rest))
+
+
 class MarginSoftmaxLoss(ClassSimilarityLoss):
     """Base of the cross-entropies that hold the true class to a margin.
 
     A subclass says what becomes of the true class's similarity in
-    `with_margin`. That is called with `(batch,)` values: whatever a margin
-    costs, it costs B times and not B × C times.
+    `with_margin`. For integers that is called with `(batch,)` values: whatever
+    a margin costs, it costs B times and not B × C times.
+
+    Rows of labels, one-hot or soft, are mixtures: Σ_c y_c ℓ_c, where ℓ_c is the
+    loss with class c as the true one, held to its margin.
 
     With a head whose `sampled_share` is below 1, each scored class is weighed
     by the number of classes that it stands for.
@@ -122,17 +170,17 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
         """ψ(S_y).
 
         Args:
-            cosine: S_y `(batch,)`.
+            cosine: S_y `(batch,)`; for a mixture S `(batch, num_classes)`,
+                each class as the true one.
             of_class: Chooses the true class's margin.
 
         Returns:
-            Tensor `(batch,)`.
+            Tensor of the same shape.
         """
         raise NotImplementedError
 
     def loss_of(self, target: Target, similarities: Tensor) -> Tensor:
         """The loss of each sample `(batch,)`."""
-        cosine = target.at_true(similarities)
         drawn = drawn_classes()
         log_weights = None
         if drawn is not None:
@@ -152,8 +200,19 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
             margins = ops.convert_to_tensor(margin, similarities.dtype)
             if drawn is not None:
                 margins = ops.take(margins, drawn.classes, axis=0)
+            if target.shares is not None:
+                return margins
             return target.at_true(margins)
 
+        if target.shares is not None:
+            each = crossentropy_of_each_class(
+                similarities,
+                self.with_margin(similarities, of_class),
+                self.scale,
+                log_weights,
+            )
+            return target.average(each + self.added_loss(similarities))
+        cosine = target.at_true(similarities)
         crossentropy = margin_crossentropy(
             similarities,
             target,
@@ -167,10 +226,10 @@ class MarginSoftmaxLoss(ClassSimilarityLoss):
         """A further loss of each sample, 0 unless a subclass adds one.
 
         Args:
-            cosine: S_y `(batch,)`.
+            cosine: As in `with_margin`.
 
         Returns:
-            Tensor `(batch,)`, or 0.
+            Tensor of the same shape, or 0.
         """
         del cosine
         return 0.0

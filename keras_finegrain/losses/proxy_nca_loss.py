@@ -8,6 +8,7 @@ from keras import ops
 from keras_finegrain._base.checks import number
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.losses.class_similarity import ClassSimilarityLoss, Target
+from keras_finegrain.losses.margin_softmax import log_sum_of_others
 
 
 @keras.saving.register_keras_serializable(package="keras_finegrain")
@@ -29,7 +30,8 @@ class ProxyNCALoss(ClassSimilarityLoss):
 
     Call arguments:
         y_true: Integers `(batch,)` or `(batch, 1)` in `[0, num_classes)`, or
-            one-hot labels `(batch, num_classes)`.
+            one-hot or soft labels `(batch, num_classes)`: the loss of a
+            mixture is the mixture of the losses.
         y_pred: Similarities `(batch, num_classes)` in [-1, 1], of at least two
             classes.
         sample_weight: Weights `(batch,)`.
@@ -63,9 +65,11 @@ class ProxyNCALoss(ClassSimilarityLoss):
         """The loss of each sample `(batch,)`."""
         # −s(2 − 2S) up to a constant, which cancels.
         logits = 2.0 * self.scale * similarities
+        if target.shares is not None:
+            return target.average(log_sum_of_others(logits) - logits)
         others = ops.where(target.is_true, -float("inf"), logits)
         log_sum = ops.logsumexp(others, axis=-1)
-        return log_sum * target.total() - target.average(logits)
+        return log_sum - target.average(logits)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

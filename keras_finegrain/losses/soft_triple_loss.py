@@ -31,8 +31,8 @@ class SoftTripleLoss(MarginSoftmaxLoss):
 
     Call arguments:
         y_true: Integers `(batch,)` or `(batch, 1)` in `[0, num_classes)`, or
-            one-hot labels `(batch, num_classes)`. Soft labels keep the margin
-            on their largest class.
+            one-hot or soft labels `(batch, num_classes)`: the loss of a
+            mixture is the mixture of the losses.
         y_pred: Similarities `(batch, num_classes)` in [-1, 1].
         sample_weight: Weights `(batch,)`.
 

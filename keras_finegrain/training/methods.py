@@ -160,7 +160,7 @@ def build_loss(settings: Settings) -> keras.losses.Loss:
             scale=settings.soft_triple_scale,
             margin=settings.soft_triple_margin,
         )
-    elif settings.mixup:
+    elif settings.mixup and make is _CrossEntropy:
         make = functools.partial(
             keras.losses.CategoricalCrossentropy, from_logits=True
         )
@@ -233,6 +233,13 @@ def check_method(
             f"{method!r}"
         )
     build_loss(settings)
+    if settings.mixup and method in ON_PAIRS:
+        raise TrainingError(
+            f"--mixup {settings.mixup:g}: gives an image two classes, and "
+            f"--method {method} asks which images share one. Take a method "
+            "that scores classes, such as softmax, center or arcface, or "
+            "leave --mixup out"
+        )
     if method == "mc" and not settings.mc_branch and channels < num_classes:
         raise TrainingError(
             f"--method mc: every class needs a channel of its own, and "

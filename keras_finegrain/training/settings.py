@@ -63,7 +63,7 @@ class Settings:
             may vary, in [0, 1). For photos in memory.
         mixup: α of mixup (Zhang et al., ICLR 2018): two images are mixed by a
             share that is drawn from Beta(α, α). At least 0; 0 mixes none. For
-            photos in memory, `method="softmax"` and no `freeze`.
+            photos in memory, no `freeze`, and a method that is not on pairs.
         pooling: `"average"`, `"max"` or, between them, `"gem"` over the feature
             map.
         embedding_size: Size of a linear layer after the pooling, or None.
@@ -147,11 +147,6 @@ class Settings:
                 checks.positive_integer(*self._named("embedding_size"))
         except ValueError as error:
             raise TrainingError(str(error)) from error
-        if self.mixup and self.method != "softmax":
-            raise TrainingError(
-                f"--mixup {self.mixup:g}: gives an image two classes, which "
-                f"only --method softmax can learn, received {self.method}"
-            )
         if self.mixup and self.freeze is not None:
             raise TrainingError(
                 f"--mixup {self.mixup:g}: mixes images, and with --freeze the "

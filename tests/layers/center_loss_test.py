@@ -161,14 +161,159 @@ def test_frozen_layer_keeps_its_centers():
         np.array([2, 0, 1], "int64"),
         np.eye(3, dtype="float32")[[2, 0, 1]],
         np.eye(3, dtype="int32")[[2, 0, 1]],
-        np.array([[0.1, 0.2, 0.7], [0.8, 0.1, 0.1], [0.3, 0.4, 0.3]]),
     ],
-    ids=["sparse", "column", "uint8", "int64", "one_hot", "int_hot", "soft"],
+    ids=["sparse", "column", "uint8", "int64", "one_hot", "int_hot"],
 )
 def test_every_form_of_labels_means_the_same(labels):
     layer = layer_with(np.arange(6.0).reshape(3, 2))
     loss = loss_of(layer, np.arange(6.0).reshape(3, 2)[[2, 0, 1]], labels)
     assert loss == 0.0
+
+
+MIXED = np.array([[0.7, 0.3, 0.0], [0.2, 0.2, 0.6], [0.0, 1.0, 0.0]])
+
+
+def mixed_case(shares=MIXED):
+    generator = np.random.default_rng(3)
+    return generator.normal(size=(3, 4)), generator.normal(size=(3, 4)), shares
+
+
+def mixed_reference(features, centers, shares, alpha=0.5):
+    """Losses of the samples and moved centers, written out with loops."""
+    each, moved = np.zeros(len(features)), centers.copy()
+    for c, center in enumerate(centers):
+        step = np.zeros_like(center)
+        for i, x in enumerate(features):
+            each[i] += shares[i, c] * 0.5 * ((x - center) ** 2).sum()
+            step += shares[i, c] * (center - x)
+        moved[c] = center - alpha * step / (1 + shares[:, c].sum())
+    return each, moved
+
+
+def test_soft_labels_are_a_mixture_in_the_loss_and_in_the_step(float64):
+    features, centers, shares = mixed_case()
+    each, moved = mixed_reference(features, centers, shares)
+    layer = layer_with(centers)
+    loss = loss_of(layer, features, shares, training=True)
+    assert loss == pytest.approx(each.mean(), rel=1e-9)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer.centers), moved, rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"update": "gradient"},
+        {"normalize": True, "reduction": "class_mean"},
+        {"reduction": "sum", "ignore_class": 1},
+        {"ignore_class": -1},
+    ],
+    ids=str,
+)
+def test_one_hot_rows_give_what_integers_give(float64, arguments):
+    features, centers, _ = mixed_case()
+    labels = np.array([2, 1, 2])
+    pair = layer_with(centers, **arguments), layer_with(centers, **arguments)
+    of_rows = loss_of(pair[0], features, np.eye(3)[labels], training=True)
+    of_integers = loss_of(pair[1], features, labels, training=True)
+    assert of_rows == pytest.approx(of_integers, rel=1e-9)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(pair[0].centers),
+        ops.convert_to_numpy(pair[1].centers),
+        rtol=1e-9,
+    )
+
+
+def test_gradients_of_mixtures_are_those_of_the_definition(float64):
+    features, centers, shares = mixed_case()
+    layer = layer_with(centers, update="gradient")
+
+    def loss(features, centers):
+        labels = ops.convert_to_tensor(shares)
+        return layer_losses(layer, [centers], features, labels)[1]
+
+    _, (for_features, for_centers) = value_and_gradients(
+        loss, [features, centers]
+    )
+    apart = features[:, None] - centers[None]
+    weighed = shares[..., None] * apart / 3
+    np.testing.assert_allclose(for_features, weighed.sum(1), atol=1e-12)
+    np.testing.assert_allclose(for_centers, -weighed.sum(0), atol=1e-12)
+
+
+def test_class_mean_of_mixtures_divides_by_the_shares_of_a_class(float64):
+    features, centers, shares = mixed_case()
+    layer = layer_with(centers, reduction="class_mean")
+    expected, _ = mixed_reference(features, centers, shares / shares.sum(0))
+    loss = loss_of(layer, features, shares)
+    assert loss == pytest.approx(expected.sum(), rel=1e-9)
+
+
+def test_of_a_mixture_with_the_ignored_class_the_rest_counts(float64):
+    features, centers, shares = mixed_case()
+    layer = layer_with(centers, ignore_class=0)
+    rest = shares * [0, 1, 1]
+    each, moved = mixed_reference(features, centers, rest)
+    loss = loss_of(layer, features, shares, training=True)
+    assert loss == pytest.approx(each.sum() / rest.sum(), rel=1e-9)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer.centers), moved, rtol=1e-9
+    )
+
+
+def test_weights_and_masks_of_mixtures_are_those_of_samples(float64):
+    features, centers, shares = mixed_case()
+    each, _ = mixed_reference(features, centers, shares)
+    _, moved = mixed_reference(features[:2], centers, shares[:2])
+    layer = layer_with(centers)
+    loss = loss_of(
+        layer,
+        features,
+        shares,
+        sample_weight=ops.array([2.0, 0.5, 9.0]),
+        mask=ops.array([True, True, False]),
+        training=True,
+    )
+    assert loss == pytest.approx((2 * each[0] + 0.5 * each[1]) / 2, rel=1e-9)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer.centers), moved, rtol=1e-9
+    )
+
+
+def test_a_mixture_with_a_nonfinite_embedding_moves_no_center():
+    features, centers, shares = mixed_case()
+    features[2] = np.inf
+    _, moved = mixed_reference(features[:2], centers, shares[:2])
+    layer = layer_with(centers)
+    assert not np.isfinite(loss_of(layer, features, shares, training=True))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer.centers), moved, rtol=1e-5
+    )
+
+
+def test_mixtures_in_float16_are_computed_in_float32():
+    features, centers, shares = mixed_case()
+    each, _ = mixed_reference(features.astype("float16"), centers, shares)
+    layer = layer_with(centers, dtype="mixed_float16")
+    loss = loss_of(layer, features.astype("float16"), shares.astype("float16"))
+    assert loss == pytest.approx(each.mean(), rel=1e-3)
+
+
+def test_a_row_that_is_no_mixture_is_visible_when_compiled():
+    features, centers, shares = mixed_case()
+    shares = shares.copy()
+    shares[2] = 1.0
+    _, moved = mixed_reference(features[:2], centers, shares[:2])
+    layer = layer_with(centers)
+    loss = run_compiled(
+        layer, features.astype("float32"), shares.astype("float32")
+    )
+    assert np.isnan(loss)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer.centers), moved, rtol=1e-5
+    )
 
 
 def test_uint8_labels_do_not_wrap_with_300_classes():
@@ -377,3 +522,29 @@ def test_step_costs_the_same_at_a_million_classes():
     layer(features, ops.arange(8) * 100_000, training=True)
     moved = ops.convert_to_numpy(ops.any(layer.centers != 0, axis=-1))
     np.testing.assert_array_equal(np.flatnonzero(moved), np.arange(8) * 100_000)
+
+
+def test_batches_of_keras_mixup_reach_center_loss_and_head():
+    images = np.arange(12.0, dtype="float32").reshape(4, 1, 1, 3)
+    rows = np.eye(2, dtype="float32")[[0, 1, 1, 0]]
+    batch = keras.layers.MixUp(alpha=1.0, seed=0)(
+        {"images": images, "labels": rows}, training=True
+    )
+    x, y = (ops.convert_to_numpy(batch[key]) for key in ("images", "labels"))
+    assert ((y > 0) & (y < 1)).any()
+    model = keras_finegrain.Sequential(
+        [
+            keras.Input((1, 1, 3)),
+            keras.layers.Flatten(),
+            keras_finegrain.CenterLoss(2),
+            keras_finegrain.CosineSimilarity(2),
+        ]
+    )
+    model.compile("sgd", keras_finegrain.losses.CosFaceLoss())
+    history = model.fit(x, y, verbose=0).history
+    flat = x.reshape(4, 3)
+    each, moved = mixed_reference(flat, np.zeros((2, 3)), y)
+    assert history["center_loss"][0] == pytest.approx(each.mean(), rel=1e-5)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model.layers[1].centers), moved, rtol=1e-5
+    )

@@ -8,6 +8,7 @@ from keras.src.backend.common import symbolic_scope
 
 import keras_finegrain
 from keras_finegrain import losses
+from keras_finegrain.losses import margin_softmax
 from tests.losses.numbers import (
     ANGLE_TOLERANCE,
     classified,
@@ -27,6 +28,12 @@ SOFTMAX = [
     losses.CenterContrastiveLoss(),
 ]
 PER_SAMPLE = [*SOFTMAX, losses.ProxyNCALoss(), losses.CosineLoss()]
+# Those on similarities whose loss is linear in the labels.
+MIXING = [
+    *SOFTMAX,
+    losses.ProxyNCALoss(),
+    losses.LargeMarginGaussianMixtureLoss(),
+]
 ALL = [*PER_SAMPLE, losses.ProxyAnchorLoss()]
 
 
@@ -93,22 +100,67 @@ def test_labels_may_be_integers_a_column_or_one_hot(loss):
         assert eager(loss, form, similarity) == pytest.approx(value, rel=1e-6)
 
 
-@every(SOFTMAX)
-def test_smoothed_labels_are_a_mixture_with_the_margin_on_the_largest(loss):
-    if isinstance(loss, losses.CenterContrastiveLoss):
-        loss = changed(loss, center_weight=0.0)
+@every(MIXING)
+def test_the_loss_of_a_mixture_is_the_mixture_of_the_losses(float64, loss):
+    similarity, _ = similarities(dtype="float64")
+    if loss.takes_densities:
+        similarity = similarity - 1.0
+    shares = np.random.default_rng(1).dirichlet(np.ones(5), 12)
+    shares[0] = [0.0, 1.0, 0.0, 0.0, 0.0]
+    each = changed(loss, reduction="none", dtype="float64")
+    of_class = np.stack(
+        [
+            ops.convert_to_numpy(
+                each(
+                    ops.convert_to_tensor(np.full(12, c)),
+                    ops.convert_to_tensor(similarity),
+                )
+            )
+            for c in range(5)
+        ],
+        axis=1,
+    )
+    mixed = each(
+        ops.convert_to_tensor(shares), ops.convert_to_tensor(similarity)
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(mixed),
+        (shares * of_class).sum(axis=1),
+        rtol=ANGLE_TOLERANCE
+        if isinstance(loss, losses.CombinedMarginLoss)
+        else 1e-9,
+        atol=1e-12,
+    )
+
+
+def test_a_margin_of_each_class_holds_in_a_mixture():
+    loss = losses.CosFaceLoss(margin=(0.1, 0.2, 0.3))
+    similarity, _ = similarities(batch=1, classes=3)
+    shares = np.array([[0.5, 0.0, 0.5]], "float32")
+    ends = [eager(loss, [c], similarity) for c in (0, 2)]
+    mixed = eager(loss, shares, similarity)
+    assert mixed == pytest.approx(sum(ends) / 2, rel=1e-5)
+
+
+def test_a_mixture_with_a_class_that_dominates_keeps_its_digits():
+    similarity = np.array([[1.0, -1.0, -1.0]], "float32")
+    one_hot = np.array([[1.0, 0.0, 0.0]], "float32")
+    loss = losses.NormFaceLoss(scale=30)
+    expected = 2 * np.exp(-60.0)  # log(1 + v) of a tiny v is not 0
+    logits = margin_softmax.log_sum_of_others(
+        ops.convert_to_tensor(30 * similarity)
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(logits)[0, 0], np.log(2) - 30, rtol=1e-6
+    )
+    assert 0 <= eager(loss, one_hot, similarity) <= max(expected, 1e-7)
+
+
+@every([losses.ProxyAnchorLoss()])
+def test_a_loss_of_sets_takes_the_largest_class(loss):
     similarity, labels = similarities()
-    one_hot = np.eye(5, dtype="float32")[labels]
-    own = ops.convert_to_tensor(similarity[np.arange(12), labels])
-    psi = ops.convert_to_numpy(loss.with_margin(own))
-    logits = np.where(one_hot == 1, psi[:, None], similarity) * loss.scale
-    smooth = 0.9 * one_hot + 0.1 / 5
-    expected = keras.losses.CategoricalCrossentropy(from_logits=True)(
-        smooth, logits
-    )
-    assert eager(loss, smooth, similarity) == pytest.approx(
-        float(expected), rel=1e-5
-    )
+    soft = 0.9 * np.eye(5, dtype="float32")[labels] + 0.1 / 5
+    assert eager(loss, soft, similarity) == eager(loss, labels, similarity)
 
 
 def test_the_cosine_loss_of_soft_labels_is_the_angle_between_rows():

@@ -155,6 +155,18 @@ def test_balanced_batches_that_devices_cannot_share_are_refused():
         check_method(settings, 12, 3, replicas=2)
 
 
+@pytest.mark.parametrize("method", ["triplet", "n_pairs"])
+def test_mixed_images_are_refused_by_losses_on_pairs(method):
+    settings = with_settings(method=method, mixup=0.4)
+    with pytest.raises(TrainingError, match=rf"--mixup 0\.4: .*{method} asks"):
+        check_method(settings, 8, 3)
+
+
+def test_a_method_keeps_its_loss_with_mixed_images():
+    loss = build_loss(with_settings(method="arcface", mixup=0.4))
+    assert isinstance(loss, keras_finegrain.losses.ArcFaceLoss)
+
+
 def test_a_method_of_no_such_name_is_no_softmax():
     settings = with_settings(method="tripel")
     with pytest.raises(TrainingError, match=r"--method: .* received 'tripel'"):

@@ -223,7 +223,9 @@ def test_half_precision_stays_within_the_run(split, frozen, freeze):
 
 
 def test_varied_colors_and_mixed_images_are_not_tested_on(split, test_images):
-    run = train(with_settings(color=0.4, mixup=0.3), 0, split)
+    """With center loss, which takes the mixture too."""
+    settings = with_settings(method="center", color=0.4, mixup=0.3)
+    run = train(settings, 0, split)
     scores = run.model.predict(test_images, verbose=0)
     np.testing.assert_allclose(scores, run.scores, rtol=1e-3, atol=1e-3)
 
