@@ -30,7 +30,7 @@ METHODS = (
     *("hard_triple", "cosine", "gaussian_mixture"),
     *("normface", "cosface", "arcface", "subcenter_arcface", "sphereface"),
     *("combined_margin", "center_contrastive"),
-    *("proxy_nca", "proxy_nca_plus_plus", "proxy_anchor"),
+    *("proxy_nca", "proxy_nca_plus_plus", "proxy_anchor", "coco"),
     *("triplet", "triplet_hard", "triplet_soft", "triplet_all"),
     *("contrastive", "multi_similarity", "n_pairs", "sup_con", "circle"),
 )
@@ -156,6 +156,11 @@ def _add_model(group: Any) -> None:
             f"{_EMBEDDING_SIZE} with weights of imagenet, else 0",
         ),
     )
+    group.add_argument(
+        "--embedding-neck",
+        action="store_true",
+        help="no bias in that layer, and batch normalization behind it",
+    )
     _add_key_values(
         group,
         "--backbone-args",
@@ -163,7 +168,7 @@ def _add_model(group: Any) -> None:
         "alpha=0.75",
     )
     add_choice(
-        *(group, "--pooling", ("average", "max", "gem")),
+        *(group, "--pooling", ("average", "max", "gem", "average_max")),
         "over the feature map; gem lies between both, and learns where",
     )
 
@@ -232,6 +237,10 @@ def _add_methods(group: Any) -> None:
     )
     add_values(
         group,
+        (
+            *("--memory-size", integer(0), 0, "N"),
+            "embeddings of earlier batches that methods on pairs compare with",
+        ),
         (
             *("--images-per-class", integer(2), 4, "M"),
             "images of each class in a batch of the methods on pairs",

@@ -11,16 +11,18 @@ from keras_finegrain import losses
 from keras_finegrain.layers import (
     CenterLoss,
     CosineSimilarity,
+    CrossBatchMemory,
     GaussianMixture,
     GeneralizedMeanPooling2D,
     MCLoss,
     SoftTriple,
 )
+from keras_finegrain.models import average_max_pooling, embedding_block
 from keras_finegrain.training.errors import TrainingError
 from keras_finegrain.training.settings import Settings
 
 # Weights that start at random learn at their own rate.
-HEAD_WEIGHTS = "^(head|embedding|mc_branch)/"
+HEAD_WEIGHTS = "^(head|embedding|mc_branch|pooling)"
 
 _CrossEntropy = functools.partial(
     keras.losses.SparseCategoricalCrossentropy, from_logits=True
@@ -44,6 +46,7 @@ _ON_SIMILARITIES: dict[str, Callable[..., keras.losses.Loss]] = {
     "proxy_nca": losses.ProxyNCALoss,
     "proxy_nca_plus_plus": losses.ProxyNCAPlusPlusLoss,
     "proxy_anchor": losses.ProxyAnchorLoss,
+    "coco": losses.COCOLoss,
 }
 # The loss of each method on the embeddings of a batch.
 ON_PAIRS: dict[str, Callable[..., keras.losses.Loss]] = {
@@ -71,6 +74,8 @@ _POOLINGS = {
     "max": keras.layers.GlobalMaxPooling2D,
     "gem": GeneralizedMeanPooling2D,
 }
+# They compare an anchor with one positive, or with one negative, of the batch.
+_WITHOUT_MEMORY = ("n_pairs",)
 # The weight of the embedding's squared length, which keeps it finite. Ours.
 _N_PAIRS_LENGTH = 0.02
 
@@ -119,9 +124,14 @@ def build_head(settings: Settings, feature_map: Any, num_classes: int) -> Head:
             diversity_weight=settings.mc_diversity_weight,
             name="mc_loss",
         )(feature_map, channels=channels)
-    pooling = _POOLINGS[settings.pooling]
-    embedding = pooling(name="pooling", dtype="float32")(feature_map)
-    if settings.embedding_size:
+    if settings.pooling == "average_max":
+        embedding = average_max_pooling(feature_map)
+    else:
+        pooling = _POOLINGS[settings.pooling]
+        embedding = pooling(name="pooling", dtype="float32")(feature_map)
+    if settings.embedding_size and settings.embedding_neck:
+        embedding = embedding_block(embedding, settings.embedding_size)
+    elif settings.embedding_size:
         embedding = keras.layers.Dense(
             settings.embedding_size, name="embedding"
         )(embedding)
@@ -132,12 +142,18 @@ def build_head(settings: Settings, feature_map: Any, num_classes: int) -> Head:
             alpha=settings.center_alpha,
             name="center_loss",
         )(embedding)
-    loss = build_loss(settings)
+    loss = build_loss(settings, num_classes)
     if method in ON_PAIRS:
         limit = keras.layers.UnitNormalization()
         if method == "n_pairs":
             limit = keras.layers.ActivityRegularization(l2=_N_PAIRS_LENGTH)
         compared = limit(embedding)
+        if settings.memory_size:
+            compared = CrossBatchMemory(
+                build_loss(settings, num_classes),
+                settings.memory_size,
+                name="memory",
+            )(compared)
         # Scores for the test: the class whose mean embedding is nearest.
         head = CosineSimilarity(num_classes, trainable=False, name="head")
         return Head(compared, head(compared), compared, loss)
@@ -145,8 +161,12 @@ def build_head(settings: Settings, feature_map: Any, num_classes: int) -> Head:
     return Head(embedding, scores, scores, loss)
 
 
-def build_loss(settings: Settings) -> keras.losses.Loss:
+def build_loss(settings: Settings, num_classes: int) -> keras.losses.Loss:
     """The compiled loss of a method, with the arguments in the settings.
+
+    Args:
+        settings: Those of the run.
+        num_classes: Number of classes.
 
     Raises:
         TrainingError: If `loss_args` has an argument, or a value, that the
@@ -164,6 +184,8 @@ def build_loss(settings: Settings) -> keras.losses.Loss:
         make = functools.partial(
             keras.losses.CategoricalCrossentropy, from_logits=True
         )
+    if method == "coco":
+        make = functools.partial(make, num_classes)
     known = [
         name
         for name in inspect.signature(make).parameters
@@ -232,7 +254,15 @@ def check_method(
             f"--method: must be one of {', '.join(METHODS)}, received "
             f"{method!r}"
         )
-    build_loss(settings)
+    build_loss(settings, num_classes)
+    if settings.memory_size and (
+        method not in ON_PAIRS or method in _WITHOUT_MEMORY
+    ):
+        having = [name for name in ON_PAIRS if name not in _WITHOUT_MEMORY]
+        raise TrainingError(
+            f"--memory-size {settings.memory_size}: only {', '.join(having)} "
+            f"compare with earlier batches, received --method {method}"
+        )
     if settings.mixup and method in ON_PAIRS:
         raise TrainingError(
             f"--mixup {settings.mixup:g}: gives an image two classes, and "

@@ -8,7 +8,7 @@ from keras_finegrain._base import checks
 from keras_finegrain.datasets.batching import Augmentation
 from keras_finegrain.training.errors import TrainingError
 
-Pooling = Literal["average", "max", "gem"]
+Pooling = Literal["average", "max", "gem", "average_max"]
 Optimizer = Literal["adamw", "sgd"]
 Precision = Literal["none", "float16", "bfloat16"]
 _CHOICES = {
@@ -64,9 +64,12 @@ class Settings:
         mixup: α of mixup (Zhang et al., ICLR 2018): two images are mixed by a
             share that is drawn from Beta(α, α). At least 0; 0 mixes none. For
             photos in memory, no `freeze`, and a method that is not on pairs.
-        pooling: `"average"`, `"max"` or, between them, `"gem"` over the feature
-            map.
+        pooling: Over the feature map: `"average"`, `"max"`, `"gem"`, which
+            lies between them, or `"average_max"`, the mean of both.
         embedding_size: Size of a linear layer after the pooling, or None.
+        embedding_neck: Whether that layer has no bias and is followed by batch
+            normalization, as `models.embedding_block` builds it. Needs
+            `embedding_size`.
         epochs: Passes over the training images.
         batch_size: Images in a batch, over all devices.
         optimizer: `"adamw"`, or `"sgd"` with a momentum of 0.9.
@@ -80,6 +83,8 @@ class Settings:
         steps_per_execution: Steps in one call of the compiled function.
             PyTorch always takes 1.
         loss_args: Arguments of the compiled loss.
+        memory_size: Embeddings of earlier batches that a method on pairs also
+            compares with (`layers.CrossBatchMemory`), 0 for none.
         images_per_class: Images of each class in a batch of pairs, at least 2.
         sub_centers: Centers of each class of `"subcenter_arcface"`.
         center_weight: λ of the center loss, at least 0.
@@ -112,6 +117,7 @@ class Settings:
     mixup: float = 0.0
     pooling: Pooling = "average"
     embedding_size: int | None = None
+    embedding_neck: bool = False
     epochs: int = 30
     batch_size: int = 32
     optimizer: Optimizer = "adamw"
@@ -122,6 +128,7 @@ class Settings:
     xla: bool = False
     steps_per_execution: int = 1
     loss_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    memory_size: int = 0
     images_per_class: int = 4
     sub_centers: int = 3
     center_weight: float = 1e-3
@@ -141,6 +148,8 @@ class Settings:
                 checks.one_of(*self._named(name), choices)
             for name in _INTEGERS:
                 checks.positive_integer(*self._named(name))
+            checks.not_negative_integer(*self._named("memory_size"))
+            checks.boolean(*self._named("embedding_neck"))
             for name, limits in _RANGES.items():
                 checks.number(*self._named(name), **limits)
             if self.embedding_size is not None:
@@ -151,6 +160,11 @@ class Settings:
             raise TrainingError(
                 f"--mixup {self.mixup:g}: mixes images, and with --freeze the "
                 "batches hold features. Leave one of them out"
+            )
+        if self.embedding_neck and self.embedding_size is None:
+            raise TrainingError(
+                "--embedding-neck: normalizes the embedding layer, and there "
+                "is none. Pass --embedding-size 256 as well"
             )
         if self.freeze is not None and self.weights == "none":
             # Each seed has other weights; the features are shared by all.

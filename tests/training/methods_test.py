@@ -43,13 +43,37 @@ def test_every_name_builds_a_head_whose_loss_takes_what_it_is_given():
 
 def test_the_arguments_of_a_loss_reach_it():
     loss = build_loss(
-        with_settings(method="arcface", loss_args={"scale": 16, "margin": 0.3})
+        with_settings(method="arcface", loss_args={"scale": 16, "margin": 0.3}),
+        3,
     )
     assert (loss.scale, loss.margin) == (16, 0.3)
     loss = build_loss(
-        with_settings(method="triplet", loss_args={"margin": 0.5})
+        with_settings(method="triplet", loss_args={"margin": 0.5}), 3
     )
     assert (loss.margin, loss.distance_metric) == (0.5, "squared-L2")
+
+
+def test_a_memory_and_a_neck_stand_where_they_are_asked_for():
+    feature_map = keras.Input((3, 3, 12))
+    settings = with_settings(
+        method="contrastive",
+        memory_size=9,
+        embedding_size=4,
+        embedding_neck=True,
+        pooling="average_max",
+    )
+    head = build_head(settings, feature_map, 3)
+    model = keras_finegrain.Model(feature_map, head.trained)
+    assert model.get_layer("memory").memory_size == 9
+    assert not model.get_layer("embedding").use_bias
+    assert model.get_layer("pooling").output.shape == (None, 12)
+
+
+@pytest.mark.parametrize("method", ["softmax", "n_pairs"])
+def test_what_has_no_pairs_with_earlier_batches_takes_no_memory(method):
+    settings = with_settings(method=method, memory_size=9, embedding_size=4)
+    with pytest.raises(TrainingError, match=r"--memory-size 9: only triplet"):
+        check_method(settings, channels=12, num_classes=3)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +86,7 @@ def test_the_arguments_of_a_loss_reach_it():
 def test_what_a_loss_does_not_take_is_named(arguments, message):
     settings = with_settings(method="arcface", loss_args=arguments)
     with pytest.raises(TrainingError, match=message):
-        build_loss(settings)
+        build_loss(settings, 3)
 
 
 def test_the_settings_of_a_method_reach_its_layers():
@@ -163,7 +187,7 @@ def test_mixed_images_are_refused_by_losses_on_pairs(method):
 
 
 def test_a_method_keeps_its_loss_with_mixed_images():
-    loss = build_loss(with_settings(method="arcface", mixup=0.4))
+    loss = build_loss(with_settings(method="arcface", mixup=0.4), 3)
     assert isinstance(loss, keras_finegrain.losses.ArcFaceLoss)
 
 
