@@ -16,6 +16,10 @@ from tests import workers
 BACKEND = keras.backend.backend()
 CLASSES = 3
 BASES = ("MarginSoftmaxLoss",)
+NEEDED = {
+    "COCOLoss": {"num_classes": CLASSES},
+    "LogitAdjustedLoss": {"class_counts": [1, 2, 3]},
+}
 
 
 def data():
@@ -68,6 +72,12 @@ def test_a_sequential_model_trains():
     assert np.isfinite(logs["loss"]).all()
 
 
+def head_of(loss):
+    if loss.takes_logits:
+        return "logits"
+    return "densities" if loss.takes_densities else loss.scores_classes
+
+
 def test_every_loss_trains():
     images, labels = data()
     x = keras.layers.Flatten()(image := keras.Input((6, 6, 3)))
@@ -75,10 +85,11 @@ def test_every_loss_trains():
     heads = {
         False: embedding,
         True: keras_finegrain.CosineSimilarity(CLASSES)(embedding),
+        "logits": keras.layers.Dense(CLASSES)(embedding),
     }
     classes = vars(keras_finegrain.losses)
     losses = {
-        name: classes[name]()
+        name: classes[name](**NEEDED.get(name, {}))
         for name in keras_finegrain.losses.__all__
         if name.endswith("Loss") and name not in BASES
     }
@@ -86,9 +97,7 @@ def test_every_loss_trains():
         embedding
     )
     outputs = {
-        name: keras.layers.Identity(name=name)(
-            heads["densities" if loss.takes_densities else loss.scores_classes]
-        )
+        name: keras.layers.Identity(name=name)(heads[head_of(loss)])
         for name, loss in losses.items()
     }
     model = keras_finegrain.Model(image, outputs)

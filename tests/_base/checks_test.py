@@ -74,9 +74,12 @@ def test_a_count_is_an_integer(value):
     ],
 )
 def test_losses(loss, argument, value):
-    arguments = {argument: value}
-    if loss is losses.MarginSoftmaxLoss:
-        arguments = {"scale": 1.0, "name": "margin", **arguments}
+    needed = {
+        losses.COCOLoss: {"num_classes": 3},
+        losses.LogitAdjustedLoss: {"class_counts": [1, 2, 3]},
+        losses.MarginSoftmaxLoss: {"scale": 1.0, "name": "margin"},
+    }
+    arguments = {**needed.get(loss, {}), argument: value}
 
     with pytest.raises(ValueError, match=f"{argument} must be"):
         loss(**arguments)

@@ -548,3 +548,30 @@ def test_batches_of_keras_mixup_reach_center_loss_and_head():
     np.testing.assert_allclose(
         ops.convert_to_numpy(model.layers[1].centers), moved, rtol=1e-5
     )
+
+
+def test_centers_are_trained_weights_only_where_the_gradient_moves_them():
+    for update, trained in (("moving_average", 0), ("gradient", 1)):
+        layer = layer_with(np.zeros((2, 3)), update=update)
+        assert len(layer.trainable_weights) == trained, update
+        assert len(layer.non_trainable_weights) >= 1 - trained, update
+
+
+@pytest.mark.parametrize("shape", [(None,), (4,), (4, None), (None, 7, None)])
+def test_embeddings_need_an_axis_of_known_size(shape):
+    with pytest.raises(ValueError, match=r"needs embeddings .* known dim"):
+        keras_finegrain.CenterLoss(2).build(shape)
+
+
+def test_embeddings_of_another_size_are_refused_also_where_they_are_places():
+    layer = keras_finegrain.CenterLoss(2)
+    layer(np.zeros((1, 4, 3), "float32"), np.zeros((1, 4), "int32"))
+    with pytest.raises(ValueError, match="expected axis -1"):
+        layer(np.zeros((1, 3, 5), "float32"), np.zeros((1, 3), "int32"))
+
+
+def test_a_map_without_labels_of_its_places_asks_for_pooling():
+    layer = keras_finegrain.CenterLoss(2)
+    for features in (np.zeros((1, 4, 3), "float32"), keras.Input((4, 3))):
+        with pytest.raises(ValueError, match="GlobalAveragePooling"):
+            layer(features, training=True)

@@ -165,3 +165,16 @@ def test_small_gamma_does_not_overflow():
     layer.centers.assign([[[1, 0], [0, 1]], [[-1, 0], [-1, 0]]])
     similarities = ops.convert_to_numpy(layer(np.array([[2.0, 0.0]])))
     np.testing.assert_allclose(similarities, [[1, -1]])
+
+
+def test_without_labels_on_purpose_a_head_that_samples_scores_all_classes():
+    head = keras_finegrain.CosineSimilarity(8, sampled_share=0.25, seed=0)
+    x = np.ones((2, 3), "float32")
+    with keras_finegrain.label_scope(None):
+        assert head(x, training=True).shape == (2, 8)
+    # Two samples name at most two classes, which is what a step scores.
+    with keras_finegrain.label_scope(np.array([1, 5])):
+        assert head(x, training=True).shape == (2, 2)
+    assert head(x).shape == (2, 8)
+    assert head.compute_output_shape((5, 3)) == (5, 8)
+    assert head.supports_masking
