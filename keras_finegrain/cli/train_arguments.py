@@ -33,6 +33,7 @@ METHODS = (
     *("proxy_nca", "proxy_nca_plus_plus", "proxy_anchor", "coco"),
     *("triplet", "triplet_hard", "triplet_soft", "triplet_all"),
     *("contrastive", "multi_similarity", "n_pairs", "sup_con", "circle"),
+    *("logit_adjusted", "ldam"),
 )
 # Keeps the cached features of a frozen backbone from becoming one vector.
 _EMBEDDING_SIZE = 256
@@ -252,7 +253,10 @@ def _add_methods(group: Any) -> None:
         ("--center-weight", not_negative, 1e-3, "λ", "of the center loss"),
         ("--center-alpha", share, 0.5, "α", "step of its centers"),
         ("--mc-weight", not_negative, 0.3, "μ", "of the mutual-channel loss"),
-        ("--mc-diversity-weight", not_negative, 1 / 3, "λ", "of its diversity"),
+        (
+            *("--mc-diversity-weight", not_negative, None, "λ"),
+            "of its diversity; 1 / ξ, with ξ channels a class",
+        ),
         (
             *("--mc-branch", integer(0), 0, "N"),
             "channels a class in a branch of their own, 0 for the map itself",

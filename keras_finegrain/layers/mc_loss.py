@@ -341,10 +341,11 @@ class MCLoss(LabelledLossLayer):
     (L_div, before its weight).
 
     What the defaults do: with an average pooling behind the map, a weight of
-    0.3 on L_dis and 0.1 on L_div (μ·λ) gives both a say beside the
-    cross-entropy. `discriminality` starts near ln C; if it is still there at
-    the end, no channel has become a class's own, and `fit` of
-    `keras_finegrain.Model` says so (after at least 5 epochs and 200 steps).
+    0.3 on L_dis and on L_div/ξ, which lies in [1/ξ, 1], gives both a say beside
+    the cross-entropy, however many channels a class has. `discriminality`
+    starts near ln C; if it is still there at the end, no channel has become a
+    class's own, and `fit` of `keras_finegrain.Model` says so (after at least 5
+    epochs and 200 steps).
 
     The published settings stand in `MCLoss.PUBLISHED`, to be passed on:
     `MCLoss(200, **MCLoss.PUBLISHED["fine-tuning"])`.
@@ -378,8 +379,9 @@ class MCLoss(LabelledLossLayer):
         num_classes: The number of classes C, at least 1.
         loss_weight: μ, at least 0. Default 0.3, for a head with average
             pooling. (Ours; the paper's stand above.)
-        diversity_weight: λ, at least 0. Default 1/3, which is 0.1 on L_div.
-            (Ours.)
+        diversity_weight: λ, at least 0, or `None` (default) for 1/ξ, with ξ the
+            mean number of channels of a class. (Ours; the official code divides
+            L_div by ξ as well.)
         channels_per_class: ξ: one number for all classes, a sequence of one
             for each, or `None` (default) to share out the N channels evenly:
             with q, r = divmod(N, C), the first C − r classes get q, the others
@@ -480,7 +482,7 @@ class MCLoss(LabelledLossLayer):
         self,
         num_classes: int,
         loss_weight: float = 0.3,
-        diversity_weight: float = 1 / 3,
+        diversity_weight: float | None = None,
         channels_per_class: int | Sequence[int] | None = None,
         drop: bool = True,
         data_format: str | None = None,
@@ -496,9 +498,11 @@ class MCLoss(LabelledLossLayer):
         )
         who = self.who
         self.loss_weight = number(who, "loss_weight", loss_weight, at_least=0)
-        self.diversity_weight = number(
-            who, "diversity_weight", diversity_weight, at_least=0
-        )
+        self.diversity_weight = diversity_weight
+        if diversity_weight is not None:
+            self.diversity_weight = number(
+                who, "diversity_weight", diversity_weight, at_least=0
+            )
         self.channels_per_class = checked_sizes(
             who, channels_per_class, self.num_classes
         )
@@ -557,6 +561,9 @@ class MCLoss(LabelledLossLayer):
         if batch is None:
             return feature_map
 
+        weight = self.diversity_weight
+        if weight is None:
+            weight = self.num_classes / sum(self.group_sizes)
         flat = positions_in_a_row(
             ops.cast(stood_on, self.loss_dtype), self.data_format
         )
@@ -580,18 +587,14 @@ class MCLoss(LabelledLossLayer):
                 ),
                 # Without a weight it is only logged: no pass for a gradient.
                 diversity(
-                    spread
-                    if self.diversity_weight
-                    else ops.stop_gradient(spread),
+                    spread if weight else ops.stop_gradient(spread),
                     self.group_sizes,
                 ),
             ],
             axis=1,
         )
         means, count = self.global_mean(parts, batch)
-        self.add_loss(
-            self.loss_weight * (means[0] - self.diversity_weight * means[1])
-        )
+        self.add_loss(self.loss_weight * (means[0] - weight * means[1]))
         self.measure("discriminality", means[0], weight=count)
         self.measure("diversity", means[1], weight=count)
         return feature_map

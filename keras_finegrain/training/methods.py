@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -48,6 +48,16 @@ _ON_SIMILARITIES: dict[str, Callable[..., keras.losses.Loss]] = {
     "proxy_anchor": losses.ProxyAnchorLoss,
     "coco": losses.COCOLoss,
 }
+
+
+def _ldam(
+    class_counts: Sequence[int], scale: float = 30.0, margin: float = 0.5
+) -> keras.losses.Loss:
+    """A margin of each class, the largest for the smallest class."""
+    margins = losses.class_size_margins(class_counts, largest=margin)
+    return losses.CosFaceLoss(scale, margins)
+
+
 # The loss of each method on the embeddings of a batch.
 ON_PAIRS: dict[str, Callable[..., keras.losses.Loss]] = {
     "triplet": functools.partial(losses.TripletSemiHardLoss, **_FACENET),
@@ -60,6 +70,11 @@ ON_PAIRS: dict[str, Callable[..., keras.losses.Loss]] = {
     "sup_con": losses.SupConLoss,
     "circle": losses.CircleLoss,
 }
+# The loss of each method that knows the number of images of each class.
+ON_CLASS_COUNTS: dict[str, Callable[..., keras.losses.Loss]] = {
+    "logit_adjusted": losses.LogitAdjustedLoss,
+    "ldam": _ldam,
+}
 # The loss of each method, by the method's name.
 METHODS: dict[str, Callable[..., keras.losses.Loss]] = {
     **dict.fromkeys(("softmax", "center", "mc"), _CrossEntropy),
@@ -68,6 +83,7 @@ METHODS: dict[str, Callable[..., keras.losses.Loss]] = {
     "gaussian_mixture": losses.LargeMarginGaussianMixtureLoss,
     **_ON_SIMILARITIES,
     **ON_PAIRS,
+    **ON_CLASS_COUNTS,
 }
 _POOLINGS = {
     "average": keras.layers.GlobalAveragePooling2D,
@@ -97,13 +113,20 @@ class Head(NamedTuple):
     loss: keras.losses.Loss
 
 
-def build_head(settings: Settings, feature_map: Any, num_classes: int) -> Head:
+def build_head(
+    settings: Settings,
+    feature_map: Any,
+    num_classes: int,
+    class_counts: Sequence[int] | None = None,
+) -> Head:
     """Puts a method's layers on a feature map.
 
     Args:
         settings: Those of the run.
         feature_map: Symbolic tensor `(batch, height, width, channels)`.
         num_classes: Number of classes.
+        class_counts: Training images of each class, for a method of
+            `ON_CLASS_COUNTS`.
 
     Returns:
         The `Head`. Pooling and embedding layer are the same for all methods.
@@ -142,7 +165,7 @@ def build_head(settings: Settings, feature_map: Any, num_classes: int) -> Head:
             alpha=settings.center_alpha,
             name="center_loss",
         )(embedding)
-    loss = build_loss(settings, num_classes)
+    loss = build_loss(settings, num_classes, class_counts)
     if method in ON_PAIRS:
         limit = keras.layers.UnitNormalization()
         if method == "n_pairs":
@@ -161,12 +184,17 @@ def build_head(settings: Settings, feature_map: Any, num_classes: int) -> Head:
     return Head(embedding, scores, scores, loss)
 
 
-def build_loss(settings: Settings, num_classes: int) -> keras.losses.Loss:
+def build_loss(
+    settings: Settings,
+    num_classes: int,
+    class_counts: Sequence[int] | None = None,
+) -> keras.losses.Loss:
     """The compiled loss of a method, with the arguments in the settings.
 
     Args:
         settings: Those of the run.
         num_classes: Number of classes.
+        class_counts: As in `build_head`; by default all are equal.
 
     Raises:
         TrainingError: If `loss_args` has an argument, or a value, that the
@@ -184,6 +212,8 @@ def build_loss(settings: Settings, num_classes: int) -> keras.losses.Loss:
         make = functools.partial(
             keras.losses.CategoricalCrossentropy, from_logits=True
         )
+    if method in ON_CLASS_COUNTS:
+        make = functools.partial(make, class_counts or [1] * num_classes)
     if method == "coco":
         make = functools.partial(make, num_classes)
     known = [
@@ -215,7 +245,7 @@ def _classifier(settings: Settings, num_classes: int) -> keras.layers.Layer:
             pooling="soft" if method == "soft_triple" else "max",
             name="head",
         )
-    if method in _ON_SIMILARITIES:
+    if method in _ON_SIMILARITIES or method == "ldam":
         centers = settings.sub_centers if method == "subcenter_arcface" else 1
         return CosineSimilarity(
             num_classes, centers_per_class=centers, name="head"

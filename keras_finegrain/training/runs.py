@@ -19,6 +19,7 @@ from keras_finegrain.training.errors import TrainingError
 from keras_finegrain.training.frozen import FeatureCache
 from keras_finegrain.training.methods import (
     HEAD_WEIGHTS,
+    ON_CLASS_COUNTS,
     ON_PAIRS,
     Head,
     build_head,
@@ -91,7 +92,10 @@ def train(
     """
     on_pairs = settings.method in ON_PAIRS
     with _policy(settings), scope():
-        model, cut, head = build(settings, seed, source.num_classes)
+        counts = None
+        if settings.method in ON_CLASS_COUNTS:
+            counts = source.class_counts()
+        model, cut, head = build(settings, seed, source.num_classes, counts)
         batches: Any = source
         start, front = model.input, None
         if cut is None:
@@ -147,7 +151,10 @@ def train(
 
 
 def build(
-    settings: Settings, seed: int, num_classes: int
+    settings: Settings,
+    seed: int,
+    num_classes: int,
+    class_counts: Sequence[int] | None = None,
 ) -> tuple[keras.Model, Any, Head]:
     """Builds the model of one run.
 
@@ -161,7 +168,7 @@ def build(
     # The head's first weights do not depend on how many numbers the backbone
     # drew.
     keras.utils.set_random_seed(seed)
-    head = build_head(settings, backbone.output, num_classes)
+    head = build_head(settings, backbone.output, num_classes, class_counts)
     cut = cut_at(backbone, settings.freeze) if settings.freeze else None
     return Model(backbone.input, head.scores), cut, head
 

@@ -33,7 +33,6 @@ _RANGES: dict[str, dict[str, Any]] = {
     "center_weight": {"at_least": 0},
     "center_alpha": {"at_least": 0, "at_most": 1},
     "mc_weight": {"at_least": 0},
-    "mc_diversity_weight": {"at_least": 0},
     "mc_branch": {"at_least": 0},
     "soft_triple_gamma": {"above": 0},
     "soft_triple_tau": {"at_least": 0},
@@ -90,7 +89,7 @@ class Settings:
         center_weight: λ of the center loss, at least 0.
         center_alpha: α, the step of its centers, in [0, 1].
         mc_weight: μ of the mutual-channel loss, at least 0.
-        mc_diversity_weight: λ of its diversity, at least 0.
+        mc_diversity_weight: λ of its diversity, at least 0, or None for 1/ξ.
         mc_branch: ξ, channels a class in a branch of their own (a 1 × 1
             convolution) that the mutual-channel loss stands on; 0 for the
             backbone's feature map itself.
@@ -134,7 +133,7 @@ class Settings:
     center_weight: float = 1e-3
     center_alpha: float = 0.5
     mc_weight: float = 0.3
-    mc_diversity_weight: float = 1 / 3
+    mc_diversity_weight: float | None = None
     mc_branch: int = 0
     soft_triple_centers: int = 10
     soft_triple_gamma: float = 0.1
@@ -154,6 +153,8 @@ class Settings:
                 checks.number(*self._named(name), **limits)
             if self.embedding_size is not None:
                 checks.positive_integer(*self._named("embedding_size"))
+            if self.mc_diversity_weight is not None:
+                checks.number(*self._named("mc_diversity_weight"), at_least=0)
         except ValueError as error:
             raise TrainingError(str(error)) from error
         if self.mixup and self.freeze is not None:

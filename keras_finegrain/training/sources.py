@@ -71,6 +71,13 @@ class ImageStream:
                     f"--{name} {value:g}: needs photos in memory"
                 )
 
+    def class_counts(self) -> list[int]:
+        """Training images of each class; reads all of them once."""
+        labels = [
+            int(label) for _, label in self._data.train.as_numpy_iterator()
+        ]
+        return np.bincount(labels, minlength=self.num_classes).tolist()
+
     def train(self, settings: Settings, seed: int) -> Any:
         """Batches for `fit`, in another order and with other crops each epoch.
 
@@ -241,6 +248,11 @@ class PhotoSplit:
             inputs.append(keras.Input((), name="share"))
             images = MixPairs(dtype="float32")(images, inputs[-1])
         return keras.Model(inputs, images, name="front")
+
+    def class_counts(self) -> list[int]:
+        """As `ImageStream.class_counts`."""
+        labels = self.labels[self.train_photos]
+        return np.bincount(labels, minlength=self.num_classes).tolist()
 
     def train(self, settings: Settings, seed: int) -> TrainingBatches:
         """As `ImageStream.train`."""

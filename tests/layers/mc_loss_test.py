@@ -547,3 +547,16 @@ class TestConcern:
             model.fit(x, y, **arguments)
         told = [w for w in seen if "discriminality is" in str(w.message)]
         assert len(told) == (weight < 1)
+
+
+def test_the_diversity_counts_by_default_as_a_share_of_the_channels(float64):
+    x = np.random.default_rng(0).normal(size=(4, 3, 3, 10))
+    labels = np.array([0, 1, 2, 2])
+    losses = []
+    for weight in (None, 3 / 10):  # 10 channels for 3 classes
+        layer = keras_finegrain.MCLoss(
+            3, diversity_weight=weight, drop=False, dtype="float64"
+        )
+        layer(ops.convert_to_tensor(x), labels)
+        losses.append(float(layer.losses[0]))
+    assert losses[0] == losses[1]

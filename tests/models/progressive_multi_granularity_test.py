@@ -169,7 +169,7 @@ def test_what_the_backbone_adds_to_the_loss_is_added_for_the_whole_image():
         early = keras.Model(model.inputs, model.get_layer("early").output)
         layer(early(X), training=True)
     (of_whole,) = layer.losses
-    of_log = log["mc_discriminality"][0] - log["mc_diversity"][0] / 3
+    of_log = log["mc_discriminality"][0] - log["mc_diversity"][0] / 2
     assert of_log == pytest.approx(
         float(ops.convert_to_numpy(of_whole)), rel=1e-4
     )

@@ -271,7 +271,7 @@ RULES = {
     layers.MCLoss: {
         "num_classes": "count",
         "loss_weight": "not_negative",
-        "diversity_weight": "not_negative",
+        "diversity_weight": _without("not_negative", "none"),
         "channels_per_class": "channels",
         "drop": "boolean",
         "data_format": _without("choice", "none"),
@@ -486,7 +486,7 @@ DEFAULTS = {
     },
     layers.MCLoss: {
         "loss_weight": 0.3,
-        "diversity_weight": 1 / 3,
+        "diversity_weight": None,
         "drop": True,
     },
     layers.SoftTriple: {

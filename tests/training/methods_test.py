@@ -37,8 +37,9 @@ def test_every_name_builds_a_head_whose_loss_takes_what_it_is_given():
     assert built["arcface"] is built["subcenter_arcface"]
     assert built["soft_triple"] is built["hard_triple"]
     assert built["triplet_hard"] is built["triplet_soft"]
-    # (As softmax, center and mc share Keras's cross-entropy.)
-    assert len(set(built.values())) == len(METHODS) - 5
+    # (As softmax, center and mc share Keras's cross-entropy, and cosface and
+    # ldam one loss.)
+    assert len(set(built.values())) == len(METHODS) - 6
 
 
 def test_the_arguments_of_a_loss_reach_it():
@@ -51,6 +52,15 @@ def test_the_arguments_of_a_loss_reach_it():
         with_settings(method="triplet", loss_args={"margin": 0.5}), 3
     )
     assert (loss.margin, loss.distance_metric) == (0.5, "squared-L2")
+
+
+def test_the_sizes_of_the_classes_reach_the_losses_for_long_tails():
+    counts = [1, 16, 256]
+    of_logits = build_loss(with_settings(method="logit_adjusted"), 3, counts)
+    assert of_logits.class_counts == (1, 16, 256)
+    of_cosines = build_loss(with_settings(method="ldam"), 3, counts)
+    assert of_cosines.margin == (0.5, 0.25, 0.125)
+    assert of_cosines.scale == 30
 
 
 def test_a_memory_and_a_neck_stand_where_they_are_asked_for():
