@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 ROOMS = {
     "keras_finegrain.layers": "Layers",
     "keras_finegrain.losses": "Losses",
+    "keras_finegrain.models": "Ends of networks",
     "keras_finegrain.regularizers": "Regularizers",
     "keras_finegrain.optimizers": "Optimizers",
     "keras_finegrain.metrics": "Metrics",

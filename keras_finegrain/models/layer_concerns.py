@@ -42,4 +42,6 @@ class WarnOfLayers(keras.callbacks.Callback):
 
     def _steps_so_far(self) -> int:
         # (A callback for each step would make Keras wait for the device.)
-        return int(self.model.optimizer.iterations)
+        # (`int` reads no variable that replicas share.)
+        iterations = self.model.optimizer.iterations
+        return int(keras.ops.convert_to_numpy(iterations))
