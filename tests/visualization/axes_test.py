@@ -22,7 +22,7 @@ def test_a_given_axis_is_taken_and_a_new_figure_has_its_size():
 def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
 
-    with pytest.raises(ImportError, match=r"\[command\]"$"):
+    with pytest.raises(ImportError, match=r"\[command\]"):
         axis_or_new(None, (3, 2))
 
 
