@@ -5,18 +5,23 @@
 
 The first command packs photos into one file, the second trains the arms of
 `evidence/arms.toml` on them and prints the tables. A finished run is a line of
-`--results` and is never run again. A stopped command loses only the run in
+`--results` and is never run again. A stopped command loses only the runs in
 progress, and the same command goes on. Only `--prepare` needs TensorFlow.
+
+A small network leaves most of a GPU idle: `--processes 12` trains twelve arms
+at once, each in a process of its own.
 """
 
 import argparse
 import dataclasses
 import fnmatch
 import os
+import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             prepare(given)
         elif given.table:
             print_tables(given)
+        elif given.processes > 1:
+            run_side_by_side(given, sys.argv[1:] if argv is None else argv)
         else:
             run_all(given)
     except errors as error:
@@ -83,16 +90,7 @@ def run_all(given: argparse.Namespace) -> None:
     """
     from keras_finegrain.training import TrainingError
 
-    arms = {
-        name: settings
-        for name, settings in read_arms(given.arms).items()
-        if fnmatch.fnmatchcase(name, given.only or "*")
-    }
-    if not arms:
-        raise EvidenceError(
-            f"--only {given.only}: names no arm of {given.arms}. There are "
-            f"{', '.join(read_arms(given.arms))}"
-        )
+    arms = chosen_arms(given)
     finished = ledger(given)
     ends = time.perf_counter() + 60 * given.minutes
     # The longest run of each group bounds the time of the next one.
@@ -126,9 +124,57 @@ def run_all(given: argparse.Namespace) -> None:
             + f"  ({seconds:.0f} s)",
             flush=True,
         )
-    print_tables(given)
+    if not given.no_table:
+        print_tables(given)
     if failed:
         raise EvidenceError(f"not trained: {'; '.join(failed)}")
+
+
+def run_side_by_side(given: argparse.Namespace, words: Sequence[str]) -> None:
+    """Makes the runs of each arm in a process, several of them at a time.
+
+    Raises:
+        EvidenceError: At the end, if a process failed. It said why.
+    """
+    ends = time.perf_counter() + 60 * given.minutes
+    # The first process would take all of a GPU's memory.
+    kept_free = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+    def run(name: str) -> bool:
+        minutes = (ends - time.perf_counter()) / 60
+        own = ["--processes=1", f"--only={name}", f"--minutes={minutes}"]
+        command = [sys.executable, __file__, *words, "--no-table", *own]
+        environment = {**kept_free, **os.environ}
+        return not subprocess.run(command, env=environment).returncode
+
+    names = list(chosen_arms(given))
+    with ThreadPoolExecutor(given.processes) as pool:
+        ended_well = dict(zip(names, pool.map(run, names), strict=True))
+    if not given.no_table:
+        print_tables(given)
+    failed = [name for name in names if not ended_well[name]]
+    if failed:
+        raise EvidenceError(f"not all runs were made of {', '.join(failed)}")
+
+
+def chosen_arms(given: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the arms that `--only` names.
+
+    Raises:
+        EvidenceError: If it names none.
+    """
+    known = read_arms(given.arms)
+    arms = {
+        name: settings
+        for name, settings in known.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in given.only)
+    }
+    if not arms:
+        raise EvidenceError(
+            f"--only {' '.join(given.only)}: names no arm of {given.arms}. "
+            f"There are {', '.join(known)}"
+        )
+    return arms
 
 
 def print_tables(given: argparse.Namespace) -> None:
@@ -283,7 +329,13 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     own.add_argument("--arms", type=Path, default=ARMS, help="table of arms")
-    own.add_argument("--only", metavar="PATTERN", help='arms, as "tail/*"')
+    own.add_argument(
+        "--only",
+        nargs="+",
+        default=["*"],
+        metavar="PATTERN",
+        help='arms, as "tail/*"',
+    )
     own.add_argument("--protocol", choices=PROTOCOLS, default="closed")
     own.add_argument(
         "--seeds", type=_positive, default=5, help="seeds 0 to N - 1"
@@ -301,7 +353,19 @@ def parser() -> argparse.ArgumentParser:
         default=HERE / "evidence" / "sparrows.jsonl",
         help="the lines of finished runs",
     )
-    own.add_argument("--table", action="store_true", help="print the tables")
+    own.add_argument(
+        "--processes",
+        type=_positive,
+        default=1,
+        help="arms that are trained at a time",
+    )
+    tables = own.add_mutually_exclusive_group()
+    tables.add_argument(
+        "--table", action="store_true", help="print the tables alone"
+    )
+    tables.add_argument(
+        "--no-table", action="store_true", help="print the runs alone"
+    )
     own.add_argument(
         "--data",
         type=Path,

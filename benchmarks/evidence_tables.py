@@ -36,12 +36,12 @@ Line = Mapping[str, Any]
 Runs = dict[int, Line]
 
 
-def tables(lines: Iterable[Line], only: str | None = None) -> str:
+def tables(lines: Iterable[Line], only: Sequence[str] = ("*",)) -> str:
     """The tables of all groups, as Markdown.
 
     Args:
         lines: Finished runs, as `evidence_ledger` has them.
-        only: Which arms get a row: a pattern as of a shell, such as
+        only: Which arms get a row: patterns as of a shell, such as
             `"tail/*"`. Defaults to all. The baseline stays the group's.
 
     Raises:
@@ -50,7 +50,11 @@ def tables(lines: Iterable[Line], only: str | None = None) -> str:
     """
     parts = []
     for (group, protocol, _), arms in _groups(lines).items():
-        shown = [arm for arm in arms if fnmatch.fnmatchcase(arm, only or "*")]
+        shown = [
+            arm
+            for arm in arms
+            if any(fnmatch.fnmatchcase(arm, pattern) for pattern in only)
+        ]
         if not shown:
             continue
         of_group = [line for runs in arms.values() for line in runs.values()]

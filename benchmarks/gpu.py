@@ -210,12 +210,11 @@ def commands(
         return [(script, ["--tiny"] * given.tiny) for script in SCRIPTS[part]]
     shared = ["--data", str(given.data), "--weights", str(given.weights)]
     shared += ["--results", str(given.output / "evidence.jsonl")]
-    shared += ["--seeds", str(given.seeds)]
+    shared += ["--seeds", str(given.seeds), "--protocol", given.protocol]
     if given.tiny:
         shared += ["--arms", str(HERE / "evidence" / "tiny.toml")]
-    return [
-        ("evidence.py", [*shared, "--only", pattern]) for pattern in given.only
-    ]
+    shared += ["--processes", str(given.processes)]
+    return [("evidence.py", [*shared, "--only", *given.only])]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -252,7 +251,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATTERN",
         help="arms of part 3, the most wanted first",
     )
+    own.add_argument(
+        "--protocol", default="closed", help="of part 3, as in evidence.py"
+    )
     own.add_argument("--seeds", type=int, default=5, help="of each arm")
+    own.add_argument(
+        "--processes",
+        type=int,
+        default=12,
+        help="arms of part 3 that are trained at a time",
+    )
     return own
 
 

@@ -208,7 +208,7 @@ def build_loss(
             scale=settings.soft_triple_scale,
             margin=settings.soft_triple_margin,
         )
-    elif settings.mixup and make is _CrossEntropy:
+    elif settings.soft_labels and make is _CrossEntropy:
         make = functools.partial(
             keras.losses.CategoricalCrossentropy, from_logits=True
         )
@@ -293,12 +293,12 @@ def check_method(
             f"--memory-size {settings.memory_size}: only {', '.join(having)} "
             f"compare with earlier batches, received --method {method}"
         )
-    if settings.mixup and method in ON_PAIRS:
+    if settings.soft_labels and method in ON_PAIRS:
         raise TrainingError(
-            f"--mixup {settings.mixup:g}: gives an image two classes, and "
+            f"--{settings.soft_labels}: gives an image several classes, and "
             f"--method {method} asks which images share one. Take a method "
             "that scores classes, such as softmax, center or arcface, or "
-            "leave --mixup out"
+            "leave it out"
         )
     if method == "mc" and not settings.mc_branch and channels < num_classes:
         raise TrainingError(

@@ -200,11 +200,13 @@ def _compile(
     rate = keras.optimizers.schedules.CosineDecay(
         settings.lr, steps * settings.epochs
     )
-    decay = settings.weight_decay
+    shared: dict[str, Any] = {"weight_decay": settings.weight_decay}
+    if settings.ema_momentum:
+        shared |= {"use_ema": True, "ema_momentum": settings.ema_momentum}
     if settings.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=decay)
+        optimizer = keras.optimizers.AdamW(rate, **shared)
     else:
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay)
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, **shared)
     if settings.head_lr_multiplier != 1.0:
         optimizer = LayerwiseLearningRate(
             optimizer, {HEAD_WEIGHTS: settings.head_lr_multiplier}

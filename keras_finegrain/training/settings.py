@@ -25,6 +25,8 @@ _INTEGERS = (
 _RANGES: dict[str, dict[str, Any]] = {
     "color": {"at_least": 0, "below": 1},
     "mixup": {"at_least": 0},
+    "label_smoothing": {"at_least": 0, "below": 1},
+    "ema_momentum": {"at_least": 0, "below": 1},
     "lr": {"above": 0},
     "head_lr_multiplier": {"above": 0},
     "weight_decay": {"at_least": 0},
@@ -63,6 +65,9 @@ class Settings:
         mixup: α of mixup (Zhang et al., ICLR 2018): two images are mixed by a
             share that is drawn from Beta(α, α). At least 0; 0 mixes none. For
             photos in memory, no `freeze`, and a method that is not on pairs.
+        label_smoothing: Share of a label that goes to all classes alike
+            (Szegedy et al., CVPR 2016, section 7), in [0, 1). For photos in
+            memory, no `freeze`, and a method that is not on pairs.
         pooling: Over the feature map: `"average"`, `"max"`, `"gem"`, which
             lies between them, or `"average_max"`, the mean of both.
         embedding_size: Size of a linear layer after the pooling, or None.
@@ -77,6 +82,8 @@ class Settings:
             centers, above 0.
         weight_decay: Of the optimizer, decoupled from the gradient (Loshchilov
             and Hutter, ICLR 2019); at least 0.
+        ema_momentum: The model gets the moving average of its weights at the
+            end, with this momentum, in [0, 1); 0 averages none.
         mixed_precision: `"none"`, `"float16"` or `"bfloat16"`.
         xla: Whether TensorFlow compiles the step. JAX always does.
         steps_per_execution: Steps in one call of the compiled function.
@@ -114,6 +121,7 @@ class Settings:
     augment: Augmentation = "flip_crop"
     color: float = 0.0
     mixup: float = 0.0
+    label_smoothing: float = 0.0
     pooling: Pooling = "average"
     embedding_size: int | None = None
     embedding_neck: bool = False
@@ -123,6 +131,7 @@ class Settings:
     lr: float = 1e-3
     head_lr_multiplier: float = 1.0
     weight_decay: float = 1e-4
+    ema_momentum: float = 0.0
     mixed_precision: Precision = "none"
     xla: bool = False
     steps_per_execution: int = 1
@@ -157,10 +166,11 @@ class Settings:
                 checks.number(*self._named("mc_diversity_weight"), at_least=0)
         except ValueError as error:
             raise TrainingError(str(error)) from error
-        if self.mixup and self.freeze is not None:
+        if self.soft_labels and self.freeze is not None:
             raise TrainingError(
-                f"--mixup {self.mixup:g}: mixes images, and with --freeze the "
-                "batches hold features. Leave one of them out"
+                f"--{self.soft_labels}: mixes images or labels, and with "
+                "--freeze the batches hold features and single labels. Leave "
+                "one of them out"
             )
         if self.embedding_neck and self.embedding_size is None:
             raise TrainingError(
@@ -173,6 +183,14 @@ class Settings:
                 f"--freeze {self.freeze}: a backbone with --weights none has "
                 "learned nothing to keep; pass weights or leave --freeze out"
             )
+
+    @property
+    def soft_labels(self) -> str:
+        """The option that gives an image shares of classes, or nothing."""
+        for name in ("mixup", "label_smoothing"):
+            if value := getattr(self, name):
+                return f"{name.replace('_', '-')} {value:g}"
+        return ""
 
     def _named(self, name: str) -> tuple[str, str, Any]:
         """The option of the command lines, the setting and its value."""

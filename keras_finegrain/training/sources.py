@@ -65,11 +65,11 @@ class ImageStream:
             TrainingError: If the settings ask for what only photos in memory
                 have.
         """
-        for name in ("color", "mixup"):
-            if value := getattr(settings, name):
-                raise TrainingError(
-                    f"--{name} {value:g}: needs photos in memory"
-                )
+        option = settings.soft_labels
+        if settings.color:
+            option = f"color {settings.color:g}"
+        if option:
+            raise TrainingError(f"--{option}: needs photos in memory")
 
     def class_counts(self) -> list[int]:
         """Training images of each class; reads all of them once."""
@@ -256,7 +256,10 @@ class PhotoSplit:
 
     def train(self, settings: Settings, seed: int) -> TrainingBatches:
         """As `ImageStream.train`."""
-        one_hot = np.eye(self.num_classes, dtype="float32")
+        smoothing = settings.label_smoothing
+        # A row a class: the label of its images.
+        rows = (1 - smoothing) * np.eye(self.num_classes, dtype="float32")
+        rows += smoothing / self.num_classes
 
         def draw(photos: Numbers, rng: np.random.Generator) -> Inputs:
             boxes = self._boxes(settings, photos, rng)
@@ -267,10 +270,13 @@ class PhotoSplit:
             return *inputs, shares.astype("float32")
 
         def finish(inputs: Inputs, labels: Labels) -> Batch:
-            if not settings.mixup:
+            if not settings.soft_labels:
                 return inputs, labels
-            share, classes = inputs[-1][:, None], one_hot[labels]
-            return inputs, share * classes + (1 - share) * classes[::-1]
+            soft = rows[labels]
+            if settings.mixup:
+                share = inputs[-1][:, None]
+                soft = share * soft + (1 - share) * soft[::-1]
+            return inputs, soft
 
         photos = self.train_photos
         return TrainingBatches(

@@ -119,6 +119,22 @@ def test_every_arm_runs_with_every_seed_and_never_again(
     assert capsys.readouterr().out.strip() in printed
 
 
+def test_arms_in_processes_of_their_own_give_the_same_runs(
+    command, tmp_path, capfd
+):
+    (alone,) = command("--only", "tail/softmax")
+    (tmp_path / "runs.jsonl").unlink()
+    capfd.readouterr()
+    # Beside one that cannot be trained.
+    arms = ARMS.replace("{ center_weight = 0.01 }", "{ lr = 1e30 }")
+    (found,) = command("--processes", "2", arms=arms, status=2)
+    assert found["figures"] == pytest.approx(alone["figures"], rel=1e-3)
+    printed = capfd.readouterr()
+    # Each process prints its runs, and the command one table.
+    assert printed.out.count("| arm | top-1 % |") == 1
+    assert "not all runs were made of tail/center" in printed.err
+
+
 def test_a_line_holds_all_that_a_run_was_made_with_and_gave(command):
     (line,) = command("--only", "tail/center")
     assert tuple(line) == FIELDS

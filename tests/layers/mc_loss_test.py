@@ -343,6 +343,21 @@ def test_prediction_without_labels_adds_nothing():
     assert layer.losses == []
 
 
+def test_positions_in_a_row_are_the_same_feature_map(float64):
+    layer = keras_finegrain.MCLoss(2, seed=0)
+    images = feature_map()
+    labels = ops.arange(len(images)) % 2
+
+    def total(values):
+        losses = layer_losses(layer, [], values, labels, training=False)
+        return ops.convert_to_numpy(losses[1])
+
+    rows = images.reshape(len(images), -1, images.shape[-1])
+    np.testing.assert_allclose(
+        total(ops.array(rows)), total(ops.array(images)), rtol=1e-12
+    )
+
+
 class TestBadInput:
     def test_fewer_channels_than_classes_is_told_to_widen(self):
         with pytest.raises(ValueError, match=r"5 channels for 7.*Conv2D\(21"):

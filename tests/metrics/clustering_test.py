@@ -65,8 +65,11 @@ def test_labels_need_not_be_consecutive_and_the_same_seed_gives_the_same():
     )
 
 
-def test_a_collapsed_embedding_has_no_clusters():
+@pytest.mark.filterwarnings("error")
+def test_a_collapsed_embedding_has_no_clusters_and_no_warning():
     assert nmi(np.ones((20, 3)), np.arange(20) % 4) == 0.0
+    # More numbers in a vector than classes, and fewer points.
+    assert nmi(np.eye(5)[np.arange(20) % 2], np.arange(20) % 4) > 0
 
 
 def test_silhouette_equals_its_definition_lone_samples_included():
@@ -90,6 +93,13 @@ def test_silhouette_equals_its_definition_lone_samples_included():
 
     assert ours == pytest.approx(np.mean(expected))
     assert 0 < ours < 1
+
+
+def test_two_classes_have_a_silhouette():
+    embeddings = np.array([[0.0], [1.0], [10.0], [11.0]])
+    ours = silhouette(embeddings, [0, 0, 1, 1], distance="euclidean")
+    # a = 1 for all; b is 10.5 for the outer ones and 9.5 for the inner ones.
+    assert ours == pytest.approx(1 - (1 / 10.5 + 1 / 9.5) / 2)
 
 
 def test_cosine_ignores_the_length_of_an_embedding():

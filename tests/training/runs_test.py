@@ -230,6 +230,17 @@ def test_varied_colors_and_mixed_images_are_not_tested_on(split, test_images):
     np.testing.assert_allclose(scores, run.scores, rtol=1e-3, atol=1e-3)
 
 
+def test_averaged_weights_lag_behind_those_of_the_last_step(train_frozen):
+    def kernel(run):
+        return keras.ops.convert_to_numpy(run.model.get_layer("head").kernel)
+
+    last = kernel(train_frozen())
+    averaged = kernel(train_frozen(ema_momentum=0.5))
+    first = kernel(train_frozen(lr=1e-12))
+    assert 0 < np.abs(averaged - last).max()
+    assert np.linalg.norm(averaged - first) < np.linalg.norm(last - first)
+
+
 def test_several_centers_a_class_are_counted(train_frozen):
     run = train_frozen(method="soft_triple", soft_triple_centers=3)
     assert 1 <= run.measured["distinct_centers"] <= 3

@@ -6,7 +6,10 @@ import pytest
 from keras_finegrain.training import Settings, TrainingError
 
 POSITIVE = ("lr", "head_lr_multiplier", "soft_triple_gamma")
-NOT_NEGATIVE = ("mixup", "weight_decay", "center_weight", "soft_triple_margin")
+NOT_NEGATIVE = (
+    *("mixup", "label_smoothing", "ema_momentum", "weight_decay"),
+    *("center_weight", "soft_triple_margin"),
+)
 INTEGERS = (
     *("image_size", "views", "epochs", "batch_size", "steps_per_execution"),
     *("images_per_class", "sub_centers", "embedding_size"),
@@ -33,6 +36,8 @@ def test_a_choice_of_no_such_name_is_not_another_one(name):
         ("epochs", True),
         ("lr", math.inf),
         ("color", 1.0),
+        ("label_smoothing", 1.0),
+        ("ema_momentum", 1),
         ("center_alpha", 1.1),
     ],
 )

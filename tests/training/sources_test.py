@@ -156,9 +156,27 @@ def test_mixup_leaves_the_images_that_are_tested_alone(split):
     np.testing.assert_array_equal(labels, plain_labels)
 
 
-def test_mixup_is_refused_where_the_batches_hold_features():
-    with pytest.raises(TrainingError, match=r"--mixup 0\.4: .*--freeze"):
-        with_settings(mixup=0.4, freeze="relu_2")
+def test_smoothed_labels_keep_the_rest_of_their_share():
+    source = split_of(gray_photos(GRAYS))
+    count = source.num_classes
+    plain, labels = source.train(SMALL, seed=0)[0]
+    settings = with_settings(label_smoothing=0.3)
+    inputs, smoothed = source.train(settings, seed=0)[0]
+    np.testing.assert_array_equal(inputs[0], plain[0])
+    expected = 0.7 * np.eye(count)[labels] + 0.3 / count
+    np.testing.assert_allclose(smoothed, expected, rtol=1e-6)
+    # Of mixed images, the mixture of theirs.
+    settings = with_settings(label_smoothing=0.3, mixup=1.0)
+    _, both = source.train(settings, seed=0)[0]
+    _, mixed = source.train(with_settings(mixup=1.0), seed=0)[0]
+    np.testing.assert_allclose(both, 0.7 * mixed + 0.3 / count, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mixup", "label_smoothing"])
+def test_soft_labels_are_refused_where_the_batches_hold_features(name):
+    option = name.replace("_", "-")
+    with pytest.raises(TrainingError, match=rf"--{option} 0\.4: .*--freeze"):
+        with_settings(**{name: 0.4}, freeze="relu_2")
 
 
 def test_colors_vary_in_training_and_not_in_the_test(split):
@@ -195,12 +213,13 @@ def test_varied_colors_have_less_contrast_as_often_as_more():
     assert 0.25 < (factor < 1).mean() < 0.75
 
 
-@pytest.mark.parametrize("name", ["color", "mixup"])
+@pytest.mark.parametrize("name", ["color", "mixup", "label_smoothing"])
 @pytest.mark.parametrize("freeze", [None, "relu_2"])
 def test_a_stream_refuses_what_needs_photos_in_memory(
     stream, name, freeze, small_weights
 ):
-    with pytest.raises(TrainingError, match=rf"--{name} 0\.25"):
+    option = name.replace("_", "-")
+    with pytest.raises(TrainingError, match=rf"--{option} 0\.25"):
         train(
             with_settings(
                 weights=str(small_weights), freeze=freeze, **{name: 0.25}
