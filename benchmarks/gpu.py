@@ -3,7 +3,7 @@ r"""All measurements on a GPU that the documents need, in a few minutes.
     KERAS_BACKEND=jax python benchmarks/gpu.py --minutes 8 \
         --data sparrows.npz --weights weights --output gpu
 
-prints a page of three parts as it is measured, and keeps it in the folder
+prints a page of four parts as it is measured, and keeps it in the folder
 `--output`:
 
 1. the device and its speed, and whether layers, losses and regularizers compute
@@ -12,7 +12,9 @@ prints a page of three parts as it is measured, and keeps it in the folder
 2. the time and the memory of training steps, with the layers and without
    (`gpu_steps.py`);
 3. the runs on real photos (`evidence.py`). Their lines are in `evidence.jsonl`
-   beside the page; finished runs are not run again.
+   beside the page; finished runs are not run again;
+4. a whole epoch from encoded photos to the update, beside PyTorch with PyTorch
+   Metric Learning (`epoch.py`).
 
 Each part has its share of the time; time that it does not use goes to the next.
 It runs in processes of its own, so that the device's memory is free again and
@@ -41,14 +43,18 @@ TITLES = {
     1: "The same numbers as on the CPU",
     2: "Time and memory of a step",
     3: "Runs on real photos",
+    4: "A whole epoch",
 }
 SCRIPTS = {
     1: ("matrix_products.py", "device_parity.py"),
     2: ("gpu_steps.py",),
+    4: ("epoch.py",),
 }
+# The parts that train on photos.
+ON_PHOTOS = (3, 4)
 # Share of each part in the time that is left, relative to the later parts.
 # (The first run on photos compiles for two minutes.)
-SHARES = {1: 0.15, 2: 0.35, 3: 0.5}
+SHARES = {1: 0.15, 2: 0.3, 3: 0.35, 4: 0.2}
 # Time for a process to end by itself, before it is killed.
 GRACE_SECONDS = 10.0
 PACKAGES = ("keras", "jax", "jaxlib", "torch", "numpy")
@@ -207,7 +213,10 @@ def commands(
 ) -> list[tuple[str, list[str]]]:
     """The scripts of a part, and their options but for the time."""
     if part in SCRIPTS:
-        return [(script, ["--tiny"] * given.tiny) for script in SCRIPTS[part]]
+        options = ["--tiny"] * given.tiny
+        if part in ON_PHOTOS:
+            options += ["--data", str(given.data)]
+        return [(script, options) for script in SCRIPTS[part]]
     shared = ["--data", str(given.data), "--weights", str(given.weights)]
     shared += ["--results", str(given.output / "evidence.jsonl")]
     shared += ["--seeds", str(given.seeds), "--protocol", given.protocol]
@@ -279,11 +288,12 @@ def missing(given: argparse.Namespace) -> str:
                 f"the package {package} is not installed. benchmarks/README.md "
                 "says how to bring it along"
             )
-    if 3 in given.parts and (given.data is None or not given.data.exists()):
+    on_photos = [part for part in given.parts if part in ON_PHOTOS]
+    if on_photos and (given.data is None or not given.data.exists()):
         return (
-            f"--data {given.data}: part 3 needs the file of photos that "
-            "`python benchmarks/evidence.py --prepare` makes; or leave it out "
-            "with --parts 1 2"
+            f"--data {given.data}: part {on_photos[0]} needs the file of "
+            "photos that `python benchmarks/evidence.py --prepare` makes; or "
+            "leave it out with --parts 1 2"
         )
     return ""
 

@@ -18,11 +18,13 @@ import ctypes
 import dataclasses
 import importlib
 import json
+import math
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +34,8 @@ from typing import Any
 TURN_SECONDS = 0.25
 # Of a step as slow as this the first one warms up enough.
 SLOW_SECONDS = 5.0
+# What building may take of a limited time.
+BUILDING = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +137,11 @@ def ratio(timing: Timing, reference: Timing) -> Ratio:
 
 
 def in_turns(
-    cases: Sequence[Case], rounds: int, one_process: bool = False
+    cases: Sequence[Case],
+    rounds: int,
+    one_process: bool = False,
+    seconds: float = math.inf,
+    built: Callable[[Case, Timing], None] = lambda case, timing: None,
 ) -> list[Timing]:
     """Builds every case, then lets them step in turns.
 
@@ -142,10 +150,14 @@ def in_turns(
         rounds: Turns of each case, at least 1.
         one_process: Whether the cases of a backend share a process. That
             starts faster, and their memory cannot be told apart.
+        seconds: When no further turn begins. What is not built by four fifths
+            of them is ended, and has an error.
+        built: Called with each case as soon as it is built and warm.
 
     Returns:
         A timing for each case.
     """
+    started = time.monotonic()
     with contextlib.ExitStack() as stack:
         workers: dict[Any, _Worker] = {}
         timings = []
@@ -154,18 +166,14 @@ def in_turns(
             if key not in workers:
                 workers[key] = stack.enter_context(_worker(case.backend))
             # One after the other, as building is work too.
-            built = workers[key].ask("build", place, *_call(case))
-            timings.append(
-                Timing(
-                    [],
-                    device=built.get("device", ""),
-                    error=built.get("error", ""),
-                )
-            )
+            left = started + BUILDING * seconds - time.monotonic()
+            answer = workers[key].ask("build", place, *_call(case), limit=left)
+            timings.append(Timing([], **answer))
+            built(case, timings[-1])
         for _ in range(rounds):
             for place, case in enumerate(cases):
                 timing = timings[place]
-                if timing.error:
+                if timing.error or time.monotonic() > started + seconds:
                     continue
                 key = case.backend if one_process else place
                 turn = workers[key].ask("turn", place)
@@ -279,14 +287,27 @@ class _Worker:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def ask(self, *request: Any) -> dict[str, Any]:
+    def ask(self, *request: Any, limit: float = math.inf) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), end)
+        timer.daemon = True
+        timer.start()
         try:
             print(json.dumps(request), file=self._process.stdin, flush=True)
             answer = self._process.stdout.readline()
         except BrokenPipeError:
             answer = ""
+        finally:
+            timer.cancel()
+        if late.is_set():
+            return {"error": "no time was left"}
         if not answer:
             return {"error": f"ended with exit code {self._process.wait()}"}
         return json.loads(answer)
@@ -326,7 +347,8 @@ def _serve() -> None:
         try:
             if what == "build":
                 built[place] = _Built(*call)
-                answer = {"device": _device()}
+                note = getattr(built[place].step, "note", None)
+                answer = {"device": _device(), "note": note}
             else:
                 answer = built[place].turn()
         except Exception as error:
@@ -340,26 +362,26 @@ class _Built:
 
     def __init__(self, module: str, build: str, options: dict[str, Any]):
         function = getattr(importlib.import_module(module), build)
-        self._step = function(**options)
-        self._before = getattr(self._step, "resident", None)
+        self.step = function(**options)
+        self._before = getattr(self.step, "resident", None)
         if self._before is None:
             self._before = resident()
-        seconds = _seconds(self._step, 1)
+        seconds = _seconds(self.step, 1)
         if seconds < SLOW_SECONDS:
             # The first step may have compiled or filled a cache.
-            seconds = min(_seconds(self._step, 1) for _ in range(2))
+            seconds = min(_seconds(self.step, 1) for _ in range(2))
         steps = TURN_SECONDS / max(seconds, 1e-6)
-        self._count = max(1, round(steps / getattr(self._step, "steps", 1)))
+        self._count = max(1, round(steps / getattr(self.step, "steps", 1)))
         if seconds < SLOW_SECONDS:
             # Memory is laid out over some tens of steps.
-            _seconds(self._step, self._count)
+            _seconds(self.step, self._count)
 
     def turn(self) -> dict[str, Any]:
         return {
-            "seconds": _seconds(self._step, self._count),
+            "seconds": _seconds(self.step, self._count),
             # (In this order a NaN stays one.)
             "megabytes": max(_highest_resident() - self._before, 0.0),
-            "note": getattr(self._step, "note", None),
+            "note": getattr(self.step, "note", None),
         }
 
 

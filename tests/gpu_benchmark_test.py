@@ -164,6 +164,20 @@ def test_every_row_of_a_table_has_its_time(tiny, title, first):
 
 
 @pytest.mark.slow
+def test_an_epoch_is_timed_beside_the_peer_and_what_is_missing_is_named(tiny):
+    page = tiny[0].stdout
+    assert "ours, TensorFlow graph (tensorflow is not installed)" in page
+    started = rows_below(page, "From the start of the process")
+    timed = rows_below(page, "An epoch, 1 in turns")
+    for name, *numbers in started:
+        assert len(numbers) == 2, f"{name}: {numbers}"
+    own = {"jax": "JAX", "torch": "PyTorch"}[BACKEND]
+    names = [row[0] for row in timed]
+    assert names == [row[0] for row in started]
+    assert names[:2] == [f"ours, {own}", "PyTorch Metric Learning"]
+
+
+@pytest.mark.slow
 def test_fit_is_compared_under_data_parallel_where_keras_has_it(tiny):
     page = tiny[0].stdout
     if BACKEND != "jax":
@@ -224,6 +238,7 @@ def test_a_script_that_fails_is_named_and_ends_no_other(
         ("tensorflow", ["--parts", "1"], "KERAS_BACKEND must be jax or torch"),
         ("jax", ["--parts", "3"], "--data None: part 3 needs the file"),
         ("jax", ["--data", "no.npz"], "--data no.npz: part 3 needs the file"),
+        ("jax", ["--parts", "4"], "--data None: part 4 needs the file"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_runs(
@@ -250,5 +265,5 @@ def test_a_part_that_ends_early_leaves_its_time_to_the_next(
     options += ["--data", str(photos), "--output", str(tmp_path)]
     assert gpu.main(options) == 0
     own = [seconds - gpu.GRACE_SECONDS for seconds in given]
-    # The scripts of part 1, of part 2, and a pattern of part 3.
-    np.testing.assert_allclose(own, [90, 90, 247, 600], atol=10)
+    # The scripts of part 1, of part 2, a pattern of part 3, and part 4.
+    np.testing.assert_allclose(own, [90, 90, 212, 382, 600], atol=10)
