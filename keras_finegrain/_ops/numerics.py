@@ -56,12 +56,12 @@ def scale_to_square(values: Tensor, axis: int | None = None) -> Tensor:
     Returns:
         Tensor without a gradient. A power of two, so that no digit changes.
     """
-    # (Of an empty batch Keras has a maximum with an initial value only.)
-    largest = ops.max(
-        ops.abs(values), axis=axis, keepdims=axis is not None, initial=0.0
-    )
-    scale = ops.where(largest < 1e-15, 2.0**-80, ops.ones_like(largest))
-    return ops.stop_gradient(ops.where(largest > 1e15, 2.0**80, scale))
+    sizes, kept = ops.abs(values), axis is not None
+    # (Not by a maximum: an empty batch has none.)
+    large = ops.any(sizes > 1e15, axis=axis, keepdims=kept)
+    small = ops.all(sizes < 1e-15, axis=axis, keepdims=kept)
+    scale = ops.where(large, 2.0**80, ops.where(small, 2.0**-80, 1.0))
+    return ops.stop_gradient(ops.cast(scale, values.dtype))
 
 
 def inverse_length(squared: Tensor) -> Tensor:
