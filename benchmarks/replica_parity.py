@@ -1,14 +1,15 @@
 """How far replicas are from one device, for every layer.
 
-    python benchmarks/replica_parity.py > parity.md
+    python benchmarks/replica_parity.py > docs/distribution_parity.md
 
 trains each layer ten steps on the same global batches, on one device and on
 several, with and without XLA, several steps in one execution, an uneven last
 batch and a synchronised normalisation before the layer. Logical devices of
-the CPU and processes on this machine stand in for others. Prints a table for
-each distribution: the largest difference in loss, weights and centers,
-relative to 1 + |value|. Where Keras cannot run a cell at all, a model without
-a layer of ours shows it in the row "Keras alone".
+the CPU and processes on this machine stand in for others. Prints the page of
+the documentation, with a table for each distribution: the largest difference
+in loss, weights and centers, relative to 1 + |value|. Where Keras cannot run
+a cell at all, a model without a layer of ours shows it in the row "Keras
+alone".
 
     python benchmarks/replica_parity.py --gpus 2
 
@@ -18,6 +19,8 @@ single GPU is split into logical ones.
 
 import argparse
 import contextlib
+import importlib.metadata
+import itertools
 import json
 import os
 import re
@@ -49,7 +52,35 @@ MODES = {
     # JAX compiles every step.
     "jax": ("jit_compile", "steps_per_execution 4"),
 }
+PACKAGES = {"Keras": "keras", "TensorFlow": "tensorflow", "JAX": "jax"}
 BATCH, STEPS, CLASSES = 16, 10, 5
+PAGE = """\
+# Several devices beside one, in numbers
+
+Made by `python benchmarks/replica_parity.py`, with {versions}. [Several
+devices](distribution.md) says what to do; this page shows how exact it is.
+
+Each layer is trained for ten steps on the same global batches, on one device
+and on several. A cell is the largest difference in loss, weights and centers,
+relative to 1 + |value|: 1e-7 is the rounding of float32. Logical devices of a
+CPU, and processes on one machine, stand in for others.
+
+- *graph*, *jit_compile*, *steps_per_execution 4*: how `compile` is told to run
+  the step. JAX always compiles it.
+- *even*, *uneven*: the last batch is full, or leaves the replicas shares of
+  different length.
+- *normalised*: with `BatchNormalization` before the layer, which on TensorFlow
+  is `synchronized=True`.
+- *Keras alone* is a plain Keras model without a layer of ours. Where Keras
+  cannot run a cell at all it shows the same error. Its larger differences on
+  an uneven last batch are Keras's own: it averages a compiled loss replica by
+  replica, ours are means over the global batch.
+- *the process died*: TensorFlow says before it does that collectives are not
+  implemented for CPU devices under XLA.
+
+Losses without a row of their own share their code with one that has: all
+cross-entropies with ArcFace, all losses on pairs with the triplets.
+"""
 UNEQUAL_SHARES = "not run: Keras needs shares of one length on JAX"
 
 
@@ -217,15 +248,21 @@ def compute_in_float32(backend: str) -> None:
 
 def summary(error: Exception) -> str:
     """What an error says, without the places that it came by."""
-    places = ("File ", "Detected ", "Graph execution", "[[", "(0)", "0 ")
-    lines = [line.strip() for line in str(error).splitlines()]
-    text = " ".join(
-        line for line in lines if line and not line.startswith(places)
-    )
+    places = ("File ", "Detected ", "Graph execution", "[[", "0 ")
+    lines: list[str] = []
+    for line in str(error).splitlines():
+        # Each replica repeats what the first one says.
+        line = re.sub(r"^\(\d+\) [A-Z_]+:", "", line.strip()).strip()
+        counts = line.endswith("root error(s) found.")
+        if line and not counts and not line.startswith(places):
+            lines.append(line)
+    text = " ".join(dict.fromkeys(lines))
     text = re.sub(r" \(defined @ [^)]*\)| \[Op:.*| Cf\. .*", "", text)
     # The same error has the same text in every cell.
-    text = re.sub(r"'while/[^']*'|\d+", "…", text)
-    return f"{type(error).__name__}: {text[-200:]}"
+    text = re.sub(r"[^\s'(),\[\]]*\d[^\s'(),\[\]]*", "…", text)
+    if len(text) > 240:
+        text = f"{text[:100]} […] {text[-140:]}"
+    return f"{type(error).__name__}: {text}"
 
 
 def in_processes(backend: str, devices: int, processes: int) -> dict:
@@ -299,32 +336,45 @@ def difference(cell: dict, reference: dict) -> float:
 
 
 def print_table(name: str, backend: str, cells: dict, one: dict) -> None:
-    """One distribution's table, and the errors that stand in it."""
+    """One distribution's table, and what its errors say.
+
+    A column in which no layer ran becomes a sentence.
+    """
+    print(f"\n## {name}\n")
     errors: list[str] = []
-    print(f"\n**{name}**\n\n| layer | last batch | normalisation |", end="")
-    print("".join(f" {mode} |" for mode in MODES[backend]))
-    print("|---|---|---|" + "---:|" * len(MODES[backend]))
-    for layer in LAYERS:
-        for ragged in (False, True):
-            for normalize in (False, True):
-                row = [
-                    layer,
-                    "uneven" if ragged else "even",
-                    "synchronised" if normalize else "none",
-                ]
-                for mode in MODES[backend]:
-                    key = f"{layer}|{ragged}|{normalize}|{mode}"
-                    cell = cells.get(key, {"error": "the process died"})
-                    if "error" in cell:
-                        text = cell["error"]
-                        if text not in errors:
-                            errors.append(text)
-                        row.append(f"error {errors.index(text) + 1}")
-                    else:
-                        row.append(f"{difference(cell, one[key]):.1e}")
-                print(f"| {' | '.join(row)} |")
+    columns: dict[str, list[str]] = {}
+    failed: dict[str, list[str]] = {}
+    for mode in MODES[backend]:
+        for ragged, normalize in itertools.product((False, True), repeat=2):
+            shown = []
+            for layer in LAYERS:
+                key = f"{layer}|{ragged}|{normalize}|{mode}"
+                cell = cells.get(key, {"error": "the process died"})
+                if text := cell.get("error"):
+                    if text not in errors:
+                        errors.append(text)
+                    shown.append(f"error {errors.index(text) + 1}")
+                else:
+                    shown.append(f"{difference(cell, one[key]):.1e}")
+            case = "uneven" if ragged else "even"
+            if normalize:
+                case += ", normalised"
+            if all(cell.startswith("error") for cell in shown):
+                which = ", ".join(dict.fromkeys(shown))
+                failed.setdefault(f"{mode}: {which}", []).append(case)
+            else:
+                columns[f"{mode}, {case}"] = shown
+    if columns:
+        print(f"| layer | {' | '.join(columns)} |")
+        print("|---|" + "---:|" * len(columns))
+        for layer, *row in zip(LAYERS, *columns.values(), strict=True):
+            print(f"| {layer} | {' | '.join(row)} |")
+        print()
+    for what, cases in failed.items():
+        which = "" if len(cases) == 4 else f" ({'; '.join(cases)})"
+        print(f"- No row ran with {what}{which}.")
     for number, text in enumerate(errors, start=1):
-        print(f"\nError {number}: `{text}`")
+        print(f"- Error {number}: `{text}`")
     sys.stdout.flush()
 
 
@@ -343,6 +393,12 @@ def main() -> None:
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
         name = f"{backend}, {options.gpus} GPUs"
         distributions = ((name, backend, options.gpus, 1),)
+    else:
+        versions = ", ".join(
+            f"{name} {importlib.metadata.version(package)}"
+            for name, package in PACKAGES.items()
+        )
+        print(PAGE.format(versions=versions), end="")
     one_device: dict[str, dict] = {}
     for name, backend, devices, processes in distributions:
         if backend not in one_device:

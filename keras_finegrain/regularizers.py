@@ -26,7 +26,7 @@ def __dir__() -> list[str]:
 
 
 def center_spread(centers: Tensor) -> Tensor:
-    """The mean distance between the centers of one class.
+    """Half the mean distance between the centers of one class.
 
     (Qian et al. 2019, equation 9, before τ:)
 

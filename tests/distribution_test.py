@@ -1,6 +1,8 @@
 """Any number of replicas computes what one device computes."""
 
 import os
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -144,3 +146,21 @@ def test_fit_on_two_workers_equals_one_device(one_device, tmp_path):
     )
     for output in outputs:
         assert_equal(results_of(output), one_device, ON_WORKERS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BACKEND == "torch", reason="there it needs Keras 3.16")
+def test_the_recipe_of_the_page_runs(tmp_path):
+    page = pathlib.Path(__file__).parents[1] / "docs" / "distribution.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    name = {"tensorflow": "MirroredStrategy", "jax": "DataParallel"}[BACKEND]
+    scope = next(block for block in blocks if name in block)
+    script = tmp_path / "recipe.py"
+    script.write_text(
+        blocks[0] + scope + "import numpy as np\n"
+        "x = np.random.default_rng(0).random((8, 64, 64, 3), 'float32')\n"
+        "model.fit(x, np.arange(8), batch_size=4, verbose=0)\n"
+    )
+    flags = "--xla_force_host_platform_device_count=2"
+    environment = {**os.environ, "XLA_FLAGS": flags}
+    workers.finish([workers.start([script], environment)])

@@ -4,6 +4,7 @@
 tests of each layer.)
 """
 
+import inspect
 import pathlib
 import re
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_finegrain
 from keras_finegrain import losses
 from tests.losses.numbers import eager
 
@@ -60,6 +62,24 @@ def test_multi_similarity_of_tensorflow_similarity(float64):
     )
 
 
+@pytest.mark.parametrize("margin", [None, 0.3])
+def test_hard_triplets_of_tensorflow_similarity(float64, margin):
+    rows, labels = batch()
+    distances, same = 1 - rows @ rows.T, labels[:, None] == labels
+    others = same & ~np.eye(len(rows), dtype=bool)
+    difference = np.where(others, distances, -np.inf).max(1)
+    difference -= np.where(same, np.inf, distances).min(1)
+    if margin is None:
+        expected = np.log1p(np.exp(difference)).mean()
+        loss = losses.TripletHardLoss(soft=True, distance_metric="angular")
+    else:
+        expected = np.maximum(difference + margin, 0).mean()
+        loss = losses.TripletHardLoss(margin, distance_metric="angular")
+    np.testing.assert_allclose(
+        eager(loss, labels, ops.convert_to_tensor(rows)), expected, rtol=1e-6
+    )
+
+
 def insightface_cross_entropy(cosines, labels, scale, true_cosine):
     logits = cosines.copy()
     rows = np.arange(len(labels))
@@ -71,9 +91,7 @@ def insightface_cross_entropy(cosines, labels, scale, true_cosine):
 
 
 def arc_face(cosine, margin=0.5):
-    moved = cosine * np.cos(margin) - np.sqrt(1 - cosine**2) * np.sin(margin)
-    beyond = cosine - np.sin(np.pi - margin) * margin
-    return np.where(cosine > np.cos(np.pi - margin), moved, beyond)
+    return np.cos(np.arccos(cosine) + margin)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +104,8 @@ def arc_face(cosine, margin=0.5):
 )
 def test_margins_of_insightface(float64, loss, true_cosine):
     generator = np.random.default_rng(1)
-    cosines = generator.uniform(-0.99, 0.99, (20, 5))
+    # Beyond π − m theirs rises again.
+    cosines = generator.uniform(np.cos(np.pi - 0.5), 0.99, (20, 5))
     labels = generator.integers(0, 5, 20)
     np.testing.assert_allclose(
         eager(loss, labels, ops.convert_to_tensor(cosines)),
@@ -116,5 +135,25 @@ def test_the_code_of_the_page_runs():
 
 
 def test_every_name_of_the_page_is_there():
-    for name in re.findall(r"`losses\.(\w+)", PAGE.read_text()):
-        assert hasattr(losses, name), name
+    rooms = ("losses", "layers", "datasets", "callbacks")
+    here = [
+        cells[2]
+        for line in PAGE.read_text().splitlines()
+        if len(cells := re.split(r"(?<!\\)\|", line)) > 3
+    ]
+    found = re.findall(rf"`({'|'.join(rooms)})\.(\w+)", "\n".join(here))
+    assert len(found) > 10
+    for room, name in found:
+        assert hasattr(getattr(keras_finegrain, room), name), name
+
+
+@pytest.mark.parametrize(
+    ("loss", "written"),
+    [
+        (losses.TripletSemiHardLoss, ["margin", "distance_metric"]),
+        (losses.TripletHardLoss, ["margin", "soft", "distance_metric"]),
+    ],
+)
+def test_arguments_of_addons_stand_in_their_order(loss, written):
+    here = list(inspect.signature(loss).parameters)
+    assert here[: len(written)] == written

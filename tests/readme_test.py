@@ -2,12 +2,14 @@
 
 import pathlib
 import re
+import shlex
 import sys
 
 import keras
 import pytest
 
 import keras_finegrain
+from keras_finegrain.cli.main import _parse
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -85,6 +87,21 @@ def test_links_lead_to_files():
             # The site makes its pages of the API: tests/site_test.py.
             if "://" not in target and "api/" not in target:
                 assert (page.parent / target).exists(), (page.name, target)
+
+
+def commands_of_the_pages():
+    """Every line that is a command `keras-finegrain …`."""
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")]:
+        text = page.read_text().replace("\\\n", " ")
+        for line in re.findall(r"^keras-finegrain (.+)", text, re.M):
+            words = shlex.split(line, comments=True)
+            yield pytest.param(words, id=f"{page.name}: {line[:40]}")
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("words", list(commands_of_the_pages()))
+def test_every_command_of_the_pages_is_understood(words):
+    _parse(words)
 
 
 def test_ci_takes_the_test_command_from_here():

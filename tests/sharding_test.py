@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import pathlib
+import re
 
 import keras
 import numpy as np
@@ -89,3 +92,20 @@ def test_an_axis_that_the_mesh_does_not_have_is_named():
     )
     with pytest.raises(ValueError, match=r"'batch', 'model'.*'classes'"):
         keras_finegrain.distribution.class_layout_map(mesh, axis="classes")
+
+
+@pytest.mark.slow
+def test_the_script_of_the_page_shares_out_the_classes(tmp_path):
+    docs = pathlib.Path(__file__).parents[1] / "docs"
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (docs / "many_classes.md").read_text(), re.S
+    )
+    script = tmp_path / "many.py"
+    script.write_text(
+        code + "head = model.layers[-1]\n"
+        "shards = head.centers.value.addressable_shards\n"
+        "assert [s.data.shape[0] for s in shards] == [10] * 4, shards\n"
+    )
+    flags = "--xla_force_host_platform_device_count=4"
+    environment = {**os.environ, "CLASSES": "40", "XLA_FLAGS": flags}
+    workers.finish([workers.start([script], environment)])

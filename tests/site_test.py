@@ -6,7 +6,10 @@ import inspect
 import pathlib
 import re
 
+import keras
+import numpy as np
 import pytest
+from PIL import Image
 
 import keras_finegrain
 
@@ -54,6 +57,7 @@ def test_links_out_of_the_pages_become_links_within_the_site(hooks):
     "name",
     [
         "add_a_loss.md",
+        pytest.param("layers.md", marks=pytest.mark.slow),
         "methods/center_loss.md",
         "methods/cosine_margins.md",
         "methods/mc_loss.md",
@@ -68,6 +72,35 @@ def test_code_of_the_page_runs(name, monkeypatch):
     names: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
         exec(compile(block, name, "exec"), names)
+
+
+@pytest.mark.slow
+def test_code_on_a_finished_run_runs(monkeypatch, tmp_path):
+    pytest.importorskip("tf2onnx")
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras_finegrain.SoftTriple(2),
+        ]
+    )
+    photos = np.random.default_rng(0).uniform(0, 255, (6, 8, 8, 3))
+    names = ("gull", "tern")
+    gallery = keras_finegrain.Gallery.of(
+        model, (photos, np.arange(6) % 2), names
+    )
+    bundle = keras_finegrain.Bundle(model, names, 8, 0.1, gallery)
+    for run in ("sparrows", "my_run"):
+        bundle.save(tmp_path / "runs" / run)
+    (tmp_path / "new").mkdir()
+    for photo in ("new/photo.jpg", "photo.jpg", "another.jpg"):
+        Image.fromarray(photos[0].astype("uint8")).save(tmp_path / photo)
+    monkeypatch.chdir(tmp_path)
+    for name in ("your_photos.md", "command.md"):
+        page = (DOCS / name).read_text()
+        (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+        exec(compile(block, name, "exec"), {})
+    assert (tmp_path / "sparrows.onnx").exists()
 
 
 @pytest.mark.slow

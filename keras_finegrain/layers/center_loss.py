@@ -173,12 +173,13 @@ class CenterLoss(LabelledLossLayer):
             uses 3e-3 on faces.
         alpha: α, the rate of the moving average, in [0, 1]. Default 0.5, the
             paper's.
-        update: "moving_average", or "gradient" to train the centers with the
-            model's optimizer. That is pytorch-center-loss, up to its factor
-            2: its loss is twice this one.
+        update: "moving_average", the default, or "gradient" to train the
+            centers with the model's optimizer. That is pytorch-center-loss,
+            up to its factor 2: its loss is twice this one.
         normalize: Whether embeddings are scaled to unit length for the loss
-            and the centers. The returned embedding is not scaled.
-        reduction: "mean" over the global batch; "sum" over it; or
+            and the centers. Default False. The returned embedding is not
+            scaled.
+        reduction: "mean" over the global batch, the default; "sum" over it; or
             "class_mean": each squared distance is divided by the count of its
             class in the batch, then all are summed. With `normalize=True` that
             is the variant that was published for MNIST.

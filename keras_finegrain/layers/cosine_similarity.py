@@ -76,7 +76,7 @@ class CosineSimilarity(MeasuredLayer):
     that one word in `compile()` swaps the method: `losses.NormFaceLoss`,
     `CosFaceLoss`, `ArcFaceLoss`, `SphereFaceLoss`, `CombinedMarginLoss`,
     `SoftTripleLoss`, `ProxyNCALoss`, `ProxyNCAPlusPlusLoss`,
-    `ProxyAnchorLoss`, `CenterContrastiveLoss`.
+    `ProxyAnchorLoss`, `CenterContrastiveLoss`, `COCOLoss`.
 
     There is no `enable_lora` as in `keras.layers.Dense`: a new head is trained
     whole, as LoRA adapts what was trained before. Enable it on the backbone.

@@ -387,6 +387,7 @@ class MCLoss(LabelledLossLayer):
             with q, r = divmod(N, C), the first C − r classes get q, the others
             q + 1. Class c owns the channels right behind those of c − 1.
         drop: Whether half of each class's channels are dropped in training.
+            Default True.
         data_format: "channels_last" or "channels_first". Default: that of the
             Keras configuration.
         seed: Seed of the dropping: an int, or `None` for a random one. On

@@ -34,8 +34,8 @@ class SoftTriple(CosineSimilarity):
     `pooling="max"` the layer is the paper's HardTriple, with
     `centers_per_class=1` the normalised softmax.
 
-    The logs show the regularizer's value without `tau` as `center_spread`: the
-    distance between the centers of a class, 0 if all have merged.
+    The logs show the regularizer's value without `tau` as `center_spread`: half
+    the mean distance between the centers of a class, 0 if all have merged.
 
     Args:
         num_classes: The number of classes C, at least 1.
@@ -46,7 +46,7 @@ class SoftTriple(CosineSimilarity):
             centers. Default 0.1, the paper's.
         tau: τ, at least 0, the weight of the regularizer. Default 0.2, the
             paper's. Each call of the layer adds it to the model's loss.
-        pooling: "soft", or "max" to take the nearest center alone.
+        pooling: "soft", the default, or "max" to take the nearest center alone.
         centers_initializer: Initializer of the centers. Default `None`:
             uniform in ±1/√(C·K), as in the official code.
         sampled_share: The share of the classes that a training step scores, as
