@@ -50,8 +50,8 @@ from sklearn.model_selection import train_test_split
 import keras_finegrain
 from keras_finegrain import metrics, visualization
 
-DATASET = "digits"  # "mnist" downloads 11 MB, and takes minutes an epoch
-EPOCHS = 20  # 10 do for "mnist"
+DATASET = "digits"  # "mnist" downloads 11 MB
+EPOCHS = 20  # fewer do for "mnist", which has more images
 CENTER_WEIGHT = 0.1
 
 """

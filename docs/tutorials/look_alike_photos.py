@@ -12,7 +12,8 @@
 # 5. the name of one new photo.
 #
 # Nothing is downloaded: the photos are birds that this package draws. Your own
-# photos go in their place by one line, in the next cell.
+# photos go in their place by one line, in the next cell. In a clone of the
+# repository, `pip install ".[tensorflow,command]"` brings all that is used.
 #
 # (Without a line of code, `keras-finegrain train photos/` does the same. Here
 # you see the steps and can change each of them.)
