@@ -311,8 +311,7 @@ plt.show()
 
 # %% [markdown]
 # A stranger that lies right of the threshold gets a name, as a piece of the
-# temple may here. A network that was trained on more photos, or a pretrained
-# one, misses fewer.
+# temple may here.
 #
 # ## Where to go from here
 #
