@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[1]
+TUTORIALS = ROOT / "docs" / "tutorials"
 # The modules whose names are public, as the API lists them. A name that stands
 # in several has its page in the first.
 ROOMS = {
@@ -99,9 +100,51 @@ def on_files(files: Any, config: Any) -> Any:
         for _, target in OUTSIDE.findall(page.read_text()):
             if (ROOT / target).exists():
                 pages[f"code/{target}.md"] = source_page(ROOT / target)
+    for script in TUTORIALS.glob("*.py"):
+        import jupytext
+
+        pages[f"tutorials/{script.stem}.ipynb"] = jupytext.writes(
+            notebook(script), fmt="ipynb"
+        )
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     return files
+
+
+def notebook(script: pathlib.Path) -> Any:
+    """A script of docs/tutorials as a notebook without outputs.
+
+    Scripts are in Jupytext's percent format, or in that of keras.io: text
+    stands in triple quotes, and the first of them is a header.
+    """
+    import jupytext
+
+    text = script.read_text()
+    of_keras_io = text.startswith('"""')
+    if of_keras_io:
+        text = re.sub(
+            r'^"""\n(.*?)^"""\n',
+            r'# %% [markdown]\n"""\n\1"""\n# %%\n',
+            text,
+            flags=re.MULTILINE | re.DOTALL,
+        )
+    made = jupytext.reads(text, fmt="py:percent")
+    made.cells = [cell for cell in made.cells if cell.source]
+    if of_keras_io:
+        header = re.sub(r"(?m)^(.+?): ", r"**\1:** ", made.cells[0].source)
+        title, *fields = header.splitlines()
+        made.cells[0].source = "\n\n".join(
+            [title.replace("**Title:**", "#"), "<br>\n".join(fields)]
+        )
+    made.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    # By their places, so that the same script gives the same file.
+    for number, cell in enumerate(made.cells):
+        cell.id = f"cell-{number}"
+    return made
 
 
 def source_page(path: pathlib.Path) -> str:
@@ -123,6 +166,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     # What stands in code/ has links from its own folder, which lead nowhere.
     if place.startswith("code/"):
         return re.sub(r"!?\[([^]]*)\]\((?!https?:|#)[^)]*\)", r"\1", markdown)
+    if place.startswith("tutorials/"):
+        # Made for the site alone.
+        name = pathlib.PurePath(place).with_suffix(".ipynb").name
+        markdown = markdown.replace(
+            "[The script](", f"[The notebook]({name}) · [The script](", 1
+        )
     depth = place.count("/")
 
     def link(match: re.Match[str]) -> str:

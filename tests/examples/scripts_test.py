@@ -48,6 +48,20 @@ def test_train_birds_leaves_a_model_with_the_accuracy_that_it_says(tmp_path):
     assert model.predict(np.zeros((1, 16, 16, 3)), verbose=0).ndim == 2
 
 
+def test_retrieval_keeps_an_embedding_and_says_how_good_it_is(tmp_path):
+    output = tmp_path / "retrieval.keras"
+    found = script("retrieval")(
+        [
+            *("synthetic_birds/tiny", "--epochs", "1", "--image-size", "16"),
+            *("--classes-per-batch", "2", "--output", str(output)),
+        ]
+    )
+    for estimate in found.values():
+        assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+    model = keras.models.load_model(output)
+    assert model.predict(np.zeros((1, 16, 16, 3)), verbose=0).shape == (1, 64)
+
+
 def test_identify_names_known_photos_and_a_class_that_it_has_just_learned(
     tmp_path,
 ):
