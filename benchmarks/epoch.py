@@ -27,6 +27,7 @@ import math
 import os
 import queue
 import shutil
+import statistics
 import tempfile
 import threading
 import time
@@ -39,8 +40,6 @@ from printed_tables import begin_table, print_row
 
 # More than are ever trained: the process is ended before.
 EPOCHS = 10_000
-# Photos of `--tiny`.
-FEW = 8
 # Of SoftTriple, and of the photo that a crop keeps: as ours.
 CENTERS, TAU, AREA, ASPECT = 10, 0.2, (0.5, 1.0), (3 / 4, 4 / 3)
 # What ImageNet's pixels are, as torchvision's users divide by.
@@ -53,11 +52,11 @@ def ours(
     size: int,
     batch: int,
     precision: str,
-    tiny: bool,
+    photos: int | None,
     jit_compile: bool,
-    from_files: bool = False,
+    folder: str | None = None,
 ) -> Callable[[], Any]:
-    """An epoch of `training.train`."""
+    """An epoch of `training.train`, with `folder` from files there."""
     # A user's first run finds nothing compiled.
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     import keras
@@ -72,11 +71,11 @@ def ours(
         train,
     )
 
-    photos = datasets.Photos.load(data)
-    train_photos = np.flatnonzero(~photos.is_test)[: FEW if tiny else None]
+    stored = datasets.Photos.load(data)
+    train_photos = np.flatnonzero(~stored.is_test)[:photos]
     settings = Settings(
         method="soft_triple",
-        backbone="small" if tiny else backbone,
+        backbone=backbone,
         weights="none",
         image_size=size,
         batch_size=batch,
@@ -85,16 +84,18 @@ def ours(
         xla=jit_compile and keras.backend.backend() == "tensorflow",
     )
     source: Any = PhotoSplit(
-        PhotosOnDevice(photos),
-        photos.labels,
+        PhotosOnDevice(stored),
+        stored.labels,
         train_photos,
-        np.flatnonzero(photos.is_test),
-        photos.num_classes,
+        np.flatnonzero(stored.is_test),
+        stored.num_classes,
     )
     images = len(train_photos) // batch * batch
-    if from_files:
-        source = ImageStream(datasets.load(folder_of(photos)))
-        images = int((~photos.is_test).sum())
+    if folder is not None:
+        write_files(stored, train_photos, Path(folder))
+        files = datasets.load(folder, missing_test_classes="allow")
+        source = ImageStream(files)
+        images = len(train_photos)  # The last batch has fewer.
     return epochs_of(
         lambda turn: train(settings, 0, source, callbacks=[turn]), images
     )
@@ -147,13 +148,34 @@ def noted(
     epoch: Callable[[], Any], seconds: dict[str, float], images: int
 ) -> Callable[[], Any]:
     """An epoch that knows its images and when the first one ended."""
+    computed: list[float] = []
 
     def step() -> None:
+        before = computing_seconds(os.getpid())
         epoch()
         seconds.setdefault("first epoch", since_start())
-        step.note = {**seconds, "images": images}
+        computed.append(computing_seconds(os.getpid()) - before)
+        # The first one compiled.
+        cpu = statistics.median(computed[1:] or computed)
+        step.note = {**seconds, "images": images, "cpu": cpu}
 
     return step
+
+
+def computing_seconds(process: int) -> float:
+    """The CPU time of a process and of those that it started."""
+    seconds = 0.0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            stat = file.read_text()
+        except (FileNotFoundError, ProcessLookupError):  # It has just ended.
+            continue
+        fields = stat.rpartition(")")[2].split()
+        if process in (int(fields[1]), int(file.parent.name)):
+            # In user mode and in system mode.
+            ticks = int(fields[11]) + int(fields[12])
+            seconds += ticks / os.sysconf("SC_CLK_TCK")
+    return seconds
 
 
 def since_start() -> float:
@@ -165,17 +187,13 @@ def since_start() -> float:
     return now - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def folder_of(photos: Any) -> str:
-    """Writes photos as the files of a folder, which goes with the process."""
-    # (An object that lives as long as the module.)
-    folder_of.kept = tempfile.TemporaryDirectory()
-    for place, encoded in enumerate(photos.encoded):
-        split = "test" if photos.is_test[place] else "train"
-        name = f"{split}/{photos.labels[place]:04}/{place}.jpg"
-        path = Path(folder_of.kept.name) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded)
-    return folder_of.kept.name
+def write_files(photos: Any, train_photos: Any, folder: Path) -> None:
+    """Writes photos to train on, and one to test, as a folder of folders."""
+    for split, chosen in (("train", train_photos), ("test", train_photos[:1])):
+        for place in chosen:
+            name = f"{split}/{photos.labels[place]:04}/{place}.jpg"
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(photos.encoded[place])
 
 
 def peer(
@@ -184,7 +202,7 @@ def peer(
     size: int,
     batch: int,
     precision: str,
-    tiny: bool,
+    photos: int | None,
     compiled: bool,
 ) -> Callable[[], Any]:
     """An epoch as users of PyTorch Metric Learning write it."""
@@ -196,7 +214,7 @@ def peer(
     from torch.nn import functional
 
     with np.load(data) as file:
-        train = np.flatnonzero(~file["is_test"])[: FEW if tiny else None]
+        train = np.flatnonzero(~file["is_test"])[:photos]
         encoded = np.split(file["encoded"], file["ends"][:-1])
         labels, classes = file["labels"].tolist(), len(file["class_names"])
     mean, deviation = np.float32([MEAN, DEVIATION])
@@ -349,16 +367,19 @@ def plain_mobilenet_v2() -> Any:
     return nn.Sequential(*layers, *unit(channels, 1280))
 
 
-def all_cases(on_gpu: bool, options: dict[str, Any]) -> list[turns.Case]:
+def all_cases(
+    on_gpu: bool, tiny: bool, folder: str, options: dict[str, Any]
+) -> list[turns.Case]:
     """The most wanted first."""
+    of_ours = {**options, "backbone": "small"} if tiny else options
     wanted = os.environ.get("KERAS_BACKEND", "tensorflow")
-    own = [form.case(f"ours, {form.name}", ours, **options) for form in FORMS]
+    own = [form.case(f"ours, {form.name}", ours, **of_ours) for form in FORMS]
     own.append(
         FORMS[0].case(
             f"ours from files, {FORMS[0].name}",
             ours,
-            from_files=True,
-            **options,
+            folder=folder,
+            **of_ours,
         )
     )
     peers = [
@@ -389,6 +410,8 @@ def missing(case: turns.Case) -> str:
 
 def digits(seconds: float) -> str:
     """Three of them."""
+    if seconds <= 0:
+        return "0"
     return f"{seconds:.{max(0, 2 - math.floor(math.log10(seconds)))}f}"
 
 
@@ -407,14 +430,9 @@ def print_epochs(
     cases: list[turns.Case], timings: list[turns.Timing], epochs: int
 ) -> None:
     """The second table."""
-    columns = (
-        "ratio",
-        "range",
-        "s an epoch",
-        "images a second",
-        "30 epochs, s",
-    )
-    begin_table(f"An epoch, {epochs} in turns", "", *columns)
+    columns = ("", "ratio", "range", "s an epoch", "images a second")
+    columns += ("CPU s", "30 epochs, s")
+    begin_table(f"An epoch, {epochs} in turns", *columns)
     reference = next((each for each in timings if each.seconds), None)
     for case, timing in zip(cases, timings, strict=True):
         if not timing.seconds:
@@ -425,6 +443,7 @@ def print_epochs(
             str(turns.ratio(timing, reference)),
             digits(timing.median),
             f"{timing.note['images'] / timing.median:,.0f}",
+            digits(timing.note["cpu"]),
             digits(whole),
         )
 
@@ -440,6 +459,7 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--backbone", default="MobileNetV2")
     own.add_argument("--size", type=int, default=224, help="in pixels")
     own.add_argument("--batch", type=int, default=32)
+    own.add_argument("--photos", type=int, help="only so many to train on")
     own.add_argument(
         "--precision",
         choices=["none", "bfloat16"],
@@ -472,29 +492,32 @@ def main() -> None:
             "evidence.py --prepare` makes it"
         )
     if given.tiny:
-        given.size, given.batch, given.epochs = 32, 4, 1
-    names = ("backbone", "size", "batch", "precision", "tiny")
+        given.size, given.batch, given.epochs, given.photos = 32, 4, 1, 8
+    names = ("backbone", "size", "batch", "precision", "photos")
     options = {name: getattr(given, name) for name in names}
     options["data"] = str(given.data.resolve())
     print(
         f"\n{given.backbone}, {given.size} × {given.size} pixels, batch "
         f"{given.batch}, mixed precision {given.precision}; {given.data.name}."
     )
-    cases = []
-    for case in all_cases(given.on_gpu, options):
-        if not any(fnmatch.fnmatch(case.name, each) for each in given.cases):
-            continue
-        if package := missing(case):
-            print(f"\nNot measured: {case.name} ({package} is not installed).")
-        else:
-            cases.append(case)
-    begin_table(
-        "From the start of the process, in seconds",
-        *("", "to the first step's end", "to the first epoch's end"),
-    )
-    timings = turns.in_turns(
-        cases, given.epochs, seconds=given.seconds, built=print_built
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        cases = []
+        for case in all_cases(given.on_gpu, given.tiny, folder, options):
+            if not any(
+                fnmatch.fnmatch(case.name, each) for each in given.cases
+            ):
+                continue
+            if package := missing(case):
+                print(f"\nNot measured: {case.name} (without {package}).")
+            else:
+                cases.append(case)
+        begin_table(
+            "From the start of the process, in seconds",
+            *("", "to the first step's end", "to the first epoch's end"),
+        )
+        timings = turns.in_turns(
+            cases, given.epochs, seconds=given.seconds, built=print_built
+        )
     print_epochs(cases, timings, given.epochs)
 
 

@@ -166,7 +166,7 @@ def test_every_row_of_a_table_has_its_time(tiny, title, first):
 @pytest.mark.slow
 def test_an_epoch_is_timed_beside_the_peer_and_what_is_missing_is_named(tiny):
     page = tiny[0].stdout
-    assert "ours, TensorFlow graph (tensorflow is not installed)" in page
+    assert "ours, TensorFlow graph (without tensorflow)" in page
     started = rows_below(page, "From the start of the process")
     timed = rows_below(page, "An epoch, 1 in turns")
     for name, *numbers in started:
