@@ -12,10 +12,11 @@ their place:
         --data-dir DIR
 
 A second table says how near the crops for testing come to Pillow's Lanczos
-filter on the whole photo, in dB (PSNR). Rows of packages that are not there
-(`pip install grain`) say so.
+filter on the whole photo, in dB (PSNR). With Grain (`pip install grain`) the
+first table has a row of it.
 """
 
+import importlib.util
 import io
 import math
 import random
@@ -325,12 +326,15 @@ def main() -> None:
                 ("OpenCV", True),
             )
         ]
-        cases += [
-            turns.Case("Grain, Pillow", grain_loader, with_workers, "torch"),
+        if importlib.util.find_spec("grain"):
+            cases.append(
+                turns.Case("Grain, Pillow", grain_loader, with_workers, "torch")
+            )
+        cases.append(
             turns.Case(
                 "image_dataset_from_directory, layers", keras_directory, size
-            ),
-        ]
+            )
+        )
         cases += [
             turns.Case(f"batches, {name}", ours, {**size, **arguments})
             for name, arguments in (
