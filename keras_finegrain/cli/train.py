@@ -112,7 +112,7 @@ def prepare(
         cut_at(backbone, options.freeze)
     selection = selection_of(options)
     datasets.check(options.data, **selection)
-    data = datasets.load(options.data, **selection)
+    data = datasets.load(options.data, **selection, decode=False)
     check_last_batches(
         replicas, options.batch_size, data.train_size, data.test_size
     )

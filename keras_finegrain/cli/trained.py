@@ -129,7 +129,7 @@ class LabelledPhotos:
     """Photos with known classes.
 
     Attributes:
-        pairs: `tf.data.Dataset` of single `(image, label)` pairs.
+        pairs: `tf.data.Dataset` of single `(file, label)` pairs.
         keys: Path or number of each.
         name: Where they come from.
         known: Those that the model was trained on, where these are the test
@@ -179,7 +179,7 @@ def own_data(bundle: "Bundle", data_dir: str | None = None) -> Any:
     selection = {name: trained[name] for name in SELECTION if name in trained}
     if data_dir is not None:
         selection["data_dir"] = data_dir
-    return datasets.load(data, **selection)
+    return datasets.load(data, **selection, decode=False)
 
 
 def _data_of(bundle: "Bundle") -> str | None:
@@ -235,6 +235,7 @@ def _load_all(options: argparse.Namespace) -> Any:
         data_dir=options.data_dir,
         missing_test_classes="allow",
         single_images="train",
+        decode=False,
     )
 
 

@@ -1,6 +1,7 @@
 """Batches with several images of each of their classes, for pair losses."""
 
 import pathlib
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,10 +62,10 @@ def balanced_batches(
     backend.
 
     Args:
-        dataset: Single `(image, label)` pairs as in `ImageDataset.train`:
-            uint8 `(height, width, 3)` of any size, integer scalar. It is
-            read once, by this call: planning an epoch takes all labels, and
-            drawing a class all images.
+        dataset: Single `(image, label)` pairs as in `batches`: an image of
+            any size or a file, integer scalar. It is read once, by this call:
+            planning an epoch takes all labels, and drawing a class all
+            images.
         image_size: Side of the images in the batch, in pixels.
         classes_per_batch: P, at least 2 and at most the number of classes.
             Usually what the memory allows: more classes make harder
@@ -75,10 +76,11 @@ def balanced_batches(
         augment: As in `batches`: `"flip_crop"` (the default), `"flip"` or
             `"none"`.
         seed: Seed of groups, order, crops and flips.
-        cache: Where the decoded images are kept, in their own size
-            (height · width · 3 bytes each): True for memory, a path for one
-            file there, which this call writes anew and the system reads as
-            needed. Let it be on a fast disk, and delete it afterwards.
+        cache: Where what `dataset` holds is kept, images in their own size
+            (height · width · 3 bytes each) or files (a tenth of that, decoded
+            in every epoch): True for memory, a path for one file there, which
+            this call writes anew and the system reads as needed. Let it be on
+            a fast disk, and delete it afterwards.
 
     Returns:
         A `tf.data.Dataset` of `(images, labels)`: float32 `(P · M,
@@ -136,22 +138,23 @@ def balanced_batches(
             f"{_WHO}: dataset must end: it is read once through, and this "
             "one is infinite. Leave out its repeat()"
         )
-    if isinstance(cache, str):
-        images, labels = _keep_in_file(dataset, cache)
-    else:
-        pairs = list(dataset.as_numpy_iterator())
-        images = [image for image, _ in pairs]
-        labels = np.array([label for _, label in pairs])
+    draw, labels = _kept(dataset, cache)
     _check_classes(labels, classes_per_batch)
     epoch = _epoch_indices(labels, classes_per_batch, images_per_class, seed)
     image_spec, _ = dataset.element_spec
     all_labels = tf.constant(labels)
 
     def pair(index: Any) -> tuple[Any, Any]:
-        image = tf.numpy_function(
-            lambda i: images[i], [index], image_spec.dtype, stateful=False
+        specs = tf.nest.flatten(image_spec)
+        parts = tf.numpy_function(
+            draw,
+            [index],
+            [spec.dtype for spec in specs],
+            stateful=False,
         )
-        image.set_shape(image_spec.shape)
+        for part, spec in zip(parts, specs, strict=True):
+            part.set_shape(spec.shape)
+        image = tf.nest.pack_sequence_as(image_spec, parts)
         return image, tf.gather(all_labels, index)
 
     pairs_of_epoch = epoch.map(pair, num_parallel_calls=tf.data.AUTOTUNE)
@@ -194,37 +197,61 @@ def _epoch_indices(
     )
 
 
-def _keep_in_file(
-    dataset: Any, path: str
-) -> tuple[list[npt.NDArray], npt.NDArray]:
-    """Reads a data set once and keeps its images in one file.
-
-    The file holds the pixels of one image after the other. The system reads
-    the parts that are asked for, and keeps them in memory as long as nothing
-    else needs it.
+def _kept(
+    dataset: Any, cache: bool | str
+) -> tuple[Callable[[int], list[Any]], npt.NDArray]:
+    """Reads a data set once and keeps its images.
 
     Returns:
-        The images, in their own sizes, as views into the file, and the
-        labels `(size,)`.
+        What gives an image by its number, as a list of its parts: pixels, or
+        those of a file; and the labels `(size,)`.
     """
-    shapes: list[tuple[int, ...]] = []
+    tf = import_tensorflow()
+    pairs = (
+        (tf.nest.flatten(image), label)
+        for image, label in dataset.as_numpy_iterator()
+    )
+    if isinstance(cache, str):
+        return _kept_in_file(pairs, cache)
+    kept = list(pairs)
+    return lambda i: kept[i][0], np.array([label for _, label in kept])
+
+
+def _kept_in_file(
+    pairs: Iterable[tuple[list[Any], Any]], path: str
+) -> tuple[Callable[[int], list[Any]], npt.NDArray]:
+    """`_kept`, in one file with the bytes of one part after the other.
+
+    The system reads those that are asked for, and keeps them in memory as
+    long as nothing else needs it.
+    """
+    places: list[list[tuple[slice, Any]]] = []
     labels: list[Any] = []
     target = pathlib.Path(path).expanduser()
     with replacing(target) as file:
-        for image, label in dataset.as_numpy_iterator():
-            file.write(image.tobytes())
-            shapes.append(image.shape)
+        for parts, label in pairs:
+            places.append([])
+            for part in parts:
+                is_text = isinstance(part, bytes)
+                start = file.tell()
+                file.write(part if is_text else part.tobytes())
+                form = None if is_text else (part.dtype, part.shape)
+                places[-1].append((slice(start, file.tell()), form))
             labels.append(label)
-    if not shapes:
-        return [], np.array([])
-    dtype = dataset.element_spec[0].dtype.as_numpy_dtype
+    if not labels:
+        return places.__getitem__, np.array([])
     # An array of its own class: `np.memmap` makes slow views.
-    pixels = np.asarray(np.memmap(target, dtype, "r"))
-    ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
-    flat = np.split(pixels, ends)
-    return [
-        image.reshape(shape) for image, shape in zip(flat, shapes, strict=True)
-    ], np.array(labels)
+    content = np.asarray(np.memmap(target, np.uint8, "r"))
+
+    def draw(index: int) -> list[Any]:
+        return [
+            content[place].tobytes()
+            if form is None
+            else content[place].view(form[0]).reshape(form[1])
+            for place, form in places[index]
+        ]
+
+    return draw, np.array(labels)
 
 
 def _check_classes(labels: npt.NDArray, classes_per_batch: int) -> None:

@@ -1,9 +1,14 @@
 """Single images of any size to batches for `model.fit`."""
 
+import functools
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from keras_finegrain._base import checks
 from keras_finegrain.datasets import transforms
+from keras_finegrain.datasets.decoding import computed, decoded_for
 from keras_finegrain.datasets.requirements import import_tensorflow
 
 if TYPE_CHECKING:
@@ -44,7 +49,12 @@ def batches(
 
     Args:
         dataset: Single `(image, label)` pairs as in `ImageDataset.train`:
-            uint8 `(height, width, 3)` of any size, integer scalar.
+            uint8 `(height, width, 3)` of any size, integer scalar. The image
+            may be a file instead, as `load(decode=False)` gives them: a
+            dictionary of scalar strings, `encoded` (its bytes) and `origin`
+            (its name for messages), and with `bbox`, `(4,)` float32, cut to
+            the square around that. Of a large JPEG only as many pixels are
+            decoded as the crops need.
         image_size: Side of the images in the batch, in pixels.
         batch_size: Images in a batch; the last one may have fewer.
         training: Whether to shuffle and augment.
@@ -54,8 +64,9 @@ def batches(
             shuffles. Without `training` it has no effect.
         seed: Seed of order, crops and flips.
         cache: True keeps what does not change in memory after the first
-            epoch: for training the decoded images in their own size
-            (height · width · 3 bytes each), for testing the crops
+            epoch: for training what `dataset` holds, images in their own size
+            (height · width · 3 bytes each, not decoded again) or files (a
+            tenth of that, decoded in every epoch); for testing the crops
             (image_size² · 3 bytes each). A path keeps it in that file. Read
             the first epoch to its end, or nothing is kept.
         drop_remainder: Leaves out a last batch that is not full: for models
@@ -67,9 +78,9 @@ def batches(
 
     Raises:
         ValueError: If an argument is out of its range, `dataset` does not
-            hold single pairs, its images are not uint8 (the range of others
-            is unknown; the message says how to convert them) or its labels
-            no integers.
+            hold single pairs, its images are neither uint8 (the range of
+            others is unknown; the message says how to convert them) nor
+            files, or its labels no integers.
 
     Example:
         >>> import numpy as np
@@ -95,16 +106,12 @@ def batches(
             f"received {cache!r}."
         )
     if training:
-        # Shuffled after the crop: the buffer then holds images of a known,
-        # small size, whatever the size of the photos.
-        dataset = augmented(_kept(dataset, cache), image_size, augment, seed)
-        dataset = dataset.shuffle(_SHUFFLE_BUFFER, seed=seed)
+        dataset = augmented(
+            _kept(dataset, cache), image_size, augment, seed, shuffled=True
+        )
     else:
         dataset = dataset.map(
-            lambda image, label: (
-                _rounded(transforms.evaluation_crop(image, image_size)),
-                label,
-            ),
+            lambda image, label: (_square(image, image_size), label),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         dataset = _kept(dataset, cache)
@@ -118,15 +125,20 @@ def _kept(dataset: Any, cache: bool | str) -> Any:
 
 
 def augmented(
-    dataset: Any, image_size: int, augment: Augmentation, seed: int
+    dataset: Any,
+    image_size: int,
+    augment: Augmentation,
+    seed: int,
+    shuffled: bool = False,
 ) -> Any:
     """Crops and mirrors single `(image, label)` pairs, anew in every epoch.
 
     Args:
-        dataset: A `tf.data.Dataset` of pairs, images of any size.
+        dataset: A `tf.data.Dataset` of pairs, as in `batches`.
         image_size: Side of the result, in pixels.
         augment: As in `batches`.
-        seed: Seed of crops and flips.
+        seed: Seed of crops, flips and order.
+        shuffled: Whether to mix the pairs.
 
     Returns:
         A `tf.data.Dataset` of pairs, images uint8
@@ -137,26 +149,47 @@ def augmented(
     seeds = tf.data.Dataset.random(
         seed=seed, rerandomize_each_iteration=True
     ).batch(2, drop_remainder=True)
-
-    def augmented_pair(
-        pair: tuple[Any, Any], pair_seed: Any
-    ) -> tuple[Any, Any]:
-        image, label = pair
-        if augment == "flip_crop":
-            image = transforms.random_resized_crop(image, image_size, pair_seed)
-        else:
-            image = transforms.evaluation_crop(image, image_size)
-        # Before the flip: bytes are faster to mirror than floats.
-        image = _rounded(image)
-        if augment != "none":
-            # Not the crop's seed, or flips would depend on crops.
-            flip_seed = pair_seed + tf.constant([0, 1], tf.int64)
-            image = transforms.random_flip(image, flip_seed)
-        return image, label
-
-    return tf.data.Dataset.zip((dataset, seeds)).map(
-        augmented_pair, num_parallel_calls=tf.data.AUTOTUNE
+    holds_files = isinstance(dataset.element_spec[0], dict)
+    pairs = tf.data.Dataset.zip((dataset, seeds))
+    # In the buffer files are smaller than what they show, and images of any
+    # size larger than their crops.
+    if shuffled and holds_files:
+        pairs = pairs.shuffle(_SHUFFLE_BUFFER, seed=seed)
+    pairs = pairs.map(
+        lambda pair, pair_seed: (
+            _square(pair[0], image_size, augment, pair_seed),
+            pair[1],
+        ),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
+    if shuffled and not holds_files:
+        pairs = pairs.shuffle(_SHUFFLE_BUFFER, seed=seed)
+    return pairs
+
+
+def _square(
+    image: Any, size: int, augment: Augmentation = "none", seed: Any = ()
+) -> Any:
+    """The part of an image or file that a network sees, uint8."""
+    tf = import_tensorflow()
+    square = functools.partial(_square_of, size=size, augment=augment)
+    return tf.ensure_shape(computed(square, image, seed), (size, size, 3))
+
+
+def _square_of(
+    image: Any, seed: npt.NDArray[np.int64], size: int, augment: Augmentation
+) -> npt.NDArray[np.uint8]:
+    """`_square`, of arrays."""
+    if isinstance(image, dict):
+        image = decoded_for(image, size)
+    if augment == "flip_crop":
+        image = transforms.random_resized_crop(image, size, seed)
+    else:
+        image = transforms.evaluation_crop(image, size)
+    if augment != "none":
+        # Not the crop's seed, or flips would depend on crops.
+        image = transforms.random_flip(image, (*seed, 1))
+    return image
 
 
 def batched(dataset: Any, batch_size: int, drop_remainder: bool) -> Any:
@@ -181,12 +214,6 @@ def batched(dataset: Any, batch_size: int, drop_remainder: bool) -> Any:
     )
 
 
-def _rounded(image: Any) -> Any:
-    """Rounds pixels to whole numbers, uint8, as in an image file."""
-    tf = import_tensorflow()
-    return tf.saturate_cast(tf.math.round(image), tf.uint8)
-
-
 def check_pipeline(
     who: str, dataset: Any, image_size: int, augment: str, seed: int
 ) -> None:
@@ -199,9 +226,13 @@ def check_pipeline(
     if (
         not isinstance(spec, tuple)
         or len(spec) != 2
-        or not all(isinstance(part, tf.TensorSpec) for part in spec)
-        or spec[0].shape.rank not in (None, 3)
+        or not isinstance(spec[0], (tf.TensorSpec, dict))
+        or not isinstance(spec[1], tf.TensorSpec)
         or spec[1].shape.rank not in (None, 0)
+        or (
+            isinstance(spec[0], tf.TensorSpec)
+            and spec[0].shape.rank not in (None, 3)
+        )
     ):
         raise ValueError(
             f"{who}: dataset must hold single (image, label) pairs, image "
@@ -210,7 +241,9 @@ def check_pipeline(
             "or an ImageDataset as a whole?"
         )
     image, label = spec
-    if image.dtype != "uint8":
+    if isinstance(image, dict):
+        _check_file(who, image)
+    elif image.dtype != "uint8":
         # Ranges differ, and the dtype does not tell: a dark photo in
         # [0, 255] may look like one in [0, 1], and uint16 may hold 8 bits.
         raise ValueError(
@@ -221,4 +254,24 @@ def check_pipeline(
         raise ValueError(
             f"{who}: labels must be integers, the numbers of the classes from "
             f"0, received {label.dtype.name}. Convert them with dataset.map"
+        )
+
+
+def _check_file(who: str, spec: dict[str, Any]) -> None:
+    tf = import_tensorflow()
+    kinds = {"encoded": ("string", 0), "origin": ("string", 0)}
+    if "bbox" in spec:
+        kinds["bbox"] = ("float32", 1)
+    if spec.keys() != kinds.keys() or not all(
+        isinstance(spec[part], tf.TensorSpec)
+        and spec[part].dtype == dtype
+        and spec[part].shape.rank in (None, rank)
+        for part, (dtype, rank) in kinds.items()
+    ):
+        raise ValueError(
+            f"{who}: an image that is a dictionary must be a file, of scalar "
+            "strings: encoded, its bytes, and origin, its name for messages "
+            f"(and bbox, 4 float32, to cut it), received {spec}. For files of "
+            'your own: dataset.map(lambda path, label: ({"encoded": '
+            'tf.io.read_file(path), "origin": path}, label))'
         )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_finegrain._base import checks
-from keras_finegrain.datasets.crops import evaluation_boxes
+from keras_finegrain.datasets.crops import LEAST_SIDE, evaluation_boxes
 from keras_finegrain.datasets.errors import DatasetError, one_line
 from keras_finegrain.datasets.folder import (
     bytes_of,
@@ -20,6 +20,7 @@ from keras_finegrain.datasets.folder import (
 from keras_finegrain.datasets.folder_tree import scan
 from keras_finegrain.datasets.image_files import opened
 from keras_finegrain.datasets.requirements import import_pillow
+from keras_finegrain.datasets.transforms import samples_a_pixel
 
 _Path = str | os.PathLike[str]
 
@@ -83,8 +84,7 @@ def read_images(
     87.5 % of the short side, is cut out and resized, bilinear and smoothed
     where it shrinks, and rounded to whole numbers. Pillow does all of it, on
     all cores: no TensorFlow is needed, under any backend. Pixels equal those
-    of `batches` to rounding, and of a JPEG differ by about one level of 255:
-    TensorFlow decodes it with a faster and coarser transform.
+    that `batches` gives of the same files to one level of 255.
 
     Args:
         paths: One file, several, or one folder, of which every image is read
@@ -139,19 +139,15 @@ def read_images(
 
 
 def _read(path: str, image_size: int) -> npt.NDArray[np.float32]:
-    image = opened(bytes_of(path), shown(path))
+    image = opened(bytes_of(path), shown(path), image_size / LEAST_SIDE)
     box = evaluation_boxes([(image.height, image.width)])[0].astype(int)
     top, left, bottom, right = box.tolist()
-    # Cut first: a resize with a box would look at pixels around it. In
-    # floats: with bytes Pillow rounds between rows and columns.
-    pillow = import_pillow()
-    channels = [
-        channel.convert("F").resize(
-            (image_size, image_size), pillow.Resampling.BILINEAR
-        )
-        for channel in image.crop((left, top, right, bottom)).split()
-    ]
-    return np.rint(np.stack(channels, axis=-1))
+    # Cut first: a resize with a box would look at pixels around it.
+    image = image.crop((left, top, right, bottom))
+    samples = samples_a_pixel(image.height, image.width, image_size)
+    side = (samples * image_size, samples * image_size)
+    image = image.resize(side, import_pillow().Resampling.BILINEAR)
+    return np.asarray(image.reduce(samples), np.float32)
 
 
 def _checked_path(who: str, path: object) -> pathlib.Path:

@@ -94,6 +94,15 @@ def import_pillow() -> types.ModuleType:
         raise MissingPackageError(str(error)) from error
 
 
+def import_opencv() -> types.ModuleType:
+    """Returns `cv2`.
+
+    Raises:
+        MissingPackageError: If OpenCV is not installed.
+    """
+    return _imported("Data sets are decoded with OpenCV, and it", "cv2")
+
+
 def prepare(builder: Any) -> None:
     """Downloads and prepares the data of a TFDS builder.
 

@@ -1,47 +1,42 @@
 """From an image of any size to the square that a network takes.
 
-Every function takes one image `(height, width, channels)`; the random ones
-take a seed and give the same result for the same seed.
+Every function takes one image `(height, width, channels)`, uint8 or float32,
+as a NumPy array; the random ones take a seed and give the same result for the
+same seed.
 """
 
 from typing import Any
 
-from keras_finegrain.datasets.requirements import import_tensorflow
+import numpy as np
+import numpy.typing as npt
 
-# The share of the short side that evaluation sees: 224 of 256 pixels, usual
-# since AlexNet, and 448 of 512 in fine-grained work.
-EVALUATION_SIDE = 0.875
+from keras_finegrain.datasets.crops import (
+    evaluation_boxes,
+    squares_around,
+    training_boxes,
+)
+from keras_finegrain.datasets.requirements import import_opencv
 
-# A random crop keeps at least half of the image. ImageNet training goes down
-# to 8 %, which here would often cut away the one part that tells two classes
-# apart. The usual 448 × 448 crop of a 600 × 600 image keeps 56 %.
-TRAINING_AREA = (0.5, 1.0)
-TRAINING_ASPECT = (3 / 4, 4 / 3)
+Image = npt.NDArray[Any]
 
 
-def evaluation_crop(image: Any, size: int) -> Any:
+def evaluation_crop(image: Image, size: int) -> Image:
     """Cuts the central square and resizes it, the same every time.
 
     It equals a resize that keeps the aspect, short side `size / 0.875`,
     followed by a central crop, and never resizes the whole of a long image.
 
     Args:
-        image: `(height, width, channels)`, any dtype.
+        image: `(height, width, channels)`.
         size: Side of the result, in pixels.
 
     Returns:
-        A float32 tensor `(size, size, channels)` on the scale of the input.
+        `(size, size, channels)` of the same dtype.
     """
-    tf = import_tensorflow()
-    shape = tf.shape(image)
-    short = tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)
-    side = tf.cast(tf.math.round(short * EVALUATION_SIDE), tf.int32)
-    side = tf.maximum(side, 1)
-    top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
-    return resize(image[top : top + side, left : left + side], size)
+    return resize(cut(image, evaluation_boxes([image.shape[:2]])[0]), size)
 
 
-def random_resized_crop(image: Any, size: int, seed: Any) -> Any:
+def random_resized_crop(image: Image, size: int, seed: Any) -> Image:
     """Cuts a random part of the image and resizes it to a square.
 
     The part has 50 % to 100 % of the image's area and an aspect ratio of 3/4
@@ -50,42 +45,80 @@ def random_resized_crop(image: Any, size: int, seed: Any) -> Any:
     whole image.
 
     Args:
-        image: `(height, width, channels)`, any dtype.
+        image: `(height, width, channels)`.
         size: Side of the result, in pixels.
-        seed: `(2,)` integers.
+        seed: A non-negative integer, or several.
 
     Returns:
-        A float32 tensor `(size, size, channels)` on the scale of the input.
+        `(size, size, channels)` of the same dtype.
     """
-    tf = import_tensorflow()
-    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.shape(image),
-        tf.zeros((1, 0, 4)),
-        seed,
-        min_object_covered=0.0,
-        aspect_ratio_range=TRAINING_ASPECT,
-        area_range=TRAINING_AREA,
-        use_image_if_no_bounding_boxes=True,
-    )
-    top, left = begin[0], begin[1]
-    crop = image[top : top + extent[0], left : left + extent[1]]
-    return resize(crop, size)
+    rng = np.random.default_rng(seed)
+    return resize(cut(image, training_boxes([image.shape[:2]], rng)[0]), size)
 
 
-def random_flip(image: Any, seed: Any) -> Any:
+def random_flip(image: Image, seed: Any) -> Image:
     """Mirrors every second image, left to right.
 
     Args:
         image: `(height, width, channels)`.
-        seed: `(2,)` integers.
+        seed: A non-negative integer, or several.
     """
-    tf = import_tensorflow()
-    return tf.image.stateless_random_flip_left_right(image, seed)
+    return (
+        image[:, ::-1] if np.random.default_rng(seed).random() < 0.5 else image
+    )
 
 
-def resize(image: Any, size: int) -> Any:
-    """Resizes to `(size, size)`, bilinear, smoothed where it shrinks."""
-    tf = import_tensorflow()
-    resized = tf.image.resize(image, (size, size), antialias=True)
-    resized.set_shape((size, size, image.shape[-1]))
-    return resized
+def crop_to_box(image: Image, box: npt.NDArray[Any]) -> Image:
+    """Cuts out the square around a box that testing will not cut into.
+
+    Its side is that of the box divided by `EVALUATION_SIDE`: the central
+    crop for testing then holds the whole box. The box alone, twice as long as
+    wide, would lose a bird's head and tail there. The square is moved to lie
+    inside the image, and ends at its borders where it is larger.
+
+    Args:
+        image: `(height, width, channels)`.
+        box: `(4,)` ymin, xmin, ymax, xmax in [0, 1], as in TFDS.
+
+    Returns:
+        A part of the image, at least one pixel.
+    """
+    return cut(
+        image, squares_around(np.asarray(box)[None], [image.shape[:2]])[0]
+    )
+
+
+def cut(image: Image, box: npt.ArrayLike) -> Image:
+    """The part of an image in a box of `crops`, to whole pixels."""
+    top, left, bottom, right = np.rint(box).astype(int)
+    return image[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def resize(image: Image, size: int) -> Image:
+    """Resizes to `(size, size)`, smoothed where it shrinks.
+
+    A pixel of the result is the mean of k × k bilinear samples that are
+    spread over it evenly. k is the smallest number that leaves no pixel of
+    the image out; where nothing shrinks, it is 1.
+
+    Args:
+        image: `(height, width, channels)`.
+        size: Side of the result, in pixels.
+
+    Returns:
+        `(size, size, channels)` of the same dtype.
+    """
+    cv2 = import_opencv()
+    samples = samples_a_pixel(image.shape[0], image.shape[1], size)
+    side = (samples * size, samples * size)
+    resized = cv2.resize(image, side, interpolation=cv2.INTER_LINEAR)
+    if samples > 1:
+        resized = cv2.resize(
+            resized, (size, size), interpolation=cv2.INTER_AREA
+        )
+    return resized.reshape(size, size, -1)  # It drops a single channel.
+
+
+def samples_a_pixel(height: int, width: int, size: int) -> int:
+    """The k of `resize`, along each axis."""
+    return -(-max(height, width) // size)

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_finegrain
 from keras_finegrain import datasets
@@ -225,3 +226,28 @@ def test_data_that_gives_no_pairs_is_refused(pairs, tmp_path):
     for cache in (True, str(tmp_path / "pixels")):
         with pytest.raises(ValueError, match="is empty"):
             make(pairs.take(0), cache=cache)
+
+
+def test_files_give_the_batches_of_their_images(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(16):
+        coarse = rng.integers(0, 255, (6, 8, 3), np.uint8)
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(coarse).resize((50, 40)).save(path)
+    arguments = {
+        "image_size": 16,
+        "classes_per_batch": 2,
+        "images_per_class": 2,
+    }
+    images, files = (
+        datasets.load(tmp_path / "photos", decode=decode).train
+        for decode in (True, False)
+    )
+    for cache in (True, str(tmp_path / "files")):
+        wanted = datasets.balanced_batches(images, **arguments)
+        given = datasets.balanced_batches(files, cache=cache, **arguments)
+        for _ in range(2):
+            for (x, y), (z, w) in zip(wanted, given, strict=True):
+                np.testing.assert_array_equal(x, z)
+                np.testing.assert_array_equal(y, w)

@@ -1,8 +1,12 @@
+import pathlib
+
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_finegrain import datasets
+from keras_finegrain.datasets.decoding import decode, decoded_for
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +220,100 @@ def test_a_batched_dataset_is_refused(pairs):
         make(make(pairs))
     with pytest.raises(ValueError, match="as a whole"):
         make(np.zeros((3, 8, 8, 3)))
+
+
+@pytest.fixture
+def photo_folder(tmp_path):
+    """Two classes of five JPEGs."""
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        coarse = rng.integers(0, 255, (6, 8, 3), np.uint8)
+        size = tuple(rng.integers(40, 70, 2))
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(coarse).resize(size).save(path)
+    return tmp_path / "photos"
+
+
+def both(photo_folder, **arguments):
+    """The training split as images, and as files."""
+    return [
+        datasets.load(photo_folder, decode=decode, **arguments).train
+        for decode in (True, False)
+    ]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("cache", [False, True])
+def test_files_give_the_batches_of_their_images(photo_folder, training, cache):
+    images, files = (
+        make(pairs, training, cache=cache) for pairs in both(photo_folder)
+    )
+    for _ in range(2):
+        for wanted, given in zip(epoch(images), epoch(files), strict=True):
+            np.testing.assert_array_equal(wanted, given)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_of_a_large_jpeg_no_more_is_decoded_than_shows(
+    tmp_path, training, orientation
+):
+    import tensorflow as tf
+
+    # Fine and coarse patterns, of 12 times the sides of the result.
+    rng = np.random.default_rng(1)
+    image = sum(
+        np.asarray(
+            Image.fromarray(rng.integers(0, 255, (n, n, 3), np.uint8)).resize(
+                (400, 300), Image.Resampling.BICUBIC
+            ),
+            float,
+        )
+        / 2
+        for n in (9, 60)
+    )
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = str(tmp_path / "large.jpg")
+    Image.fromarray(image.astype(np.uint8)).save(path, quality=95, exif=exif)
+    encoded = pathlib.Path(path).read_bytes()
+    file = {"encoded": encoded, "origin": path.encode()}
+    assert min(decoded_for(file, 24)[:, :, 0].shape) < 100
+    files = tf.data.Dataset.from_tensors((file, 0)).repeat(8)
+    images = files.map(lambda file, label: (decode(file), label))
+    wanted = epoch(make(images, training))[0]
+    error = epoch(make(files, training))[0] - wanted
+    # The place of a crop is rounded to other pixels.
+    assert 10 * np.log10(255**2 / (error**2).mean()) > (25 if training else 30)
+
+
+def test_a_damaged_file_is_named_when_its_batch_is_read(photo_folder):
+    import tensorflow as tf
+
+    files = both(photo_folder)[1]
+    broken = photo_folder / "a" / "0.jpg"
+    broken.write_bytes(broken.read_bytes()[:300])
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="decoded"
+    ) as error:
+        epoch(make(files.concatenate(files), training=True))
+    assert "a/0.jpg" in error.value.message
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        {"encoded": b"", "path": b""},
+        {"encoded": b""},
+        {"encoded": [b"", b""], "origin": b""},
+        {"encoded": b"", "origin": 3},
+        {"encoded": b"", "origin": b"", "bbox": 0.5},
+    ],
+)
+def test_a_dictionary_that_is_no_file_is_refused_with_the_form(file):
+    import tensorflow as tf
+
+    pairs = tf.data.Dataset.from_tensors((file, 0))
+    with pytest.raises(ValueError, match="encoded, its bytes, and origin"):
+        make(pairs)

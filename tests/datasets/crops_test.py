@@ -2,12 +2,8 @@ import numpy as np
 import pytest
 
 from keras_finegrain.datasets import crops
-from keras_finegrain.datasets.decoding import crop_to_box
-from keras_finegrain.datasets.transforms import (
-    TRAINING_AREA,
-    TRAINING_ASPECT,
-    evaluation_crop,
-)
+from keras_finegrain.datasets.crops import TRAINING_AREA, TRAINING_ASPECT
+from keras_finegrain.datasets.transforms import crop_to_box, evaluation_crop
 
 # Square, the usual 4:3 both ways, and so long that not every aspect fits.
 SHAPES = [(10, 10), (9, 12), (12, 9), (6, 14), (14, 6)]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from keras_finegrain.datasets import transforms
-from keras_finegrain.datasets.decoding import crop_to_box
+from keras_finegrain.datasets import crops, transforms
+from keras_finegrain.datasets.transforms import crop_to_box
 
 pytestmark = pytest.mark.one_backend
 
@@ -27,12 +27,12 @@ def test_the_evaluation_crop_of_a_box_holds_all_of_it(box):
     assert abs(cut.shape[0] - cut.shape[1]) <= 1
     top, left, bottom, right = np.array(box) * (200, 240, 200, 240)
     if min(box) > 0 and max(box) < 1:  # The border leaves no room around.
-        cut = transforms.evaluation_crop(cut, cut.shape[0]).numpy()
+        cut = transforms.evaluation_crop(cut, cut.shape[0])
     assert cut[..., 0].min() <= top + 1
     assert cut[..., 1].min() <= left + 1
     assert cut[..., 0].max() >= bottom - 2
     assert cut[..., 1].max() >= right - 2
-    side = max(bottom - top, right - left) / transforms.EVALUATION_SIDE
+    side = max(bottom - top, right - left) / crops.EVALUATION_SIDE
     assert max(cut.shape) <= np.ceil(side)
 
 

@@ -16,7 +16,7 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "datasets.md"
 @pytest.mark.slow
 def test_the_code_of_the_page_runs_and_draws_the_birds(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 8
     result = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks)],
         env={**os.environ, "TFDS_DATA_DIR": str(tmp_path)},

@@ -187,6 +187,23 @@ def test_boxes_cut_out_their_part_of_the_image(data_dir):
         assert (image // 10 == label).all()
 
 
+def test_files_are_cut_to_their_boxes_as_images_are(data_dir):
+    cut = [
+        datasets.batches(
+            datasets.load(
+                "kites", data_dir=data_dir, crop_to_bbox=True, decode=decode
+            ).train,
+            image_size=4,
+            batch_size=20,
+            training=False,
+        )
+        for decode in (True, False)
+    ]
+    (wanted, labels), (given, given_labels) = (next(iter(b)) for b in cut)
+    np.testing.assert_array_equal(wanted, given)
+    np.testing.assert_array_equal(labels, given_labels)
+
+
 def test_gray_images_under_other_feature_names_become_rgb(data_dir):
     kites = datasets.load("kites_gray", data_dir=data_dir)
     for image, label in pairs(kites.train):

@@ -37,7 +37,7 @@ def photos(tmp_path):
 
 def as_batches_gives(folder, image_size):
     """Every image of a folder as it is tested on, with its path."""
-    birds = datasets.load(folder)
+    birds = datasets.load(folder, decode=False)
     found = {}
     for split, keys in (
         (birds.train, birds.train_keys),
@@ -57,23 +57,31 @@ def test_a_file_without_loss_is_what_a_model_was_tested_on(photos, image_size):
     wanted = as_batches_gives(folder, image_size)
     images = datasets.read_images([folder / k for k in wanted], image_size)
     assert images.dtype == np.float32
-    difference = np.abs(images - list(wanted.values()))
-    # A half may fall to either side.
-    assert difference.max() <= 1
-    assert (difference > 0).mean() < 1e-3
+    # Pillow rounds between rows and columns, OpenCV after them.
+    assert np.abs(images - list(wanted.values())).max() <= 1
 
 
-def test_a_jpeg_differs_by_the_rounding_of_its_decoders(photos):
+def test_a_jpeg_turned_or_not_is_what_a_model_was_tested_on(photos):
     exif = Image.Exif()
     exif[0x0112] = 6  # Turn by a quarter to see it upright.
     folder = photos("jpg", quality=92)
     smooth(9, (80, 50)).save(folder / "a" / "turned.jpg", exif=exif)
     wanted = as_batches_gives(folder, 32)
     images = datasets.read_images([folder / k for k in wanted], 32)
-    difference = np.abs(images - list(wanted.values()))
-    # TensorFlow decodes with the faster transform of the two.
-    assert difference.max() <= 8
-    assert difference.mean() < 1.2
+    assert np.abs(images - list(wanted.values())).max() <= 1
+
+
+def test_a_large_jpeg_is_what_batches_gives_of_its_file(photos):
+    folder = photos("jpg")
+    smooth(9, (900, 700)).save(folder / "a" / "large.jpg")
+    birds = datasets.load(folder, test_fraction=0.5, decode=False)
+    tested = birds.train.concatenate(birds.test)
+    keys = [*birds.train_keys, *birds.test_keys]
+    batches = datasets.batches(
+        tested, image_size=50, batch_size=len(keys), training=False
+    )
+    images = datasets.read_images([folder / key for key in keys], 50)
+    assert np.abs(images - next(iter(batches))[0]).max() <= 1
 
 
 def test_one_file_several_and_a_folder_give_the_same_images(photos):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_finegrain.datasets import transforms
 
@@ -17,7 +18,7 @@ def ramp(height, width):
 @pytest.mark.parametrize("shape", [(80, 120), (120, 80), (64, 64)])
 @pytest.mark.parametrize("size", [16, 128])
 def test_the_evaluation_crop_is_the_central_square(shape, size):
-    crop = transforms.evaluation_crop(ramp(*shape), size).numpy()
+    crop = transforms.evaluation_crop(ramp(*shape), size)
     assert crop.shape == (size, size, 3)
     side = round(min(shape) * 0.875)
     for axis, channel in ((0, 0), (1, 1)):
@@ -36,14 +37,13 @@ def test_tiny_and_long_images_do_not_fail(shape):
     assert transforms.evaluation_crop(image, 8).shape == (8, 8, 3)
     crop = transforms.random_resized_crop(image, 8, (1, 2))
     assert crop.shape == (8, 8, 3)
-    assert np.isfinite(crop.numpy()).all()
+    assert np.isfinite(crop).all()
 
 
 def test_random_crops_keep_their_share_of_the_area_and_differ():
     spans = []
     for i in range(40):
         crop = transforms.random_resized_crop(ramp(96, 128), 32, (0, i))
-        crop = crop.numpy()
         height = np.ptp(crop[:, 16, 0]) * 32 / 31 * 96
         width = np.ptp(crop[16, :, 1]) * 32 / 31 * 128
         spans.append((height, width))
@@ -73,3 +73,21 @@ def test_half_of_the_images_are_mirrored():
         for i in range(200)
     ]
     assert 70 < sum(flipped) < 130
+
+
+@pytest.mark.parametrize("shape", [(90, 150), (300, 260), (700, 640)])
+def test_a_pattern_too_fine_for_the_result_turns_gray(shape):
+    # Stripes of one pixel: unsmoothed they would turn into broad ones.
+    stripes = np.zeros((*shape, 3), np.uint8)
+    stripes[::2] = 255
+    resized = transforms.resize(stripes, 63)
+    assert resized.dtype == np.uint8
+    # Without smoothing 73.
+    assert resized.astype(float).std() < 30
+
+
+def test_an_enlarged_image_is_bilinear():
+    image = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)
+    theirs = Image.fromarray(image).resize((40, 40), Image.Resampling.BILINEAR)
+    difference = transforms.resize(image, 40) - np.asarray(theirs, float)
+    assert np.abs(difference).max() <= 1
