@@ -116,7 +116,7 @@ def train(
         epochs=settings.epochs,
         shuffle=False,  # The batches are shuffled already.
         verbose=0,
-        callbacks=[*callbacks, keras.callbacks.TerminateOnNaN()],
+        callbacks=[*callbacks, _EndOfDivergedRun()],
     ).history
     measured = {"seconds": time.perf_counter() - started}
     if not np.isfinite(history["loss"]).all():
@@ -148,6 +148,20 @@ def train(
         distinct = last.distinct_centers(tolerance=_DISTINCT)
         measured["distinct_centers"] = float(np.mean(distinct))
     return Run(history, model, *outputs, known, measured)
+
+
+class _EndOfDivergedRun(keras.callbacks.Callback):
+    """Ends the training after an epoch whose loss is not finite.
+
+    (`TerminateOnNaN` reads the loss of each step, for which JAX would wait.)
+    """
+
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Looks at the loss."""
+        if not np.isfinite((logs or {}).get("loss", 0.0)):
+            self.model.stop_training = True
 
 
 def build(
