@@ -108,6 +108,8 @@ def tests_of(path: pathlib.Path) -> list[str]:
             "tests/losses/pair_losses_test.py",
             "tests/losses/peers_test.py",
             "tests/_ops/numerics_test.py",
+            # With a reference beside the batch.
+            "tests/layers/cross_batch_memory_test.py",
         ]
         files = (of_pairs if path.stem in ON_PAIRS else ON_CLASSES) + files
     else:

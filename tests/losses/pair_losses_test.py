@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -228,6 +229,19 @@ def test_divergence_shows(loss, rows, bad):
     embeddings, _, labels = classified(8, 3, 4)
     embeddings[rows] = bad
     assert np.isnan(eager(loss, labels, embeddings))
+    one_hot = np.eye(5, dtype="float32")[np.asarray(labels) % 5]
+    assert np.isnan(eager(loss, ops.array(one_hot), embeddings))
+
+
+@every_loss
+def test_two_samples_without_a_pair_are_told_and_one_is_not(loss):
+    other = type(loss).from_config(loss.get_config())
+    embeddings = np.eye(2, 3, dtype="float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        eager(other, ops.array([1]), embeddings[:1])
+    with pytest.warns(UserWarning, match="two samples of one class, .* 2 "):
+        eager(other, ops.array([0, 1]), embeddings)
 
 
 @every_loss
