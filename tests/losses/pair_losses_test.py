@@ -238,7 +238,7 @@ def test_two_samples_without_a_pair_are_told_and_one_is_not(loss):
     other = type(loss).from_config(loss.get_config())
     embeddings = np.eye(2, 3, dtype="float32")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         eager(other, ops.array([1]), embeddings[:1])
     with pytest.warns(UserWarning, match="two samples of one class, .* 2 "):
         eager(other, ops.array([0, 1]), embeddings)
