@@ -86,8 +86,9 @@ def test_a_gallery_is_searched():
     assert estimates["silhouette"].value == metrics.silhouette(queries, labels)
 
 
-def test_shares_have_wilsons_interval():
-    estimate = embedding_metrics(*noisy(), ("recall@1",))["recall@1"]
+@pytest.mark.parametrize("name", ["recall@1", "knn_accuracy@3", "precision@1"])
+def test_shares_have_wilsons_interval(name):
+    estimate = embedding_metrics(*noisy(), (name,))[name]
 
     expected = stats.binomtest(round(120 * estimate.value), 120).proportion_ci(
         method="wilson"
@@ -109,6 +110,18 @@ def test_means_have_the_normal_interval():
     values = metrics.clustering.silhouettes("test", *noisy(), "cosine")
 
     expected = stats.norm.interval(0.95, values.mean(), stats.sem(values))
+    assert estimate[1:] == pytest.approx(expected)
+
+
+def test_clusterings_have_the_t_interval_of_their_runs():
+    estimate = embedding_metrics(*noisy(), ("nmi",), seed=7)["nmi"]
+    runs = metrics.clustering.clustering_scores(
+        "test", *noisy(), "cosine", 7, metrics.clustering.RESTARTS
+    )[0]
+
+    expected = stats.t.interval(
+        0.95, len(runs) - 1, np.mean(runs), stats.sem(runs)
+    )
     assert estimate[1:] == pytest.approx(expected)
 
 
@@ -153,6 +166,8 @@ def test_more_confidence_is_a_wider_interval():
     ("arguments", "message"),
     [
         ({"metrics": ("recall@0",)}, "received 'recall@0'"),
+        ({"metrics": "recall@1"}, "list of names, received 'recall@1'"),
+        ({"metrics": 1}, "list of names, received 1"),
         ({"metrics": ("f1",)}, "received 'f1'"),
         ({"metrics": ("precision@200",)}, "precision@200: k must be at most"),
         ({"confidence": 1.0}, "confidence must be .* received 1.0"),
