@@ -102,6 +102,12 @@ def test_two_classes_have_a_silhouette():
     assert ours == pytest.approx(1 - (1 / 10.5 + 1 / 9.5) / 2)
 
 
+def test_rows_of_any_size_get_the_length_one():
+    rows = np.array([[-3e200, -4e200], [3e-200, 4e-200], [0.0, 0.0]])
+    expected = [[-0.6, -0.8], [0.6, 0.8], [0.0, 0.0]]
+    np.testing.assert_allclose(unit_rows(rows), expected, rtol=1e-15)
+
+
 def test_cosine_ignores_the_length_of_an_embedding():
     embeddings, labels = noisy()
     stretched = embeddings * np.random.default_rng(1).uniform(
