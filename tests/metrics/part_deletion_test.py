@@ -48,6 +48,15 @@ def test_a_reader_of_tails_drops_with_the_tail_alone():
     np.testing.assert_array_equal(drops[:, 3], 0.5 * visible)
 
 
+@pytest.mark.parametrize("logits", [[2.0, 3.0], [-1.0, 0.5]])
+def test_logits_are_no_probabilities(logits):
+    shares = np.array([[0.25, 0.75]])
+    with pytest.raises(ValueError, match=r"probabilities must lie in \[0, 1\]"):
+        part_deletion_drops(np.array([logits]), shares[:, None], [0])
+    with pytest.raises(ValueError, match="probabilities_without must lie"):
+        part_deletion_drops(shares, np.array([[logits]]), [0])
+
+
 def test_a_class_that_is_found_more_easily_drops_below_zero():
     drops = part_deletion_drops(
         np.array([[0.25, 0.75]]), np.array([[[0.5, 0.5]]]), np.array([0])
