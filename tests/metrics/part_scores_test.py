@@ -76,6 +76,15 @@ def test_background_and_flat_channels_sit_on_no_part(birds):
     assert scores.on_parts == pytest.approx(1 / 3)
 
 
+def test_a_flat_channel_sits_not_even_on_a_part_in_the_first_cell():
+    masks = np.zeros((1, 1, 4, 4), bool)
+    masks[0, 0, :2, :2] = True
+    scores = channel_part_diversity(
+        np.ones((1, 2, 2, 1)), masks, np.array([[0]])
+    )
+    assert scores.parts.tolist() == [[-1]]
+
+
 def test_only_the_channels_of_the_class_are_looked_at(birds):
     maps = maps_on(birds, ("beak", "tail", "wing", "wing"))
     channels = np.array([[0, 1], [2, 3]])[np.arange(8) % 2]
