@@ -139,6 +139,19 @@ def test_distances_of_large_embeddings_are_their_distances():
     np.testing.assert_allclose(of_large, gradient, rtol=1e-4, atol=1e-6)
 
 
+def test_squared_distances_of_large_embeddings_are_their_squares():
+    loss = losses.TripletHardLoss(margin=0.0, distance_metric="squared-L2")
+    value, (gradient,) = value_and_gradients(
+        lambda x: loss(LABELS, x), [EMBEDDINGS]
+    )
+    large, (of_large,) = value_and_gradients(
+        lambda x: loss(LABELS, x), [np.float32(2e16) * EMBEDDINGS]
+    )
+
+    assert large == pytest.approx(4e32 * value, rel=1e-5)
+    np.testing.assert_allclose(of_large, 2e16 * gradient, rtol=1e-4, atol=1e10)
+
+
 def test_products_of_large_embeddings_are_infinite_and_not_nan():
     assert float(losses.NPairsLoss()(LABELS, 1e20 * EMBEDDINGS)) == np.inf
 
