@@ -60,8 +60,10 @@ def scale_to_square(values: Tensor, axis: int | None = None) -> Tensor:
     # (Not by a maximum: an empty batch has none.)
     large = ops.any(sizes > 1e15, axis=axis, keepdims=kept)
     small = ops.all(sizes < 1e-15, axis=axis, keepdims=kept)
-    scale = ops.where(large, 2.0**80, ops.where(small, 2.0**-80, 1.0))
-    return ops.stop_gradient(ops.cast(scale, values.dtype))
+    # (`where` would make bare numbers `floatx`, which may hold neither power.)
+    one = ops.ones_like(large, dtype=values.dtype)
+    scale = ops.where(small, 2.0**-80 * one, one)
+    return ops.stop_gradient(ops.where(large, 2.0**80 * one, scale))
 
 
 def inverse_length(squared: Tensor) -> Tensor:

@@ -139,6 +139,18 @@ def test_distances_of_large_embeddings_are_their_distances():
     np.testing.assert_allclose(of_large, gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_a_small_floatx_does_not_cut_the_scale(scale):
+    before = keras.config.floatx()
+    rows = ops.convert_to_tensor(np.float32(scale) * np.float32([[3.0, 4.0]]))
+    keras.config.set_floatx("float16")
+    try:
+        directions = ops.convert_to_numpy(unit_length(rows))
+    finally:
+        keras.config.set_floatx(before)
+    np.testing.assert_allclose(directions, [[0.6, 0.8]], rtol=1e-6)
+
+
 def test_squared_distances_of_large_embeddings_are_their_squares():
     loss = losses.TripletHardLoss(margin=0.0, distance_metric="squared-L2")
     value, (gradient,) = value_and_gradients(
