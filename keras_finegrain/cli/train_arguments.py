@@ -27,7 +27,7 @@ PHOTO_METHODS = ("softmax", "center", "soft_triple")
 # Those of `keras_finegrain.training.methods`, whose import takes seconds.
 METHODS = (
     *DEFAULT_METHODS,
-    *("hard_triple", "cosine", "gaussian_mixture"),
+    *("pmg", "hard_triple", "cosine", "gaussian_mixture"),
     *("normface", "cosface", "arcface", "subcenter_arcface", "sphereface"),
     *("combined_margin", "center_contrastive"),
     *("proxy_nca", "proxy_nca_plus_plus", "proxy_anchor", "coco"),

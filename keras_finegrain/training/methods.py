@@ -17,12 +17,17 @@ from keras_finegrain.layers import (
     MCLoss,
     SoftTriple,
 )
-from keras_finegrain.models import average_max_pooling, embedding_block
+from keras_finegrain.models import (
+    Model,
+    average_max_pooling,
+    embedding_block,
+    progressive_multi_granularity,
+)
 from keras_finegrain.training.errors import TrainingError
 from keras_finegrain.training.settings import Settings
 
 # Weights that start at random learn at their own rate.
-HEAD_WEIGHTS = "^(head|embedding|mc_branch|pooling)"
+HEAD_WEIGHTS = "^(head|embedding|mc_branch|pooling|stage_)"
 
 _CrossEntropy = functools.partial(
     keras.losses.SparseCategoricalCrossentropy, from_logits=True
@@ -77,7 +82,7 @@ ON_CLASS_COUNTS: dict[str, Callable[..., keras.losses.Loss]] = {
 }
 # The loss of each method, by the method's name.
 METHODS: dict[str, Callable[..., keras.losses.Loss]] = {
-    **dict.fromkeys(("softmax", "center", "mc"), _CrossEntropy),
+    **dict.fromkeys(("softmax", "center", "mc", "pmg"), _CrossEntropy),
     **dict.fromkeys(_SOFT_TRIPLE, losses.SoftTripleLoss),
     "cosine": losses.CosineLoss,
     "gaussian_mixture": losses.LargeMarginGaussianMixtureLoss,
@@ -92,6 +97,10 @@ _POOLINGS = {
 }
 # They compare an anchor with one positive, or with one negative, of the batch.
 _WITHOUT_MEMORY = ("n_pairs",)
+# The paper's size of the embedding; the stages have twice as many channels.
+_PROGRESSIVE_SIZE = 512
+# Its jigsaws have 8 × 8, 4 × 4 and 2 × 2 parts.
+_PROGRESSIVE_PIECES = 8
 # The weight of the embedding's squared length, which keeps it finite. Ours.
 _N_PAIRS_LENGTH = 0.02
 
@@ -105,33 +114,40 @@ class Head(NamedTuple):
         trained: Input of the loss: the scores or, for a method on pairs, the
             embedding.
         loss: The loss to compile.
+        model_class: Of the models that end here.
     """
 
     embedding: Any
     scores: Any
     trained: Any
     loss: keras.losses.Loss
+    model_class: type[keras.Model] = Model
 
 
 def build_head(
     settings: Settings,
-    feature_map: Any,
+    backbone: keras.Model,
     num_classes: int,
     class_counts: Sequence[int] | None = None,
 ) -> Head:
-    """Puts a method's layers on a feature map.
+    """Puts a method's layers on a backbone.
 
     Args:
         settings: Those of the run.
-        feature_map: Symbolic tensor `(batch, height, width, channels)`.
+        backbone: From images to a feature map `(batch, height, width,
+            channels)`.
         num_classes: Number of classes.
         class_counts: Training images of each class, for a method of
             `ON_CLASS_COUNTS`.
 
     Returns:
-        The `Head`. Pooling and embedding layer are the same for all methods.
+        The `Head`. Pooling and embedding layer are the same for all methods
+        but pmg, which has its own.
     """
     method = settings.method
+    if method == "pmg":
+        return _progressive_head(settings, backbone, num_classes)
+    feature_map = backbone.output
     if method == "mc":
         channels = None
         if settings.mc_branch:
@@ -182,6 +198,19 @@ def build_head(
         return Head(compared, head(compared), compared, loss)
     scores = _classifier(settings, num_classes)(embedding)
     return Head(embedding, scores, scores, loss)
+
+
+def _progressive_head(
+    settings: Settings, backbone: keras.Model, num_classes: int
+) -> Head:
+    """Stages on three feature maps, of a model that trains on jigsaws."""
+    size = settings.embedding_size or _PROGRESSIVE_SIZE
+    model = progressive_multi_granularity(
+        backbone, num_classes, stage_channels=2 * size, embedding_size=size
+    )
+    embedding = model.get_layer("embedding").output
+    loss = build_loss(settings, num_classes)
+    return Head(embedding, model.output, model.output, loss, type(model))
 
 
 def build_loss(
@@ -300,6 +329,8 @@ def check_method(
             "that scores classes, such as softmax, center or arcface, or "
             "leave it out"
         )
+    if method == "pmg":
+        _check_progressive(settings)
     if method == "mc" and not settings.mc_branch and channels < num_classes:
         raise TrainingError(
             f"--method mc: every class needs a channel of its own, and "
@@ -324,6 +355,30 @@ def check_method(
             f"images make a batch of {size}, which must divide by the "
             f"{replicas} devices on JAX"
         )
+
+
+def _check_progressive(settings: Settings) -> None:
+    if settings.freeze is not None:
+        raise TrainingError(
+            f"--method pmg with --freeze {settings.freeze}: it trains on "
+            "jigsaws of the images, and with --freeze the batches hold "
+            "features. Pass --freeze none or leave pmg out"
+        )
+    if settings.image_size % _PROGRESSIVE_PIECES:
+        raise TrainingError(
+            f"--image-size {settings.image_size}: --method pmg cuts each side "
+            f"into {_PROGRESSIVE_PIECES} parts. Take a multiple of "
+            f"{_PROGRESSIVE_PIECES}"
+        )
+    for name, value in (
+        ("pooling", settings.pooling != "average"),
+        ("embedding-neck", settings.embedding_neck),
+    ):
+        if value:
+            raise TrainingError(
+                f"--{name}: --method pmg has a pooling and an embedding of "
+                "its own. Leave one of them out"
+            )
 
 
 def without_effect(settings: Settings, backbone_is_frozen: bool) -> str | None:

@@ -103,7 +103,7 @@ def train(
         else:
             start, frozen = cut, keras.Model(model.input, cut)
             batches = source.frozen(settings, frozen, cache or FeatureCache())
-        trained = _behind(front, Model(start, head.trained))
+        trained = _behind(front, head.model_class(start, head.trained))
         tested = _behind(front, Model(start, [head.embedding, head.scores]))
         train_batches = batches.train(settings, seed)
         test_batches = batches.test(settings)
@@ -182,9 +182,9 @@ def build(
     # The head's first weights do not depend on how many numbers the backbone
     # drew.
     keras.utils.set_random_seed(seed)
-    head = build_head(settings, backbone.output, num_classes, class_counts)
+    head = build_head(settings, backbone, num_classes, class_counts)
     cut = cut_at(backbone, settings.freeze) if settings.freeze else None
-    return Model(backbone.input, head.scores), cut, head
+    return head.model_class(backbone.input, head.scores), cut, head
 
 
 @contextlib.contextmanager

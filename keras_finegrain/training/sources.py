@@ -235,7 +235,16 @@ class PhotoSplit:
     num_classes: int
 
     def front(self, settings: Settings) -> keras.Model:
-        """From numbers of photos, their boxes and, with `mixup`, shares."""
+        """From numbers of photos, their boxes and, with `mixup`, shares.
+
+        Raises:
+            TrainingError: For the method `"pmg"`, whose model makes jigsaws of
+                its inputs, which must be images.
+        """
+        if settings.method == "pmg":
+            raise TrainingError(
+                "--method pmg: needs batches of images, from an ImageStream"
+            )
         numbers = keras.Input((), dtype="int32", name="photo")
         boxes = keras.Input((4,), name="box")
         inputs = [numbers, boxes]

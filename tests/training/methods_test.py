@@ -21,15 +21,24 @@ def with_settings(**settings):
     return dataclasses.replace(SETTINGS, **settings)
 
 
+def backbone_of(channels=12):
+    """From images of 16 × 16 to maps of 8 × 8, 4 × 4 and 2 × 2 pixels."""
+    images = x = keras.Input((16, 16, 3))
+    for _ in range(3):
+        x = keras.layers.Conv2D(channels, 2, 2)(x)
+    return keras.Model(images, x)
+
+
 def test_every_name_builds_a_head_whose_loss_takes_what_it_is_given():
     labels = np.array([0, 0, 1, 1, 2, 2])
-    features = np.random.default_rng(0).normal(size=(6, 3, 3, 12))
+    images = np.random.default_rng(0).normal(size=(6, 16, 16, 3))
     built = {}
     for method in METHODS:
-        feature_map = keras.Input((3, 3, 12))
-        head = build_head(with_settings(method=method), feature_map, 3)
-        model = keras_finegrain.Model(feature_map, head.trained)
-        value = head.loss(labels, model(features))
+        backbone = backbone_of()
+        settings = with_settings(method=method, embedding_size=4)
+        head = build_head(settings, backbone, 3)
+        model = head.model_class(backbone.input, head.trained)
+        value = head.loss(labels, model(images))
         assert np.isfinite(keras.ops.convert_to_numpy(value)), method
         assert head.scores.shape == (None, 3), method
         built[method] = type(head.loss)
@@ -37,9 +46,9 @@ def test_every_name_builds_a_head_whose_loss_takes_what_it_is_given():
     assert built["arcface"] is built["subcenter_arcface"]
     assert built["soft_triple"] is built["hard_triple"]
     assert built["triplet_hard"] is built["triplet_soft"]
-    # (As softmax, center and mc share Keras's cross-entropy, and cosface and
-    # ldam one loss.)
-    assert len(set(built.values())) == len(METHODS) - 6
+    # (As softmax, center, mc and pmg share Keras's cross-entropy, and cosface
+    # and ldam one loss.)
+    assert len(set(built.values())) == len(METHODS) - 7
 
 
 def test_the_arguments_of_a_loss_reach_it():
@@ -64,7 +73,7 @@ def test_the_sizes_of_the_classes_reach_the_losses_for_long_tails():
 
 
 def test_a_memory_and_a_neck_stand_where_they_are_asked_for():
-    feature_map = keras.Input((3, 3, 12))
+    backbone = backbone_of()
     settings = with_settings(
         method="contrastive",
         memory_size=9,
@@ -72,8 +81,8 @@ def test_a_memory_and_a_neck_stand_where_they_are_asked_for():
         embedding_neck=True,
         pooling="average_max",
     )
-    head = build_head(settings, feature_map, 3)
-    model = keras_finegrain.Model(feature_map, head.trained)
+    head = build_head(settings, backbone, 3)
+    model = keras_finegrain.Model(backbone.input, head.trained)
     assert model.get_layer("memory").memory_size == 9
     assert not model.get_layer("embedding").use_bias
     assert model.get_layer("pooling").output.shape == (None, 12)
@@ -116,11 +125,11 @@ def test_the_settings_of_a_method_reach_its_layers():
     )
     layers, losses = {}, {}
     for method in ("center", "mc", "soft_triple", "subcenter_arcface"):
-        feature_map = keras.Input((3, 3, 12))
+        backbone = backbone_of()
         own = dataclasses.replace(settings, method=method)
-        head = build_head(own, feature_map, 3)
+        head = build_head(own, backbone, 3)
         assert head.embedding.shape == (None, 5)
-        model = keras.Model(feature_map, head.scores)
+        model = keras.Model(backbone.input, head.scores)
         layers[method] = {layer.name: layer for layer in model.layers}
         losses[method] = head.loss
         assert isinstance(
@@ -145,10 +154,42 @@ def test_fewer_channels_than_classes_is_found_before_training():
     check_method(with_settings(method="mc", mc_branch=1), 192, 200)
 
 
+def test_the_sizes_of_pmg_are_those_of_the_settings_or_the_papers():
+    for size, wanted in ((None, 512), (5, 5)):
+        backbone = backbone_of()
+        settings = with_settings(method="pmg", embedding_size=size)
+        head = build_head(settings, backbone, 3)
+        model = head.model_class(backbone.input, head.scores)
+        assert head.embedding.shape == (None, wanted)
+        assert model.get_layer("stage_1_pooling").output.shape[1] == 2 * wanted
+        assert [j.pieces for j in model.get_layer("scores").jigsaws] == [
+            8,
+            4,
+            2,
+        ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"freeze": "all"}, "--method pmg with --freeze all: .*--freeze none"),
+        ({"image_size": 20}, "--image-size 20: .*a multiple of 8"),
+        ({"pooling": "gem"}, "--pooling: --method pmg has a pooling"),
+        (
+            {"embedding_size": 4, "embedding_neck": True},
+            "--embedding-neck: --method pmg has a pooling",
+        ),
+    ],
+)
+def test_what_pmg_is_not_trained_with_is_named(settings, message):
+    with pytest.raises(TrainingError, match=message):
+        check_method(with_settings(method="pmg", **settings), 12, 3)
+
+
 def test_a_branch_for_the_channels_is_no_part_of_the_embedding():
-    feature_map = keras.Input((3, 3, 4))
-    head = build_head(with_settings(method="mc", mc_branch=3), feature_map, 5)
-    model = keras.Model(feature_map, head.scores)
+    backbone = backbone_of(channels=4)
+    head = build_head(with_settings(method="mc", mc_branch=3), backbone, 5)
+    model = keras.Model(backbone.input, head.scores)
     assert model.get_layer("mc_branch").kernel.shape == (1, 1, 4, 15)
     assert model.get_layer("mc_loss").group_sizes == (3,) * 5
     assert head.embedding.shape == (None, 4)

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 
 import keras_finegrain
+from keras_finegrain.models.progressive_multi_granularity import (
+    ProgressiveModel,
+)
 from keras_finegrain.training import (
     FeatureCache,
     TrainingError,
@@ -311,3 +314,27 @@ def test_scores_of_nan_are_never_right():
     ranks = runs.true_class_ranks(scores, np.array([0, 1, 0]))
     # Of two with the highest score neither is the first.
     assert ranks.tolist() == [3, 1, 2]
+
+
+def test_pmg_trains_on_jigsaws_of_images_and_has_what_other_methods_have(
+    stream, split
+):
+    settings = with_settings(method="pmg", embedding_size=8, weight_decay=0.0)
+    run = train(settings, 0, stream)
+    assert isinstance(run.model, ProgressiveModel)
+    assert run.embeddings.shape == (12, 8)
+    assert run.scores.shape == (12, 3)
+    # A stage's classifier learns from the jigsaws alone.
+    model, _, _ = runs.build(settings, 0, 3)
+    name = "stage_1_head"
+    before, after = (m.get_layer(name).kernel for m in (model, run.model))
+    assert (
+        np.abs(
+            np.subtract(*map(keras.ops.convert_to_numpy, (before, after)))
+        ).max()
+        > 0
+    )
+    with pytest.raises(
+        TrainingError, match="--method pmg: needs batches of im"
+    ):
+        train(settings, 0, split)
