@@ -63,9 +63,10 @@ def random_flip(image: Image, seed: Any) -> Image:
         image: `(height, width, channels)`.
         seed: A non-negative integer, or several.
     """
-    return (
-        image[:, ::-1] if np.random.default_rng(seed).random() < 0.5 else image
-    )
+    if np.random.default_rng(seed).random() >= 0.5:
+        return image
+    # NumPy copies a view that runs backwards thirty times as slowly.
+    return import_opencv().flip(image, 1).reshape(image.shape)
 
 
 def crop_to_box(image: Image, box: npt.NDArray[Any]) -> Image:
