@@ -90,6 +90,8 @@ _POOLINGS = {
     "max": keras.layers.GlobalMaxPooling2D,
     "gem": GeneralizedMeanPooling2D,
 }
+# They act on the feature map.
+_ON_MAPS = ("mc",)
 # They compare an anchor with one positive, or with one negative, of the batch.
 _WITHOUT_MEMORY = ("n_pairs",)
 # The weight of the embedding's squared length, which keeps it finite. Ours.
@@ -182,6 +184,11 @@ def build_head(
         return Head(compared, head(compared), compared, loss)
     scores = _classifier(settings, num_classes)(embedding)
     return Head(embedding, scores, scores, loss)
+
+
+def begins_with_pooling(settings: Settings) -> bool:
+    """Whether the head pools before it does anything that is trained."""
+    return settings.method not in _ON_MAPS and settings.pooling != "gem"
 
 
 def build_loss(
