@@ -29,6 +29,7 @@ def images(count=11):
         keras.layers.Dense(3),
         keras_finegrain.SoftTriple(3),
         keras_finegrain.CosineSimilarity(3),
+        keras_finegrain.layers.GaussianMixture(3),
         keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)]).layers[0],
     ],
 )
