@@ -91,7 +91,7 @@ def test_labels_beside_the_head_are_no_embedding():
             lambda: keras.Sequential(
                 [keras.Input((4, 4, 3)), keras.layers.Conv2D(2, 3)]
             ),
-            "last layer with weights is no Dense .* Conv2D",
+            "last layer with weights is no Dense, .* Conv2D",
         ),
     ],
 )
