@@ -244,7 +244,7 @@ def far_features(settings: Any) -> dict[str, np.ndarray]:
     model, cut, _ = build(settings, 0, 2)
     frozen = Model(model.input, cut)
     return {
-        name: frozen.predict(images, verbose=0).mean(axis=(1, 2))
+        name: frozen.predict(images, verbose=0)
         for name, images in (
             ("drawn birds", np.stack(drawn).astype("float32")),
             ("a temple and a flower", np.stack(resized)),
@@ -286,8 +286,7 @@ def fitted(
         )
     model, cut, _ = build(settings, seed, source.num_classes)
     frozen = source.frozen(settings, Model(model.input, cut), cache)
-    pooled = frozen.plain.mean(axis=(1, 2), dtype=np.float32)
-    pooled = np.concatenate([pooled, *far.values()])
+    pooled = np.concatenate([frozen.plain.astype(np.float32), *far.values()])
     if method == "centered":
         pooled -= pooled[train].mean(axis=0)
     return pooled, None

@@ -18,6 +18,7 @@ from keras_finegrain._base.private_keras import (
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.labels.forms import integer_labels
 from keras_finegrain.layers.cosine_similarity import CosineSimilarity
+from keras_finegrain.layers.gaussian_mixture import GaussianMixture
 
 
 def embedding_model(
@@ -151,10 +152,11 @@ def _input_of_head(model: keras.Model) -> keras.KerasTensor:
         return model.outputs[0]
     if _is_graph(call.layer):
         return _outside(call, _input_of_head(call.layer))
-    if not isinstance(call.layer, keras.layers.Dense | CosineSimilarity):
+    heads = keras.layers.Dense | CosineSimilarity | GaussianMixture
+    if not isinstance(call.layer, heads):
         raise ValueError(
             "embedding_model: layer must be given where the last layer with "
-            "weights is no Dense or cosine head, received None and "
+            "weights is no Dense, cosine or Gaussian head, received None and "
             f"{type(call.layer).__name__} '{call.layer.name}'. Name the layer "
             "whose output is the embedding."
         )

@@ -29,6 +29,7 @@ def images(count=11):
         keras.layers.Dense(3),
         keras_finegrain.SoftTriple(3),
         keras_finegrain.CosineSimilarity(3),
+        keras_finegrain.layers.GaussianMixture(3),
         keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)]).layers[0],
     ],
 )
@@ -90,7 +91,7 @@ def test_labels_beside_the_head_are_no_embedding():
             lambda: keras.Sequential(
                 [keras.Input((4, 4, 3)), keras.layers.Conv2D(2, 3)]
             ),
-            "last layer with weights is no Dense .* Conv2D",
+            "last layer with weights is no Dense, .* Conv2D",
         ),
     ],
 )

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_finegrain._base.files import replacing
+from keras_finegrain.training.backbones import build_backbone, cut_at
 from keras_finegrain.training.batches import (
     Batch,
     Inputs,
@@ -32,8 +33,10 @@ _SETTINGS = (
     *("backbone", "backbone_args", "weights", "image_size", "freeze"),
     *("views", "augment", "color", "mixed_precision"),
 )
+# Most batches of pooled features that are tested in one: they are small.
+_AT_ONCE = 32
 Arrays = dict[str, npt.NDArray[Any]]
-Features = npt.NDArray[np.float16]
+Features = npt.NDArray[np.floating]
 Compute = Callable[[Callable[[int], Steps]], Arrays]
 
 
@@ -55,14 +58,18 @@ def compute_features(
         advance: Called after each batch.
 
     Returns:
-        The features `(images, ...)` and the labels `(images,)`.
+        The features `(images, ...)`, float16 if they are maps, else float32,
+        and the labels `(images,)`.
     """
     features, labels = [], []
     for inputs, batch_labels in batches:
         if front is not None:
             inputs = front(inputs, training=varied)
         images = keras.ops.convert_to_numpy(inputs)
-        features.append(frozen.predict_on_batch(images).astype(np.float16))
+        output = frozen.predict_on_batch(images)
+        # Maps in half the memory; pooled features are small.
+        dtype = np.float16 if output.ndim > 2 else np.float32
+        features.append(output.astype(dtype))
         labels.append(np.asarray(batch_labels, np.int32))
         advance()
     return np.concatenate(features), np.concatenate(labels)
@@ -110,13 +117,17 @@ class FrozenFeatures:
         return self._ordered(settings, self.test_images)
 
     def _ordered(self, settings: Settings, images: Numbers) -> OrderedBatches:
-        return OrderedBatches(
-            self.plain[images], self.labels[images], settings.batch_size
-        )
+        size = settings.batch_size
+        if self.plain.ndim == 2:
+            # Whole batches: devices cannot share a first one that is not.
+            size *= max(1, min(len(images) // size, _AT_ONCE))
+        return OrderedBatches(self.plain[images], self.labels[images], size)
 
 
 class FeatureCache:
     """Keeps frozen features in memory and, in a folder, for other processes.
+
+    It also keeps the backbone that they come from.
 
     Args:
         folder: The folder, or None.
@@ -133,13 +144,39 @@ class FeatureCache:
         self._bars = bars
         self._folder = None if folder is None else pathlib.Path(folder)
         self._say = say
-        self._latest: tuple[str, Arrays] | None = None
+        self._latest: dict[bool, tuple[str, Arrays]] = {}
+        self._backbone: tuple[str, keras.Model] | None = None
+
+    def backbone(self, settings: Settings) -> tuple[keras.Model, Any]:
+        """Builds a backbone and freezes what the settings say.
+
+        One that is frozen as a whole is built once: the models of all runs
+        share it. All of them must be built in one scope.
+
+        Args:
+            settings: Those of the run.
+
+        Returns:
+            The backbone, and the symbolic output of its frozen part or None.
+        """
+        if not settings.freeze:
+            return build_backbone(settings), None
+        key = _key("", settings)
+        if self._backbone is not None and self._backbone[0] == key:
+            backbone = self._backbone[1]
+            return backbone, backbone.output
+        backbone = build_backbone(settings)
+        cut = cut_at(backbone, settings.freeze)
+        if cut is backbone.output:
+            self._backbone = key, backbone
+        return backbone, cut
 
     def arrays(
         self,
         digest: str,
         settings: Settings,
         compute: Compute,
+        pooled: bool = False,
     ) -> Arrays:
         """The features of these images with these settings.
 
@@ -148,22 +185,27 @@ class FeatureCache:
             settings: Those of the run.
             compute: Computes the features that are not kept yet; its argument
                 makes the `Steps` of so many batches.
+            pooled: Whether the features are behind the pooling.
         """
-        key = _key(digest, settings)
-        # Only the latest: head_bn of 1,244 photos in 8 views takes 1.4 GB.
-        if self._latest is None or self._latest[0] != key:
+        key = _key(digest, settings, pooled)
+        # The latest of each kind: a comparison may take both in turns, and
+        # maps of 1,244 photos in 8 views take 1.4 GB.
+        kept, arrays = self._latest.get(pooled, (None, None))
+        if arrays is None or kept != key:
             arrays = self._read(key)
             if arrays is None:
-                arrays = self._computed(settings, compute)
+                arrays = self._computed(settings, compute, pooled)
                 self._keep(key, arrays)
-            self._latest = key, arrays
-        return self._latest[1]
+            self._latest[pooled] = key, arrays
+        return arrays
 
-    def _computed(self, settings: Settings, compute: Compute) -> Arrays:
+    def _computed(
+        self, settings: Settings, compute: Compute, pooled: bool
+    ) -> Arrays:
         part = {"all": "the backbone"}.get(str(settings.freeze))
         self._say(
-            f"computing the output of {part or settings.freeze} once, in "
-            f"{settings.views} views …"
+            f"computing the {'pooled ' * pooled}output of "
+            f"{part or settings.freeze} once, in {settings.views} views …"
         )
         started = time.perf_counter()
         arrays = compute(
@@ -216,9 +258,11 @@ def user_cache() -> pathlib.Path:
     return pathlib.Path(folder) / "features"
 
 
-def _key(digest: str, settings: Settings) -> str:
+def _key(digest: str, settings: Settings, pooled: bool = False) -> str:
     """A short text of all that the features depend on."""
     what = {name: getattr(settings, name) for name in _SETTINGS}
+    if pooled:
+        what["pooling"] = settings.pooling
     for name in ("backbone", "weights"):
         if os.path.isfile(what[name]):
             with open(what[name], "rb") as file:

@@ -213,6 +213,11 @@ def _progressive_head(
     return Head(embedding, model.output, model.output, loss, type(model))
 
 
+def begins_with_pooling(settings: Settings) -> bool:
+    """Whether the head pools before it does anything that is trained."""
+    return settings.method not in ("mc", "pmg") and settings.pooling != "gem"
+
+
 def build_loss(
     settings: Settings,
     num_classes: int,

@@ -14,7 +14,6 @@ from keras_finegrain.layers import CosineSimilarity
 from keras_finegrain.metrics import intra_inter_distance_ratio, recall_at_k
 from keras_finegrain.models import Model
 from keras_finegrain.optimizers import LayerwiseLearningRate
-from keras_finegrain.training.backbones import build_backbone, cut_at
 from keras_finegrain.training.errors import TrainingError
 from keras_finegrain.training.frozen import FeatureCache
 from keras_finegrain.training.methods import (
@@ -22,6 +21,7 @@ from keras_finegrain.training.methods import (
     ON_CLASS_COUNTS,
     ON_PAIRS,
     Head,
+    begins_with_pooling,
     build_head,
     check_method,
 )
@@ -77,7 +77,8 @@ def train(
         settings: What the run is made with.
         seed: Of the first weights, the order and the augmentation.
         source: The images.
-        cache: Keeps the output of a frozen part for other runs.
+        cache: Keeps the output of a frozen part for other runs. The models of
+            all its runs share a backbone that is frozen as a whole.
         scope: Returns the context in which models are built.
         validate: Whether to test after every epoch, for the history.
         embed_known: Whether to embed the training images, for `Run.known`.
@@ -91,20 +92,26 @@ def train(
             diverges.
     """
     on_pairs = settings.method in ON_PAIRS
+    cache = cache or FeatureCache()
     with _policy(settings), scope():
         counts = None
         if settings.method in ON_CLASS_COUNTS:
             counts = source.class_counts()
-        model, cut, head = build(settings, seed, source.num_classes, counts)
+        model, cut, head = build(
+            settings, seed, source.num_classes, counts, cache
+        )
         batches: Any = source
         start, front = model.input, None
         if cut is None:
             front = source.front(settings)
         else:
             start, frozen = cut, keras.Model(model.input, cut)
-            batches = source.frozen(settings, frozen, cache or FeatureCache())
+            batches = source.frozen(settings, frozen, cache)
         trained = _behind(front, head.model_class(start, head.trained))
-        tested = _behind(front, Model(start, [head.embedding, head.scores]))
+        # Pooled features may be the embeddings, and Keras makes no model that
+        # gives back where it was cut.
+        embedding = keras.ops.cast(head.embedding, "float32")
+        tested = _behind(front, Model(start, [embedding, head.scores]))
         train_batches = batches.train(settings, seed)
         test_batches = batches.test(settings)
         _compile(settings, trained, head.loss, len(train_batches))
@@ -169,22 +176,27 @@ def build(
     seed: int,
     num_classes: int,
     class_counts: Sequence[int] | None = None,
+    cache: FeatureCache | None = None,
 ) -> tuple[keras.Model, Any, Head]:
     """Builds the model of one run.
 
     Returns:
         The model from images to scores, the symbolic output of its frozen
-        part or None, and its head.
+        part or None, and its head. Behind a backbone that is frozen as a whole
+        the frozen part includes the pooling, if nothing trained precedes it:
+        its output is one number a channel.
     """
     keras.utils.set_random_seed(seed)
-    backbone = build_backbone(settings)
+    backbone, cut = (cache or FeatureCache()).backbone(settings)
     check_method(settings, backbone.output.shape[-1], num_classes)
     # The head's first weights do not depend on how many numbers the backbone
     # drew.
     keras.utils.set_random_seed(seed)
     head = build_head(settings, backbone, num_classes, class_counts)
-    cut = cut_at(backbone, settings.freeze) if settings.freeze else None
-    return head.model_class(backbone.input, head.scores), cut, head
+    model = head.model_class(backbone.input, head.scores)
+    if cut is backbone.output and begins_with_pooling(settings):
+        cut = model.get_layer("pooling").output
+    return model, cut, head
 
 
 @contextlib.contextmanager

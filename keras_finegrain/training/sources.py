@@ -155,10 +155,17 @@ class ImageStream:
 
         images = np.arange(data.train_size + data.test_size)
         return FrozenFeatures(
-            **cache.arrays(self._digest, settings, compute),
+            **cache.arrays(
+                self._digest, settings, compute, pooled=_is_pooled(frozen)
+            ),
             train_images=images[: data.train_size],
             test_images=images[data.train_size :],
         )
+
+
+def _is_pooled(frozen: keras.Model) -> bool:
+    """Whether the frozen part ends behind the pooling."""
+    return len(frozen.output.shape) == 2
 
 
 def _as_tested(images: Any, settings: Settings, cache: bool = False) -> Any:
@@ -327,7 +334,10 @@ class PhotoSplit:
             return {"views": np.stack(views), "plain": tested[0]}
 
         return FrozenFeatures(
-            **cache.arrays(self.photos.digest, settings, compute),
+            **cache.arrays(
+                *(self.photos.digest, settings, compute),
+                pooled=_is_pooled(frozen),
+            ),
             labels=self.labels,
             train_images=self.train_photos,
             test_images=self.test_photos,

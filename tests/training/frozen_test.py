@@ -174,6 +174,52 @@ def test_without_a_folder_the_process_keeps_the_latest_features(settings):
     assert len(calls) == 2
 
 
+def test_maps_and_pooled_features_are_kept_beside_each_other(settings):
+    """A comparison of mc with others takes both in turns."""
+    calls = []
+    cache = FeatureCache()
+    for pooled in (False, True, False, True):
+        arrays = cache.arrays(
+            "photos", settings, computed(calls, 1.0 + pooled), pooled=pooled
+        )
+        assert (arrays["views"] == 1 + pooled).all()
+    assert calls == [1.0, 2.0]
+
+
+def test_pooled_features_of_one_pooling_are_not_taken_for_another(
+    tmp_path, settings
+):
+    calls = []
+    for pooling in ("average", "max", "average"):
+        FeatureCache(tmp_path).arrays(
+            "photos",
+            dataclasses.replace(settings, pooling=pooling),
+            computed(calls),
+            pooled=True,
+        )
+    assert len(calls) == 2
+    # Nor are the maps that an earlier version has kept.
+    FeatureCache(tmp_path).arrays("photos", settings, computed(calls))
+    assert len(calls) == 3
+
+
+def test_a_backbone_is_shared_if_all_of_it_is_frozen(settings, tmp_path):
+    def shares(first, second):
+        cache = FeatureCache()
+        return cache.backbone(first)[0] is cache.backbone(second)[0]
+
+    last = dataclasses.replace(settings, freeze="relu_4")
+    for freeze in ("all", "relu_4"):
+        whole = dataclasses.replace(settings, freeze=freeze)
+        assert shares(whole, dataclasses.replace(whole, method="arcface"))
+    for change in ({"image_size": 24}, {"mixed_precision": "bfloat16"}):
+        assert not shares(last, dataclasses.replace(last, **change))
+    # The rest of these is trained.
+    for part in ("relu_2", None):
+        part = dataclasses.replace(settings, freeze=part)
+        assert not shares(part, part)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -201,6 +201,49 @@ def test_a_frozen_part_keeps_its_weights_and_the_rest_learns(
         assert is_same == (name.split("/")[0][-1] in "12"), name
 
 
+@pytest.mark.parametrize("pooling", ["average", "max", "average_max"])
+def test_behind_a_frozen_backbone_pooled_features_are_kept(
+    split, frozen, test_images, pooling, tmp_path
+):
+    settings = dataclasses.replace(
+        frozen, freeze="relu_4", pooling=pooling, epochs=1
+    )
+    run = train(settings, 0, split, cache=FeatureCache(tmp_path))
+    (path,) = tmp_path.iterdir()
+    with np.load(path) as kept:
+        assert kept["plain"].shape == (len(split.labels), 192)
+    embedding = keras_finegrain.embedding_model(run.model)
+    np.testing.assert_allclose(
+        embedding.predict(test_images, verbose=0),
+        run.embeddings,
+        rtol=1e-4,
+        atol=1e-4,
+    )
+    scores = run.model.predict(test_images, verbose=0)
+    np.testing.assert_allclose(scores, run.scores, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [{"method": "mc"}, {"pooling": "gem"}])
+def test_what_is_trained_before_the_pooling_sees_the_map(split, frozen, change):
+    settings = dataclasses.replace(frozen, freeze="all", **change)
+    _, cut, _ = runs.build(settings, 0, split.num_classes)
+    assert cut.shape == (None, 2, 2, 192)
+
+
+def test_runs_that_share_a_backbone_are_as_runs_alone(split, frozen):
+    settings = dataclasses.replace(frozen, freeze="all", epochs=1)
+    cache = FeatureCache()
+    first = train(settings, 0, split, cache=cache)
+    weights = weights_of(first.model)
+    other = dataclasses.replace(settings, method="arcface")
+    train(other, 1, split, cache=cache)
+    for name, weight in weights_of(first.model).items():
+        np.testing.assert_array_equal(weight, weights[name], err_msg=name)
+    for kept in (cache, None):
+        again = train(settings, 0, split, cache=kept)
+        np.testing.assert_array_equal(again.scores, first.scores)
+
+
 @pytest.mark.parametrize("freeze", [None, "relu_2"])
 def test_half_precision_stays_within_the_run(split, frozen, freeze):
     before = keras.config.dtype_policy().name
