@@ -38,13 +38,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
     check_packages(PACKAGES)
     from keras_finegrain.datasets import DatasetError
 
-    if options.lr is None:
-        options.lr = rate_of_frozen(options)
-    settings = {
-        method: to_settings(options, method) for method in options.method
-    }
     try:
-        data, scope = prepare(options, settings, out)
+        settings, data, scope = prepare(options, out)
         out.say(
             f"{data.name}: {data.num_classes} classes, {data.train_size} "
             f"images to train on, {data.test_size} to test on. Results go to "
@@ -54,19 +49,6 @@ def run(options: argparse.Namespace, out: Output) -> int:
     except DatasetError as error:
         raise CommandError(f"{options.data}: {error}") from error
     return 0
-
-
-def rate_of_frozen(options: argparse.Namespace) -> float:
-    """The default of --lr with --freeze.
-
-    A head on features that stand still learns next to nothing at the rate
-    that keeps a pretrained backbone in its place.
-    """
-    from keras_finegrain.training.backbones import build_backbone, cut_at
-
-    backbone = build_backbone(to_settings(options, options.method[0]))
-    cut_at(backbone, options.freeze)
-    return 1e-4 if backbone.trainable_weights else 1e-2
 
 
 def to_settings(options: argparse.Namespace, method: str) -> "Settings":
@@ -89,12 +71,13 @@ def selection_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def prepare(
-    options: argparse.Namespace, settings: dict[str, Any], out: Output
-) -> tuple[Any, Any]:
+    options: argparse.Namespace, out: Output
+) -> tuple[dict[str, "Settings"], Any, Any]:
     """Checks the whole command before anything is trained.
 
     Returns:
-        The data set, and the scope in which models are built.
+        The settings of each method, the data set, and the scope in which
+        models are built.
     """
     from keras_finegrain import datasets
     from keras_finegrain.training.backbones import build_backbone, cut_at
@@ -107,9 +90,17 @@ def prepare(
     replicas, scope = prepare_devices(
         options.distribute, options.batch_size, options.xla
     )
-    backbone = build_backbone(settings[options.method[0]])
+    backbone = build_backbone(to_settings(options, options.method[0]))
     if options.freeze:
         cut_at(backbone, options.freeze)
+    is_frozen = not backbone.trainable_weights
+    if options.lr is None:
+        # A head on features that stand still learns next to nothing at the
+        # rate that keeps a pretrained backbone in its place.
+        options.lr = 1e-2 if is_frozen else 1e-4
+    settings = {
+        method: to_settings(options, method) for method in options.method
+    }
     selection = selection_of(options)
     datasets.check(options.data, **selection)
     data = datasets.load(options.data, **selection, decode=False)
@@ -117,12 +108,11 @@ def prepare(
         replicas, options.batch_size, data.train_size, data.test_size
     )
     channels = backbone.output.shape[-1]
-    is_frozen = not backbone.trainable_weights
     for each in settings.values():
         check_method(each, channels, data.num_classes, replicas)
         if text := without_effect(each, is_frozen):
             out.warn(text)
-    return data, scope
+    return settings, data, scope
 
 
 def train_all(
