@@ -193,8 +193,8 @@ def _add_training(group: Any) -> None:
         (
             *("--lr", positive, None, "RATE"),
             "first learning rate of AdamW, which falls to 0 as a cosine; "
-            "0.003 from scratch, 0.01 where --freeze leaves the head alone, "
-            "else 0.0001",
+            "0.003 from scratch; behind a frozen backbone 0.003 with "
+            "--embedding-size and 0.01 without; else 0.0001",
         ),
         (
             *("--head-lr-multiplier", positive, 1.0, "FACTOR"),

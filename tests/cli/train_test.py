@@ -191,7 +191,7 @@ def test_a_wholly_frozen_backbone_trains_the_head_alone(
     assert status == 0
     # A head alone learns next to nothing at a backbone's rate.
     results = json.loads((output / "results.json").read_text())
-    assert results["arguments"]["lr"] == 0.01
+    assert results["arguments"]["lr"] == 3e-3
     assert "top-1 accuracy" in (
         output / "soft_triple" / "report.html"
     ).read_text("utf-8")
