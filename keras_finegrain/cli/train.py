@@ -95,11 +95,10 @@ def prepare(
         cut_at(backbone, options.freeze)
     is_frozen = not backbone.trainable_weights
     if options.lr is None:
-        # A head on features that stand still learns next to nothing at the
-        # rate that keeps a pretrained backbone in its place. docs/results.md
-        # has the rates that were tried.
+        # Features that stand still take a higher rate than a pretrained block
+        # that must stay near its place; docs/results.md has those tried.
         of_head = 3e-3 if options.embedding_size else 1e-2
-        options.lr = of_head if is_frozen else 1e-4
+        options.lr = of_head if is_frozen else 1e-3
     settings = {
         method: to_settings(options, method) for method in options.method
     }

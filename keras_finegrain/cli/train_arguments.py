@@ -77,7 +77,7 @@ def complete(options: argparse.Namespace) -> None:
         options.epochs = 12 if built_in else 30
     # With --freeze it depends on what the backbone has behind that layer.
     if options.lr is None and options.freeze is None:
-        options.lr = 3e-3 if options.weights == "none" else 1e-4
+        options.lr = 3e-3 if options.weights == "none" else 3e-4
     if options.output is None:
         if options.resume:
             raise CommandError(
@@ -193,8 +193,9 @@ def _add_training(group: Any) -> None:
         (
             *("--lr", positive, None, "RATE"),
             "first learning rate of AdamW, which falls to 0 as a cosine; "
-            "0.003 from scratch; behind a frozen backbone 0.003 with "
-            "--embedding-size and 0.01 without; else 0.0001",
+            "0.003 from scratch, 0.0003 for a pretrained backbone, 0.001 "
+            "where --freeze leaves a part of it, and 0.003 where it leaves "
+            "none (0.01 without --embedding-size)",
         ),
         (
             *("--head-lr-multiplier", positive, 1.0, "FACTOR"),
