@@ -189,9 +189,6 @@ def test_a_wholly_frozen_backbone_trains_the_head_alone(
     )
 
     assert status == 0
-    # A head alone learns next to nothing at a backbone's rate.
-    results = json.loads((output / "results.json").read_text())
-    assert results["arguments"]["lr"] == 3e-3
     assert "top-1 accuracy" in (
         output / "soft_triple" / "report.html"
     ).read_text("utf-8")
@@ -199,6 +196,41 @@ def test_a_wholly_frozen_backbone_trains_the_head_alone(
     assert model.predict(np.zeros((2, 16, 16, 3)), verbose=0).shape == (2, 3)
     trained = [variable.path for variable in model.trainable_variables]
     assert [path.split("/")[-1] for path in trained] == ["centers"]
+
+
+@pytest.mark.parametrize(
+    ("what", "rate"),
+    [
+        ([], 3e-3),
+        (["--weights", "{weights}"], 3e-4),
+        (["--weights", "{weights}", "--freeze", "relu_2"], 1e-3),
+        (["--weights", "{weights}", "--freeze", "all"], 1e-2),
+        (
+            [
+                *("--weights", "{weights}", "--freeze", "all"),
+                *("--embedding-size", "4"),
+            ],
+            3e-3,
+        ),
+    ],
+)
+def test_the_default_rate_is_that_of_what_is_trained(
+    folder, small_weights, tmp_path, what, rate
+):
+    from keras_finegrain.cli.main import _parse
+    from keras_finegrain.cli.output import Output
+    from keras_finegrain.cli.train import complete, prepare
+
+    options = _parse(
+        [
+            *("train", str(folder), "--backbone", "small"),
+            *("--image-size", "16", "--output", str(tmp_path)),
+            *(word.format(weights=small_weights) for word in what),
+        ]
+    )
+    complete(options)
+    settings, _, _ = prepare(options, Output(as_json=False, quiet=True))
+    assert {each.lr for each in settings.values()} == {rate}
 
 
 @pytest.mark.slow
