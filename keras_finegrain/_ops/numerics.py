@@ -24,6 +24,21 @@ def mean(values: Tensor, axis: int) -> Tensor:
     return ops.sum(values, axis=axis) / count
 
 
+def maximum(values: Tensor, axis: int) -> Tensor:
+    """The maximum over one axis; its gradient goes to one place that has it.
+
+    The gradient of `keras.ops.max` compares the values with their maximum and
+    divides by how many are equal. XLA may compute the values twice, each time
+    rounded in its own way: then none is equal, and it is 0 / 0.
+    """
+    place = ops.expand_dims(ops.argmax(values, axis=axis), axis)
+    shape = [1] * len(values.shape)
+    shape[axis] = -1
+    places = ops.arange(ops.shape(values)[axis], dtype=place.dtype)
+    is_place = ops.equal(place, ops.reshape(places, shape))
+    return ops.sum(ops.where(is_place, values, 0.0), axis=axis)
+
+
 def unit_length(vectors: Tensor) -> Tensor:
     """Scales the vectors on the last axis to length 1.
 

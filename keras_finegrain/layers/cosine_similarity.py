@@ -26,7 +26,7 @@ from keras_finegrain._ops.center_cosines import (
     squared_lengths,
 )
 from keras_finegrain._ops.coinciding_centers import first_coinciding
-from keras_finegrain._ops.numerics import unit_length
+from keras_finegrain._ops.numerics import maximum, unit_length
 from keras_finegrain._ops.soft_maximum import soft_maximum
 from keras_finegrain.distribution import gather
 from keras_finegrain.labels.forms import class_numbers, label_tensor
@@ -253,7 +253,7 @@ class CosineSimilarity(MeasuredLayer):
         if self.centers_per_class == 1:
             return ops.transpose(ops.squeeze(cosine, axis=1))
         if self.pooling == "max":
-            return ops.transpose(ops.max(cosine, axis=1))
+            return ops.transpose(maximum(cosine, axis=1))
         soft = soft_maximum(cosine, largest=1.0 / self.gamma)
         return self.gamma * ops.transpose(soft)
 

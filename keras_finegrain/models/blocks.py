@@ -16,6 +16,7 @@ from keras_finegrain._base.checks import (
 )
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import at_least_float32
+from keras_finegrain.models.max_pooling import GlobalMaxPooling2D
 
 # PyTorch's of batch normalisation, with which both papers' code trains.
 _MOMENTUM, _EPSILON = 0.9, 1e-5
@@ -73,7 +74,7 @@ def average_max_pooling(
     average = keras.layers.GlobalAveragePooling2D(
         name=f"{name}_average", dtype=dtype
     )
-    maximum = keras.layers.GlobalMaxPooling2D(name=f"{name}_max", dtype=dtype)
+    maximum = GlobalMaxPooling2D(name=f"{name}_max", dtype=dtype)
     merge = keras.layers.Concatenate if concatenate else keras.layers.Average
     merged = merge(name=name, dtype=dtype)
     return merged([average(feature_map), maximum(feature_map)])
@@ -208,7 +209,7 @@ def mutual_channel_head(
     hidden = positive_integer(who, "hidden", hidden)
     dropout = number(who, "dropout", dropout, at_least=0, below=1)
     layers: list[Any] = [
-        keras.layers.GlobalMaxPooling2D(name="pooling", dtype=_wide()),
+        GlobalMaxPooling2D(name="pooling", dtype=_wide()),
         _batch_norm("embedding_input_norm"),
         keras.layers.Dense(hidden, name="embedding"),
         _batch_norm("embedding_norm"),

@@ -19,6 +19,7 @@ from keras_finegrain._base.private_keras import (
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain.labels.scope import label_scope
 from keras_finegrain.layers.jigsaw import Jigsaw
+from keras_finegrain.models.max_pooling import GlobalMaxPooling2D
 from keras_finegrain.models.model import FunctionalModel
 
 _WHO = "progressive_multi_granularity"
@@ -296,7 +297,7 @@ def _block(feature_map: Any, size: int, channels: int, prefix: str) -> Any:
             axis, name=f"{prefix}_norm_{number_}", **_NORM
         )(x)
         x = keras.layers.ReLU(name=f"{prefix}_relu_{number_}")(x)
-    return keras.layers.GlobalMaxPooling2D(name=f"{prefix}_pooling")(x)
+    return GlobalMaxPooling2D(name=f"{prefix}_pooling")(x)
 
 
 def _hidden(vectors: Any, size: int, name: str) -> Any:

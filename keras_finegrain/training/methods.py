@@ -23,6 +23,7 @@ from keras_finegrain.models import (
     embedding_block,
     progressive_multi_granularity,
 )
+from keras_finegrain.models.max_pooling import GlobalMaxPooling2D
 from keras_finegrain.training.errors import TrainingError
 from keras_finegrain.training.settings import Settings
 
@@ -92,7 +93,7 @@ METHODS: dict[str, Callable[..., keras.losses.Loss]] = {
 }
 _POOLINGS = {
     "average": keras.layers.GlobalAveragePooling2D,
-    "max": keras.layers.GlobalMaxPooling2D,
+    "max": GlobalMaxPooling2D,
     "gem": GeneralizedMeanPooling2D,
 }
 # They compare an anchor with one positive, or with one negative, of the batch.

@@ -10,6 +10,7 @@ from keras_finegrain import losses
 from keras_finegrain._ops.numerics import (
     inverse_length,
     log_one_plus_sum_exp,
+    maximum,
     scale_to_square,
     sine,
     unit_distance,
@@ -197,3 +198,16 @@ def test_a_center_on_its_samples_stays():
     layer(np.full((3, 2), 0.1, "float32"), np.zeros(3, int), training=True)
 
     assert (ops.convert_to_numpy(layer.centers) == np.float32(0.1)).all()
+
+
+@pytest.mark.parametrize(
+    ("axis", "expected"),
+    [(1, [[0, 1, 0], [0, 1, 0]]), (0, [[1, 1, 1], [0, 0, 0]])],
+)
+def test_a_maximum_gives_its_gradient_to_one_place(axis, expected):
+    values = np.array([[1.0, 3.0, 3.0], [-2.0, -1.0, -5.0]])
+    found, (slope,) = value_and_gradients(
+        lambda values: ops.sum(maximum(values, axis)), [values]
+    )
+    assert found == values.max(axis).sum()
+    np.testing.assert_array_equal(slope, expected)
