@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_finegrain._base.typing import Tensor
+from keras_finegrain._ops.compilation import is_compiled_by_xla
 
 
 def at_least_float32(dtype: str) -> str:
@@ -25,12 +26,15 @@ def mean(values: Tensor, axis: int) -> Tensor:
 
 
 def maximum(values: Tensor, axis: int) -> Tensor:
-    """The maximum over one axis; its gradient goes to one place that has it.
+    """The maximum over one axis, with a gradient that is finite.
 
     The gradient of `keras.ops.max` compares the values with their maximum and
     divides by how many are equal. XLA may compute the values twice, each time
-    rounded in its own way: then none is equal, and it is 0 / 0.
+    rounded in its own way: then none is equal, and it is 0 / 0. There the
+    gradient goes to the first place that has the maximum.
     """
+    if not is_compiled_by_xla():
+        return ops.max(values, axis=axis)
     place = ops.expand_dims(ops.argmax(values, axis=axis), axis)
     shape = [1] * len(values.shape)
     shape[axis] = -1

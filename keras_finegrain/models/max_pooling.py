@@ -11,7 +11,7 @@ from keras_finegrain._ops.numerics import maximum
 class GlobalMaxPooling2D(keras.layers.GlobalMaxPooling2D):
     """Keras's layer, with a gradient that XLA cannot make NaN.
 
-    See `maximum`. Of equal values the first one gets the gradient.
+    See `maximum`.
 
     Example:
 

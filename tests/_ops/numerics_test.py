@@ -202,10 +202,10 @@ def test_a_center_on_its_samples_stays():
 
 @pytest.mark.parametrize(
     ("axis", "expected"),
-    [(1, [[0, 1, 0], [0, 1, 0]]), (0, [[1, 1, 1], [0, 0, 0]])],
+    [(1, [[0, 0, 1], [0, 1, 0]]), (0, [[1, 1, 1], [0, 0, 0]])],
 )
-def test_a_maximum_gives_its_gradient_to_one_place(axis, expected):
-    values = np.array([[1.0, 3.0, 3.0], [-2.0, -1.0, -5.0]])
+def test_the_gradient_of_a_maximum_goes_to_its_place(axis, expected):
+    values = np.array([[1.0, 3.0, 4.0], [-2.0, -1.0, -5.0]])
     found, (slope,) = value_and_gradients(
         lambda values: ops.sum(maximum(values, axis)), [values]
     )
