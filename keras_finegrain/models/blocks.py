@@ -1,7 +1,7 @@
 """The ends of networks for look-alikes: pooling, embedding, a whole head.
 
-Functions that take and return symbolic tensors, made of Keras's own layers:
-what they build is saved and loaded as any functional model.
+Functions that take and return symbolic tensors, made of Keras's own layers but
+for the maximum: what they build is saved and loaded as any functional model.
 """
 
 from typing import Any
