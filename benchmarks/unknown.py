@@ -286,7 +286,7 @@ def fitted(
         )
     model, cut, _ = build(settings, seed, source.num_classes)
     frozen = source.frozen(settings, Model(model.input, cut), cache)
-    pooled = np.concatenate([frozen.plain.astype(np.float32), *far.values()])
+    pooled = np.concatenate([frozen.plain, *far.values()])
     if method == "centered":
         pooled -= pooled[train].mean(axis=0)
     return pooled, None

@@ -51,6 +51,24 @@ def run(options: argparse.Namespace, out: Output) -> int:
     return 0
 
 
+def default_rate(options: argparse.Namespace, is_frozen: bool) -> float:
+    """The default of `--lr`, the lower the more that is pretrained is trained.
+
+    docs/results.md has the rates that were tried.
+
+    Args:
+        options: Completed options of the command.
+        is_frozen: Whether no layer of the backbone is trained.
+    """
+    if options.weights == "none":
+        return 3e-3
+    if options.freeze is None:
+        return 3e-4
+    if not is_frozen:
+        return 1e-3
+    return 3e-3 if options.embedding_size else 1e-2
+
+
 def to_settings(options: argparse.Namespace, method: str) -> "Settings":
     """The settings of one method."""
     from keras_finegrain.training import Settings
@@ -95,10 +113,7 @@ def prepare(
         cut_at(backbone, options.freeze)
     is_frozen = not backbone.trainable_weights
     if options.lr is None:
-        # Features that stand still take a higher rate than a pretrained block
-        # that must stay near its place; docs/results.md has those tried.
-        of_head = 3e-3 if options.embedding_size else 1e-2
-        options.lr = of_head if is_frozen else 1e-3
+        options.lr = default_rate(options, is_frozen)
     settings = {
         method: to_settings(options, method) for method in options.method
     }

@@ -75,9 +75,6 @@ def complete(options: argparse.Namespace) -> None:
         options.image_size = 64 if built_in else 224
     if options.epochs is None:
         options.epochs = 12 if built_in else 30
-    # With --freeze it depends on what the backbone has behind that layer.
-    if options.lr is None and options.freeze is None:
-        options.lr = 3e-3 if options.weights == "none" else 3e-4
     if options.output is None:
         if options.resume:
             raise CommandError(

@@ -362,6 +362,7 @@ def test_scores_of_nan_are_never_right():
 def test_pmg_trains_on_jigsaws_of_images_and_has_what_other_methods_have(
     stream, split
 ):
+    """On JAX, where a maximum once had a gradient of 0 / 0, too."""
     settings = with_settings(method="pmg", embedding_size=8, weight_decay=0.0)
     run = train(settings, 0, stream)
     assert isinstance(run.model, ProgressiveModel)
@@ -369,15 +370,10 @@ def test_pmg_trains_on_jigsaws_of_images_and_has_what_other_methods_have(
     assert run.scores.shape == (12, 3)
     # A stage's classifier learns from the jigsaws alone.
     model, _, _ = runs.build(settings, 0, 3)
-    name = "stage_1_head"
-    before, after = (m.get_layer(name).kernel for m in (model, run.model))
-    assert (
-        np.abs(
-            np.subtract(*map(keras.ops.convert_to_numpy, (before, after)))
-        ).max()
-        > 0
+    before, after = (
+        keras.ops.convert_to_numpy(each.get_layer("stage_1_head").kernel)
+        for each in (model, run.model)
     )
-    with pytest.raises(
-        TrainingError, match="--method pmg: needs batches of im"
-    ):
+    assert (before != after).any()
+    with pytest.raises(TrainingError, match="--method pmg: needs batches of"):
         train(settings, 0, split)
