@@ -280,8 +280,8 @@ plt.show()
 # ## Where to go from here
 #
 # - Your own photos: set `PHOTOS` in the first cell, and run it again.
-# - More accuracy: train the whole network and not the head alone. It takes
-#   hours without a GPU: `keras-finegrain train photos/ --freeze none`.
+# - More accuracy: train the last block of the network too, in minutes:
+#   `keras-finegrain train photos/ --freeze block_15_add`.
 # - Photos of nothing that it knows, and an app:
 #   [from a trained model to an app that says "unknown"](model_to_app.md).
 # - What to expect of which loss: [which loss for my data](../which_loss.md).

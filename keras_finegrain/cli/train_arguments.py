@@ -63,7 +63,7 @@ def complete(options: argparse.Namespace) -> None:
     options.method = list(dict.fromkeys(methods))
     if options.weights is None:
         options.weights = "none" if built_in else "imagenet"
-    pretrained = options.weights == "imagenet"
+    pretrained = options.weights != "none"
     if options.freeze is None and pretrained:
         options.freeze = "all"
     if options.freeze == "none":
@@ -141,8 +141,8 @@ def _add_model(group: Any) -> None:
             *("--freeze", str, None, "all|none|LAYER"),
             "what of the backbone is not trained: all of it, whose output is "
             "computed once, so that each method takes seconds; none, which "
-            "is slow and better; or all up to a layer. all with weights of "
-            "imagenet, else none",
+            "is slow and needs many photos; or all up to a layer. all with "
+            "pretrained weights, else none",
         ),
         (
             *("--views", integer(1), 8, "N"),
@@ -151,7 +151,7 @@ def _add_model(group: Any) -> None:
         (
             *("--embedding-size", integer(0), None, "N"),
             "put a linear layer of this size after the pooling, 0 for none; "
-            f"{_EMBEDDING_SIZE} with weights of imagenet, else 0",
+            f"{_EMBEDDING_SIZE} with pretrained weights, else 0",
         ),
     )
     group.add_argument(

@@ -1,4 +1,4 @@
-"""Errors of data sets, each with a message of one line."""
+"""Errors of data sets, each with a message that a script can print."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,8 @@ class DatasetError(ValueError):
     """A data set cannot be loaded as asked.
 
     The message is one line that names the data set, class or file at fault
-    and says what to do, so that a script can print it and stop.
+    and says what to do, so that a script can print it and stop. Several files
+    that cannot be read have a line each.
 
     Example:
         >>> from keras_finegrain import datasets

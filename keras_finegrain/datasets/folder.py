@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _TAIL = 4096  # bytes; cameras append a little after the end of the image
 
+# Of the files that cannot be read.
+_MOST_NAMED = 50
+
 # More folders with the same subfolders are classes, each with the same parts.
 _MOST_SPLITS = 5
 
@@ -47,8 +50,8 @@ def read_folder(
 
     Raises:
         DatasetError: If there is no such folder, it has no images, its layout
-            can be read in two ways, or a file is not the image that its name
-            says.
+            can be read in two ways, or files are not the images that their
+            names say: it names them, a line each.
     """
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
@@ -82,10 +85,12 @@ def read_folder(
         )
     _refuse_double(files)
     warn_unread(path, [*left_out, *unread])
+    _check_files(
+        [path for classes in files for c in classes.values() for path in c],
+        thorough,
+    )
     class_names = tuple(sorted(set().union(*files)))
-    records = [
-        _records(root, classes, class_names, thorough) for classes in files
-    ]
+    records = [_records(root, classes, class_names) for classes in files]
     return Source(
         name=str(path),
         class_names=class_names,
@@ -258,18 +263,37 @@ def warn_unread(path: str | pathlib.Path, lines: list[str]) -> None:
         )
 
 
+def _check_files(paths: list[str], thorough: bool) -> None:
+    """Raises if any file is not a whole image, and names up to fifty."""
+    check = _read_file if thorough else _check_file
+
+    def problem(path: str) -> str:
+        try:
+            check(path)
+        except DatasetError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        problems = [text for text in pool.map(problem, paths) if text]
+    if len(problems) > 1:
+        lines = problems[:_MOST_NAMED]
+        if left := len(problems) - len(lines):
+            lines.append(f"and {left} more")
+        problems = [
+            f"{len(problems)} of {len(paths)} images cannot be read:\n"
+            + "\n".join(lines)
+        ]
+    if problems:
+        raise DatasetError(problems[0])
+
+
 def _records(
-    root: pathlib.Path,
-    classes: _Files,
-    class_names: tuple[str, ...],
-    thorough: bool,
+    root: pathlib.Path, classes: _Files, class_names: tuple[str, ...]
 ) -> Records:
     members = [classes.get(name, []) for name in class_names]
     paths = [path for files in members for path in files]
     labels = np.repeat(np.arange(len(members)), [len(m) for m in members])
-    check = _read_file if thorough else _check_file
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(check, paths))
     # A shuffle buffer smaller than the data set would otherwise see only
     # neighbouring classes. The order is the same on every machine.
     order = np.random.default_rng(0).permutation(len(paths))

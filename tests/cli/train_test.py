@@ -199,23 +199,18 @@ def test_a_wholly_frozen_backbone_trains_the_head_alone(
 
 
 @pytest.mark.parametrize(
-    ("what", "rate"),
+    ("what", "frozen", "embedding", "rate"),
     [
-        ([], 3e-3),
-        (["--weights", "{weights}"], 3e-4),
-        (["--weights", "{weights}", "--freeze", "relu_2"], 1e-3),
-        (["--weights", "{weights}", "--freeze", "all"], 1e-2),
-        (
-            [
-                *("--weights", "{weights}", "--freeze", "all"),
-                *("--embedding-size", "4"),
-            ],
-            3e-3,
-        ),
+        ([], None, None, 3e-3),
+        # A file of weights is as much pretrained as those of ImageNet.
+        (["--weights", "{weights}"], "all", 256, 3e-3),
+        (["--weights", "{weights}", "--freeze", "none"], None, 256, 3e-4),
+        (["--weights", "{weights}", "--freeze", "relu_2"], "relu_2", 256, 1e-3),
+        (["--weights", "{weights}", "--embedding-size", "0"], "all", None, 1e-2),
     ],
 )
-def test_the_default_rate_is_that_of_what_is_trained(
-    folder, small_weights, tmp_path, what, rate
+def test_the_defaults_are_those_of_what_is_trained(
+    folder, small_weights, tmp_path, what, frozen, embedding, rate
 ):
     from keras_finegrain.cli.main import _parse
     from keras_finegrain.cli.output import Output
@@ -230,7 +225,10 @@ def test_the_default_rate_is_that_of_what_is_trained(
     )
     complete(options)
     settings, _, _ = prepare(options, Output(as_json=False, quiet=True))
-    assert {each.lr for each in settings.values()} == {rate}
+    assert {
+        (each.freeze, each.embedding_size, each.lr)
+        for each in settings.values()
+    } == {(frozen, embedding, rate)}
 
 
 @pytest.mark.slow

@@ -367,6 +367,20 @@ def test_a_file_that_broke_off_is_named(call, folder, draw, extension):
     assert f"half.{extension}" in message(call, folder)
 
 
+def test_all_files_that_broke_off_are_named(call, folder, draw):
+    broken = ["crow/a.jpg", "jay/b.png", "rook/c.jpg"]
+    for name in broken:
+        path = draw(folder / name, size=(300, 200))
+        path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(datasets.DatasetError) as caught:
+        call(folder)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "3 of 18 images cannot be read:"
+    for line, name in zip(lines, broken, strict=True):
+        assert name in line
+        assert "cannot be decoded" in line
+
+
 def test_damage_inside_a_file_is_named_when_it_is_read(folder, draw):
     import tensorflow as tf
 
