@@ -206,7 +206,12 @@ def test_a_wholly_frozen_backbone_trains_the_head_alone(
         (["--weights", "{weights}"], "all", 256, 3e-3),
         (["--weights", "{weights}", "--freeze", "none"], None, 256, 3e-4),
         (["--weights", "{weights}", "--freeze", "relu_2"], "relu_2", 256, 1e-3),
-        (["--weights", "{weights}", "--embedding-size", "0"], "all", None, 1e-2),
+        (
+            ["--weights", "{weights}", "--embedding-size", "0"],
+            "all",
+            None,
+            1e-2,
+        ),
     ],
 )
 def test_the_defaults_are_those_of_what_is_trained(
