@@ -237,12 +237,21 @@ def _compile(
         optimizer = LayerwiseLearningRate(
             optimizer, {HEAD_WEIGHTS: settings.head_lr_multiplier}
         )
+    # A TensorFlow function in which variables were made is traced once more:
+    # let none be made there.
+    optimizer.build(model.trainable_variables)
+    metrics = []
+    # A loss on pairs gets embeddings, which have no accuracy.
+    if settings.method not in ON_PAIRS:
+        accuracy = keras.metrics.SparseCategoricalAccuracy
+        if settings.mixup or settings.label_smoothing:
+            accuracy = keras.metrics.CategoricalAccuracy
+        metrics = [accuracy("accuracy")]
     backend = keras.backend.backend()
     model.compile(
         optimizer,
         loss,
-        # A loss on pairs gets embeddings, which have no accuracy.
-        metrics=None if settings.method in ON_PAIRS else ["accuracy"],
+        metrics=metrics,
         # On JAX the alternative to compiling is a step without any jit.
         jit_compile=settings.xla or backend == "jax",
         # On PyTorch Keras compiles no function that could take several.
