@@ -21,7 +21,7 @@ from keras_finegrain.gallery.answers import Answer, Candidate, Match
 from keras_finegrain.gallery.embedder import Embedder, as_paths, unit_vectors
 from keras_finegrain.gallery.index import INDICES
 from keras_finegrain.gallery.qdrant import upload
-from keras_finegrain.gallery.scores import NEIGHBOURS, class_scores
+from keras_finegrain.gallery.scores import MEANS, NEIGHBOURS, class_scores
 from keras_finegrain.labels.forms import integer_labels
 from keras_finegrain.metrics.calibration import fit_temperature
 from keras_finegrain.metrics.embedding_set import unit_rows
@@ -833,18 +833,20 @@ class Gallery:
         for start in range(0, len(vectors), _CHUNK):
             chunk = vectors[start : start + _CHUNK]
             found = self._index.search(chunk, NEIGHBOURS)
-            scores.append(self._scores(chunk, found))
+            scores.append(self._scores(chunk, found, MEANS))
             nearest = self._index.vectors(found[1][:, 0])
             apart = np.abs(chunk - nearest).max(axis=1)
             copies += int(np.sum(apart < _SAME))
         return np.concatenate(scores), copies
 
     def _scores(
-        self, vectors: np.ndarray, found: tuple[np.ndarray, np.ndarray]
+        self, vectors: np.ndarray, found: tuple[np.ndarray, np.ndarray], k: int
     ) -> np.ndarray:
         means = unit_rows(self._sums).astype(np.float32)
         return class_scores(
-            self._index, self._classes, means, vectors, found, self._mean_weight
+            *(self._index, self._classes, means, vectors, found),
+            mean_weight=self._mean_weight,
+            k=k,
         )
 
     def _all_answers(self, vectors: np.ndarray, k: int) -> list[Answer]:
@@ -855,7 +857,8 @@ class Gallery:
 
     def _answers(self, vectors: np.ndarray, k: int) -> list[Answer]:
         found = self._index.search(vectors, max(k, NEIGHBOURS))
-        scores = self._scores(vectors, found)
+        # With one number of them for all k, a probability does not hang on k.
+        scores = self._scores(vectors, found, max(k + 1, MEANS))
         matches = self._matches(found[0][:, :k], found[1][:, :k])
         shares: Any = np.full(scores.shape, None)
         if self._temperature is not None:

@@ -95,6 +95,27 @@ def test_a_class_far_behind_many_photos_of_others_keeps_its_score():
         assert similarity == pytest.approx(expected[name], abs=1e-5)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.75])
+def test_the_best_of_many_classes_are_exact(weight):
+    # More classes than means are looked at, and the photos that are found are
+    # of few of them.
+    x, labels = clusters(per_class=200, classes=60, noise=0.1)
+    queries, _ = clusters(per_class=1, classes=60, noise=0.4, seed=2)
+
+    made = Gallery.of_embeddings(identity(), x, labels, mean_weight=weight)
+    answers = made.identify(queries, k=5)
+
+    known = unit(x)
+    members = [known[labels == c] for c in range(60)]
+    nearest = np.stack([(unit(queries) @ m.T).max(1) for m in members], 1)
+    means = unit(np.stack([m.mean(0) for m in members]))
+    scores = weight * unit(queries) @ means.T + (1 - weight) * nearest
+    for row, answer in zip(scores, answers, strict=True):
+        given = [answer.similarity]
+        given += [other.similarity for other in answer.runners_up]
+        np.testing.assert_allclose(given, -np.sort(-row)[:6], atol=1e-5)
+
+
 @pytest.mark.parametrize("index", ["exact", "approximate"])
 def test_an_added_class_is_found_and_a_removed_one_is_not(index):
     made = gallery(index)
