@@ -310,6 +310,26 @@ def test_methods_of_one_seed_start_from_the_same_backbone():
     )
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="TensorFlow alone traces a function once more for variables in it",
+)
+@pytest.mark.parametrize(
+    "method", ["softmax", "center", "mc", "soft_triple", "triplet"]
+)
+def test_a_step_is_traced_once(train_frozen, monkeypatch, method):
+    traces = []
+    step = keras_finegrain.Model.train_step
+
+    def counted(self, *args):
+        traces.append(args)
+        return step(self, *args)
+
+    monkeypatch.setattr(keras_finegrain.Model, "train_step", counted)
+    train_frozen(method=method)
+    assert len(traces) == 1
+
+
 def test_the_learning_rate_falls_over_the_steps_that_there_are(train_frozen):
     # Six photos of each of three classes in fives are two groups each, and
     # three batches of two groups; without balance they would be one of ten.
