@@ -80,7 +80,8 @@ def _run(module: Any, options: argparse.Namespace, out: Output) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return DONE
     except Exception as error:
-        if not _is_wrong_use(error):
+        text = _for_the_user(error)
+        if text is None:
             traceback.print_exc()
             print(
                 f"{_PROGRAM} {options.command}: this is a defect of "
@@ -89,9 +90,15 @@ def _run(module: Any, options: argparse.Namespace, out: Output) -> int:
                 file=sys.stderr,
             )
             return DEFECT
-        text = " ".join(str(error).split())
         print(f"{_PROGRAM} {options.command}: error: {text}", file=sys.stderr)
         return WRONG_USE
+
+
+def _for_the_user(error: Exception) -> str | None:
+    """What an error says of wrong use or data; None for a defect."""
+    from keras_finegrain.datasets.decoding import problem_of
+
+    return str(error) if _is_wrong_use(error) else problem_of(error)
 
 
 def _is_wrong_use(error: Exception) -> bool:

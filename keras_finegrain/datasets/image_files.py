@@ -325,7 +325,8 @@ def verify(encoded: bytes, origin: str) -> None:
     of others are decoded.
 
     Raises:
-        DatasetError: If it is damaged as far as this can tell.
+        DatasetError: If it is damaged as far as this can tell, or of a kind
+            that `opened` refuses.
     """
     try:
         with _pillow().open(io.BytesIO(encoded)) as image:
@@ -342,7 +343,10 @@ def verify(encoded: bytes, origin: str) -> None:
                 whole = image.format != "GIF" or ends_look_right(
                     encoded[:16], encoded[-4096:], len(encoded)
                 )
+            is_checked = image.format in ("JPEG", "MPO", "PNG")
     except Exception as error:
         raise DatasetError(damaged(origin)) from error
     if not whole:
         raise DatasetError(damaged(origin))
+    if not is_checked:
+        opened(encoded, origin)

@@ -1,6 +1,7 @@
 """Exit statuses, and what goes to stdout and to stderr."""
 
 import json
+import shutil
 
 import pytest
 
@@ -42,6 +43,8 @@ def test_wrong_words_are_wrong_use(words, capsys):
     ("error", "status", "said"),
     [
         (CommandError("take another"), 2, "check: error: take another\n"),
+        # As it was written: a line each, and names with two spaces.
+        (CommandError("2 photos:\na  b.jpg\nc.jpg"), 2, ":\na  b.jpg\nc.jpg\n"),
         (OSError(28, "No space left"), 2, "No space left"),
         # Python's own: not a sentence for users.
         (KeyError("a"), 1, "defect of keras-finegrain"),
@@ -63,6 +66,24 @@ def test_an_error_of_this_package_is_one_line(capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "keras-finegrain train photos/" in error
+
+
+def test_a_photo_that_is_gone_is_no_defect(
+    monkeypatch, capsys, folder, tmp_path
+):
+    from keras_finegrain import datasets
+
+    def run(options, out):
+        data = datasets.load(options.data)
+        shutil.rmtree(options.data)
+        return len(list(data.train))
+
+    monkeypatch.setattr(check, "run", run)
+    copy = shutil.copytree(folder, tmp_path / "birds")
+    assert main(["check", str(copy)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"keras-finegrain check: error: The image '{copy}")
+    assert error.endswith("not an image. Replace it or take it out\n")
 
 
 def test_json_is_the_only_thing_on_stdout(monkeypatch, capsys):

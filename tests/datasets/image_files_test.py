@@ -143,6 +143,7 @@ def test_pixels_of_32_bits_are_refused_because_their_range_is_unknown(dtype):
     file = encoded(Image.fromarray(gray), "TIFF")
     with pytest.raises(tf.errors.InvalidArgumentError, match="of 32 bits"):
         decoded([file])
+    assert "of 32 bits" in message(image_files.verify, file, "the file")
 
 
 def files():
