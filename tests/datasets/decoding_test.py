@@ -4,7 +4,7 @@ import pytest
 
 from keras_finegrain.datasets import crops, transforms
 from keras_finegrain.datasets.decoding import decode, problem_of
-from keras_finegrain.datasets.image_files import damaged
+from keras_finegrain.datasets.image_files import undecoded
 from keras_finegrain.datasets.transforms import crop_to_box
 
 pytestmark = pytest.mark.one_backend
@@ -72,7 +72,7 @@ def test_an_error_of_tensorflow_tells_which_image_it_is(read, origin):
     files = tf.data.Dataset.from_tensors({"encoded": b"x", "origin": origin})
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         read(files.map(decode))
-    assert problem_of(caught.value) == damaged(origin)
+    assert problem_of(caught.value) == undecoded(origin)
 
 
 def test_another_error_of_tensorflow_is_no_image_at_fault():

@@ -225,6 +225,30 @@ def test_a_heic_of_a_phone_is_read_where_its_extra_is_installed(folder):
         assert np.abs(image.astype(int) - np.asarray(photo())).mean() < 8
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("a.HEIC", "pip install"), ("a.dng", "save as JPEG")]
+)
+def test_a_format_that_is_not_read_here_says_how_it_would_be(
+    name, remedy, tmp_path, monkeypatch
+):
+    unread = frozenset({".heic", ".dng"})
+    monkeypatch.setattr(image_files, "unread_extensions", lambda: unread)
+    path = tmp_path / name
+    path.write_bytes(b"of a camera")
+    text = message(datasets.read_images, path, 8)
+    assert f"{name}' is of a format that is not read here" in text
+    assert remedy in text
+
+
+def test_a_photo_above_the_limit_of_pillow_names_the_limit(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    file = encoded(photo(30, 40), "JPEG")
+    for call in (image_files.opened, image_files.decoded, image_files.verify):
+        text = message(call, file, "large.jpg")
+        assert "1200 pixels" in text
+        assert "save it smaller" in text
+
+
 def test_no_ending_is_both_read_and_not_read():
     read = image_files.readable_extensions()
     assert {".jpg", ".jfif", ".jpe", ".tif", ".ppm", ".webp"} <= read
