@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib
+import io
 import logging
 import os
 import pathlib
@@ -49,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         data (said in one sentence on stderr), 130 stopped by Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not be UTF-8, and a terminal may know few letters.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = _parse(words)
     except SystemExit as error:  # of argparse, for --help too

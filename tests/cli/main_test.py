@@ -1,5 +1,6 @@
 """Exit statuses, and what goes to stdout and to stderr."""
 
+import io
 import json
 import shutil
 
@@ -31,6 +32,22 @@ def test_help_and_version_are_done(capsys):
     assert "identify" in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == keras_finegrain.__version__
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_letters_that_a_terminal_has_not_are_escaped(monkeypatch, encoding):
+    def run(options, out):
+        out.answer("caf\udce9 λ")
+        return 0
+
+    monkeypatch.setattr(check, "run", run)
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding, newline="")
+    monkeypatch.setattr("sys.stdout", stdout)
+    assert main(["train", "--help"]) == 0
+    assert main(["check", "x"]) == 0
+    written = stdout.buffer.getvalue().decode(encoding)
+    greek = "λ" if encoding == "utf-8" else r"\u03bb"
+    assert written.endswith(rf"caf\udce9 {greek}" + "\n")
 
 
 @pytest.mark.parametrize("words", [[], ["nothing"], ["check"], ["check", "-x"]])
