@@ -67,7 +67,10 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def remove_partial(folder: pathlib.Path) -> None:
     """Removes what writers left in a folder whose processes were killed."""
     for partial in folder.glob(f"{_PARTIAL}*"):
-        partial.unlink(missing_ok=True)
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
 
 
 def as_path(who: str, name: str, value: Any) -> pathlib.Path:
