@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_finegrain._base import checks
 from keras_finegrain._base.arrays import softmax
-from keras_finegrain._base.files import replacing, replacing_path
+from keras_finegrain._base.files import replacing_path
 
 MODEL, GALLERY, TESTED = "model.keras", "gallery.npz", "tested.npz"
 _DESCRIPTION = "bundle.json"
@@ -112,7 +112,8 @@ class Bundle:
                 replaced; other files stay.
 
         Raises:
-            OSError: If the folder cannot be written to.
+            OSError: If the folder cannot be written to; the bundle that was
+                there stays.
         """
         folder = pathlib.Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,16 +125,19 @@ class Bundle:
             "about": self.about,
         }
         text = json.dumps(description, indent=2, ensure_ascii=False)
-        # Written last, so that no description stands beside half a bundle.
-        (folder / _DESCRIPTION).unlink(missing_ok=True)
-        with replacing_path(folder / MODEL) as path:
-            self.model.save(path)
-        if self.gallery is None:
-            (folder / GALLERY).unlink(missing_ok=True)
-        else:
-            self.gallery.save(folder / GALLERY)
-        with replacing(folder / _DESCRIPTION) as file:
-            file.write(text.encode())
+        # On a full disk the earlier bundle stays.
+        with (
+            replacing_path(folder / _DESCRIPTION) as described,
+            replacing_path(folder / MODEL) as model,
+        ):
+            described.write_text(text, "utf-8")
+            self.model.save(model)
+            if self.gallery is None:
+                (folder / GALLERY).unlink(missing_ok=True)
+            else:
+                self.gallery.save(folder / GALLERY)
+            # It comes back last: no description stands beside half a bundle.
+            (folder / _DESCRIPTION).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -1,5 +1,6 @@
 """Bundles: a trained model with all that an answer needs."""
 
+import dataclasses
 import json
 
 import keras
@@ -48,6 +49,31 @@ def test_a_saved_bundle_gives_the_same_answers(tmp_path):
     assert [a.class_name for a in again.identify(photos)] == list(NAMES)
     nearest = again.similar(yellow, k=1)[0][0]
     assert nearest.class_name == "yellow"
+
+
+@pytest.mark.parametrize("part", ["model", "gallery"])
+def test_a_bundle_stays_when_the_disk_is_full(tmp_path, monkeypatch, part):
+    pytest.importorskip("faiss")
+    whole = bundle(about={"number": 1})
+    photos = np.zeros((2, 8, 8, 3), "float32")
+    photos[0, ..., 0] = photos[1, ..., 2] = 250
+    whole.gallery = keras_finegrain.Gallery.of(
+        whole.model, (photos, np.array([0, 1])), NAMES
+    )
+    whole.save(tmp_path)
+    files = sorted(tmp_path.iterdir())
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    again = dataclasses.replace(whole, about={"number": 2})
+    monkeypatch.setattr(getattr(again, part), "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        again.save(tmp_path)
+    assert sorted(tmp_path.iterdir()) == files
+    earlier = keras_finegrain.Bundle.load(tmp_path)
+    assert earlier.about == {"number": 1}
+    assert len(earlier.gallery) == 2
 
 
 def test_files_are_read_as_the_model_takes_them(tmp_path):
