@@ -83,7 +83,8 @@ def test_files_are_read_as_the_model_takes_them(tmp_path):
     images[0, ..., 0] = images[1, ..., 2] = 255
     whole = bundle(temperature=1.0)
     expected = whole.predict(images)
-    for photos in (tmp_path, [tmp_path / "a.png", str(tmp_path / "b.png")]):
+    paths = [tmp_path / "a.png", str(tmp_path / "b.png")]
+    for photos in (tmp_path, paths, iter(paths)):
         found = whole.predict(photos, batch_size=1)
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -109,6 +110,10 @@ def test_what_does_not_fit_the_model_is_refused(change, message):
     given = {"model": model(), "class_names": NAMES, "image_size": 8}
     with pytest.raises(ValueError, match=message):
         keras_finegrain.Bundle(**(given | change))
+
+
+def test_no_photos_have_no_probabilities():
+    assert bundle().predict(np.zeros((0, 8, 8, 3))).shape == (0, 2)
 
 
 def test_photos_of_another_shape_and_no_gallery_are_said():
