@@ -63,6 +63,21 @@ def test_a_damaged_file_of_the_cache_is_said_and_made_anew(tmp_path):
         assert (again["plain"] == 1).all()
 
 
+def test_what_a_killed_process_left_in_the_cache_is_removed(tmp_path):
+    killed, running = (
+        tmp_path / ".partial-1-a.npz",
+        tmp_path / ".partial-2-b.npz",
+    )
+    killed.write_bytes(b"half")
+    os.utime(killed, (0, 0))
+    running.write_bytes(b"half")
+    FeatureCache(tmp_path, lambda line: None).arrays(
+        "photos", Settings(weights="any"), lambda start: {"plain": np.ones(3)}
+    )
+    assert not killed.exists()
+    assert running.exists()
+
+
 def test_a_long_step_says_how_long_it_takes_and_a_short_one_nothing(
     monkeypatch,
 ):
