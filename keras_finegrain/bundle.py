@@ -126,7 +126,8 @@ class Bundle:
             "temperature": self.temperature,
             "about": self.about,
         }
-        text = json.dumps(description, indent=2, ensure_ascii=False)
+        # ASCII: paths in it need not be UTF-8.
+        text = json.dumps(description, indent=2)
         # On a full disk the earlier bundle stays.
         with (
             replacing_path(folder / _DESCRIPTION) as described,

@@ -32,7 +32,9 @@ def bundle(**kwargs):
 
 def test_a_saved_bundle_gives_the_same_answers(tmp_path):
     pytest.importorskip("faiss")
-    whole = bundle(temperature=0.5, about={"method": "softmax"})
+    # A path whose bytes are no UTF-8.
+    about = {"method": "softmax", "data_path": "caf\udce9"}
+    whole = bundle(temperature=0.5, about=about)
     photos = np.zeros((2, 8, 8, 3), "float32")
     photos[0, ..., 0] = photos[1, ..., 2] = 250
     whole.gallery = keras_finegrain.Gallery.of(
@@ -45,7 +47,7 @@ def test_a_saved_bundle_gives_the_same_answers(tmp_path):
     np.testing.assert_allclose(
         again.predict(photos), whole.predict(photos), atol=1e-6
     )
-    assert again.about == {"method": "softmax"}
+    assert again.about == about
     assert [a.class_name for a in again.identify(photos)] == list(NAMES)
     nearest = again.similar(yellow, k=1)[0][0]
     assert nearest.class_name == "yellow"
