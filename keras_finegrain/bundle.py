@@ -12,7 +12,9 @@ import numpy as np
 
 from keras_finegrain._base import checks
 from keras_finegrain._base.arrays import softmax
-from keras_finegrain._base.files import replacing, replacing_path
+from keras_finegrain._base.files import replacing_path
+from keras_finegrain.gallery import Gallery
+from keras_finegrain.gallery.embedder import as_paths
 
 MODEL, GALLERY, TESTED = "model.keras", "gallery.npz", "tested.npz"
 _DESCRIPTION = "bundle.json"
@@ -112,7 +114,8 @@ class Bundle:
                 replaced; other files stay.
 
         Raises:
-            OSError: If the folder cannot be written to.
+            OSError: If the folder cannot be written to; the bundle that was
+                there stays.
         """
         folder = pathlib.Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,17 +126,21 @@ class Bundle:
             "temperature": self.temperature,
             "about": self.about,
         }
-        text = json.dumps(description, indent=2, ensure_ascii=False)
-        # Written last, so that no description stands beside half a bundle.
-        (folder / _DESCRIPTION).unlink(missing_ok=True)
-        with replacing_path(folder / MODEL) as path:
-            self.model.save(path)
-        if self.gallery is None:
-            (folder / GALLERY).unlink(missing_ok=True)
-        else:
-            self.gallery.save(folder / GALLERY)
-        with replacing(folder / _DESCRIPTION) as file:
-            file.write(text.encode())
+        # ASCII: paths in it need not be UTF-8.
+        text = json.dumps(description, indent=2)
+        # On a full disk the earlier bundle stays.
+        with (
+            replacing_path(folder / _DESCRIPTION) as described,
+            replacing_path(folder / MODEL) as model,
+        ):
+            described.write_text(text, "utf-8")
+            self.model.save(model)
+            if self.gallery is None:
+                (folder / GALLERY).unlink(missing_ok=True)
+            else:
+                self.gallery.save(folder / GALLERY)
+            # It comes back last: no description stands beside half a bundle.
+            (folder / _DESCRIPTION).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -160,8 +167,6 @@ class Bundle:
             ) from error
         gallery = None
         if (folder / GALLERY).is_file():
-            from keras_finegrain.gallery import Gallery
-
             gallery = Gallery.load(folder / GALLERY, model)
         return cls(
             model=model,
@@ -187,17 +192,18 @@ class Bundle:
         Raises:
             ValueError: If a photo cannot be read or has another shape.
         """
+        from keras_finegrain import datasets
+
         who = "Bundle.predict"
         batch_size = checks.positive_integer(who, "batch_size", batch_size)
-        paths = _paths_or_none(photos)
-        read: Any = paths
-        if paths is None:
-            read = self._images(who, photos)
+        paths = as_paths(photos)
+        images: Any = paths or self._images(who, photos)
+        rows = [np.zeros((0, len(self.class_names)), "float32")]
         # Paths are read a batch at a time: 10,000 photos take 6 GB.
-        rows = []
-        for start in range(0, len(read), batch_size):
-            batch = read[start : start + batch_size]
-            batch = batch if paths is None else self._read(batch)
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            if paths:
+                batch = datasets.read_images(batch, self.image_size)
             rows.append(self.probabilities(self.model.predict_on_batch(batch)))
         return np.concatenate(rows)
 
@@ -210,11 +216,11 @@ class Bundle:
 
     def identify(self, photos: Any, k: int = 5) -> list[Any]:
         """The class of each photo or "unknown": `Gallery.identify`."""
-        return self._gallery("identify").identify(self._seen(photos), k=k)
+        return self._gallery("identify").identify(photos, k=k)
 
     def similar(self, photos: Any, k: int = 5) -> list[Any]:
         """The known photos nearest to each photo: `Gallery.search`."""
-        return self._gallery("similar").search(self._seen(photos), k=k)
+        return self._gallery("similar").search(photos, k=k)
 
     def add(
         self,
@@ -227,11 +233,7 @@ class Bundle:
         The model is not trained: `identify` and `similar` know the class from
         now on, `predict` does not. `save` keeps it.
         """
-        paths = _paths_or_none(photos)
-        if keys is None and paths is not None:
-            keys = [str(path) for path in paths]
-        gallery = self._gallery("add")
-        gallery.add(self._seen(photos), class_name, keys=keys)
+        self._gallery("add").add(photos, class_name, keys=keys)
 
     def export(
         self,
@@ -292,13 +294,6 @@ class Bundle:
             )
         return self.gallery
 
-    def _seen(self, photos: Any) -> Any:
-        """The photos as the gallery takes them: images, or a list of paths."""
-        paths = _paths_or_none(photos)
-        if paths is None:
-            return self._images("Bundle", photos)
-        return [str(path) for path in paths]
-
     def _images(self, who: str, photos: Any) -> np.ndarray:
         images = checks.real_array(who, "photos", photos)
         images = images[None] if images.ndim == 3 else images
@@ -310,11 +305,6 @@ class Bundle:
                 "any size pass their paths, or use datasets.read_images."
             )
         return images.astype("float32", copy=False)
-
-    def _read(self, paths: Sequence[Any]) -> np.ndarray:
-        from keras_finegrain import datasets
-
-        return datasets.read_images(paths, self.image_size)
 
 
 def bundle_folder(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -368,17 +358,3 @@ def _read_description(folder: pathlib.Path) -> dict[str, Any]:
             "keras_finegrain."
         )
     return description
-
-
-def _paths_or_none(photos: Any) -> list[Any] | None:
-    """Photos as a list of paths, or None if they are images."""
-    if isinstance(photos, (str, os.PathLike)):
-        if os.path.isdir(photos):
-            from keras_finegrain import datasets
-
-            return list(datasets.image_paths(photos))
-        return [photos]
-    is_list = isinstance(photos, (list, tuple)) and len(photos) > 0
-    if is_list and all(isinstance(p, (str, os.PathLike)) for p in photos):
-        return list(photos)
-    return None

@@ -1,5 +1,6 @@
 """Bundles: a trained model with all that an answer needs."""
 
+import dataclasses
 import json
 
 import keras
@@ -31,7 +32,9 @@ def bundle(**kwargs):
 
 def test_a_saved_bundle_gives_the_same_answers(tmp_path):
     pytest.importorskip("faiss")
-    whole = bundle(temperature=0.5, about={"method": "softmax"})
+    # A path whose bytes are no UTF-8.
+    about = {"method": "softmax", "data_path": "caf\udce9"}
+    whole = bundle(temperature=0.5, about=about)
     photos = np.zeros((2, 8, 8, 3), "float32")
     photos[0, ..., 0] = photos[1, ..., 2] = 250
     whole.gallery = keras_finegrain.Gallery.of(
@@ -44,10 +47,35 @@ def test_a_saved_bundle_gives_the_same_answers(tmp_path):
     np.testing.assert_allclose(
         again.predict(photos), whole.predict(photos), atol=1e-6
     )
-    assert again.about == {"method": "softmax"}
+    assert again.about == about
     assert [a.class_name for a in again.identify(photos)] == list(NAMES)
     nearest = again.similar(yellow, k=1)[0][0]
     assert nearest.class_name == "yellow"
+
+
+@pytest.mark.parametrize("part", ["model", "gallery"])
+def test_a_bundle_stays_when_the_disk_is_full(tmp_path, monkeypatch, part):
+    pytest.importorskip("faiss")
+    whole = bundle(about={"number": 1})
+    photos = np.zeros((2, 8, 8, 3), "float32")
+    photos[0, ..., 0] = photos[1, ..., 2] = 250
+    whole.gallery = keras_finegrain.Gallery.of(
+        whole.model, (photos, np.array([0, 1])), NAMES
+    )
+    whole.save(tmp_path)
+    files = sorted(tmp_path.iterdir())
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    again = dataclasses.replace(whole, about={"number": 2})
+    monkeypatch.setattr(getattr(again, part), "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        again.save(tmp_path)
+    assert sorted(tmp_path.iterdir()) == files
+    earlier = keras_finegrain.Bundle.load(tmp_path)
+    assert earlier.about == {"number": 1}
+    assert len(earlier.gallery) == 2
 
 
 def test_files_are_read_as_the_model_takes_them(tmp_path):
@@ -57,7 +85,8 @@ def test_files_are_read_as_the_model_takes_them(tmp_path):
     images[0, ..., 0] = images[1, ..., 2] = 255
     whole = bundle(temperature=1.0)
     expected = whole.predict(images)
-    for photos in (tmp_path, [tmp_path / "a.png", str(tmp_path / "b.png")]):
+    paths = [tmp_path / "a.png", str(tmp_path / "b.png")]
+    for photos in (tmp_path, paths, iter(paths)):
         found = whole.predict(photos, batch_size=1)
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -83,6 +112,10 @@ def test_what_does_not_fit_the_model_is_refused(change, message):
     given = {"model": model(), "class_names": NAMES, "image_size": 8}
     with pytest.raises(ValueError, match=message):
         keras_finegrain.Bundle(**(given | change))
+
+
+def test_no_photos_have_no_probabilities():
+    assert bundle().predict(np.zeros((0, 8, 8, 3))).shape == (0, 2)
 
 
 def test_photos_of_another_shape_and_no_gallery_are_said():

@@ -110,6 +110,15 @@ def one_of(who: str, name: str, value: Any, options: Sequence[str]) -> str:
     return value
 
 
+def checked_data_format(who: str, data_format: Any) -> str:
+    """The argument `data_format` of a layer: Keras's own where it is `None`."""
+    if data_format is None:
+        data_format = keras.config.image_data_format()
+    return one_of(
+        who, "data_format", data_format, ("channels_last", "channels_first")
+    )
+
+
 def boolean(who: str, name: str, value: Any) -> bool:
     """Returns `value` as a bool, or raises if it is none.
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -64,10 +65,23 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         shutil.rmtree(older, ignore_errors=True)
 
 
-def remove_partial(folder: pathlib.Path) -> None:
-    """Removes what writers left in a folder whose processes were killed."""
+def remove_partial(folder: pathlib.Path, unchanged_for: float = 0) -> None:
+    """Removes what writers left in a folder whose processes were killed.
+
+    Args:
+        folder: The folder.
+        unchanged_for: Seconds. Where other processes may write, what they
+            have changed since is theirs and stays.
+    """
     for partial in folder.glob(f"{_PARTIAL}*"):
-        partial.unlink(missing_ok=True)
+        # (Its writer may finish in between.)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - partial.stat().st_mtime < unchanged_for:
+                continue
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink()
 
 
 def as_path(who: str, name: str, value: Any) -> pathlib.Path:

@@ -1,7 +1,6 @@
 """The command `keras-finegrain`: one module for each of its commands.
 
-A command's module has `add_arguments(parser)` and `run(options, out)`. It
-imports Keras when it runs, so that `--help` comes at once.
+A command's module has `add_arguments(parser)` and `run(options, out)`.
 """
 
 from keras_finegrain.cli.main import main

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib
+import io
 import logging
 import os
 import pathlib
@@ -49,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         data (said in one sentence on stderr), 130 stopped by Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not be UTF-8, and a terminal may know few letters.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = _parse(words)
     except SystemExit as error:  # of argparse, for --help too
@@ -80,7 +85,8 @@ def _run(module: Any, options: argparse.Namespace, out: Output) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return DONE
     except Exception as error:
-        if not _is_wrong_use(error):
+        text = _for_the_user(error)
+        if text is None:
             traceback.print_exc()
             print(
                 f"{_PROGRAM} {options.command}: this is a defect of "
@@ -89,9 +95,15 @@ def _run(module: Any, options: argparse.Namespace, out: Output) -> int:
                 file=sys.stderr,
             )
             return DEFECT
-        text = " ".join(str(error).split())
         print(f"{_PROGRAM} {options.command}: error: {text}", file=sys.stderr)
         return WRONG_USE
+
+
+def _for_the_user(error: Exception) -> str | None:
+    """What an error says of wrong use or data; None for a defect."""
+    from keras_finegrain.datasets.decoding import problem_of
+
+    return str(error) if _is_wrong_use(error) else problem_of(error)
 
 
 def _is_wrong_use(error: Exception) -> bool:

@@ -8,14 +8,14 @@ from keras_finegrain.cli.output import CommandError
 
 
 def check_packages(extras: Mapping[str, str]) -> None:
-    """Checks packages without importing them, then the backend.
+    """Checks packages without importing them.
 
     Args:
         extras: Import name of each package, and the extra of keras-finegrain
             that installs it.
 
     Raises:
-        CommandError: If a package is missing, or Keras cannot start.
+        CommandError: If a package is missing.
     """
     missing = [name for name in extras if not importlib.util.find_spec(name)]
     if missing:
@@ -23,11 +23,3 @@ def check_packages(extras: Mapping[str, str]) -> None:
         raise CommandError(
             f"not installed: {', '.join(missing)}. Run: {pip_install(needed)}"
         )
-    try:
-        import keras  # noqa: F401
-    except ImportError as error:
-        raise CommandError(
-            f"Keras cannot start its backend ({error}). Choose another with "
-            "KERAS_BACKEND=tensorflow, jax or torch, or install it, as by "
-            f"{pip_install('jax')}"
-        ) from error

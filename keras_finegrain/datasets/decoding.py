@@ -1,5 +1,6 @@
 """Image files to pixels, in a `tf.data` pipeline."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ from keras_finegrain.datasets.transforms import crop_to_box
 # An undecoded image: `encoded`, the bytes of its file, `origin`, what to call
 # it in a message, and maybe `bbox`, (4,) as in TFDS, to which it is cut.
 File = dict[str, Any]
+
+# The operation by whose name an error tells that an image is at fault.
+_CHECK = "readable_image"
 
 
 def decode(file: File) -> Any:
@@ -77,9 +81,30 @@ def computed(function: Callable[..., Any], *inputs: Any) -> Any:
     )
     # Without the traceback that an error in Python would carry.
     with tf.control_dependencies(
-        [tf.debugging.Assert(tf.size(image) > 0, [problem])]
+        [tf.debugging.Assert(tf.size(image) > 0, [problem], name=_CHECK)]
     ):
         return tf.ensure_shape(image, (None, None, 3))
+
+
+def problem_of(error: Exception) -> str | None:
+    """What the `DatasetError` said that an error of TensorFlow stands for.
+
+    Args:
+        error: What a loop over images raised, or Keras in `fit`.
+
+    Returns:
+        The message; None for an error that is not of `computed`.
+    """
+    found = re.search(
+        rf"assertion failed: \[(.*?)\]\s+\[\[{{{{node {_CHECK}",
+        str(error),
+        re.DOTALL,
+    )
+    if found is None:
+        return None
+    # TensorFlow escapes it as C does.
+    escaped = found[1].encode("latin-1", "backslashreplace")
+    return escaped.decode("unicode_escape")
 
 
 def _decoded_file(

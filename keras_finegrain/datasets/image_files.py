@@ -6,6 +6,7 @@ JPEG to the same pixels in two thirds of the time.
 
 import functools
 import io
+import pathlib
 import re
 import types
 from math import inf
@@ -94,11 +95,28 @@ def how_to_read(extension: str) -> str:
         return pip_install("heif")
     if extension in _AVIF:
         return 'pip install "Pillow>=11.3"'
-    return "save them as JPEG or PNG"
+    return "save as JPEG or PNG"
 
 
-def damaged(origin: str) -> str:
-    """Returns the message for an image that cannot be decoded."""
+def undecoded(origin: str, error: Exception | None = None) -> str:
+    """Returns the message for an image that cannot be decoded.
+
+    Args:
+        origin: The file or record.
+        error: What Pillow raised, if it did.
+    """
+    extension = pathlib.PurePath(origin).suffix.lower()
+    if extension in unread_extensions():
+        return (
+            f"The image '{origin}' is of a format that is not read here "
+            f"({how_to_read(extension)})"
+        )
+    if isinstance(error, _pillow().DecompressionBombError):
+        return (
+            f"The image '{origin}' has more pixels than Pillow reads of a file "
+            f"that may be malicious ({error}): save it smaller, or raise "
+            "PIL.Image.MAX_IMAGE_PIXELS"
+        )
     return (
         f"The image '{origin}' cannot be decoded: the file is missing, damaged "
         "or not an image. Replace it or take it out"
@@ -141,7 +159,7 @@ def opened(encoded: bytes, origin: str, least_side: float | None = None) -> Any:
                 return upright.convert("RGB")
     except Exception as error:
         # A damaged file may raise almost anything.
-        raise DatasetError(damaged(origin)) from error
+        raise DatasetError(undecoded(origin, error)) from error
     raise DatasetError(
         f"The image '{origin}' has pixels of 32 bits, whose range is unknown: "
         "save it with 8 or 16 bits"
@@ -325,7 +343,8 @@ def verify(encoded: bytes, origin: str) -> None:
     of others are decoded.
 
     Raises:
-        DatasetError: If it is damaged as far as this can tell.
+        DatasetError: If it is damaged as far as this can tell, or of a kind
+            that `opened` refuses.
     """
     try:
         with _pillow().open(io.BytesIO(encoded)) as image:
@@ -342,7 +361,10 @@ def verify(encoded: bytes, origin: str) -> None:
                 whole = image.format != "GIF" or ends_look_right(
                     encoded[:16], encoded[-4096:], len(encoded)
                 )
+            is_checked = image.format in ("JPEG", "MPO", "PNG")
     except Exception as error:
-        raise DatasetError(damaged(origin)) from error
+        raise DatasetError(undecoded(origin, error)) from error
     if not whole:
-        raise DatasetError(damaged(origin))
+        raise DatasetError(undecoded(origin))
+    if not is_checked:
+        opened(encoded, origin)

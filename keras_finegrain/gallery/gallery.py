@@ -342,8 +342,9 @@ class Gallery:
         """
         who = "Gallery.add"
         name = checks.string(who, "class_name", class_name)
-        if keys is None and (paths := as_paths(photos)):
-            keys = paths
+        if paths := as_paths(photos):
+            photos = paths
+            keys = paths if keys is None else keys
         with self._lock:
             vectors = self._embedder.of_photos(who, photos)
             new = self._new_keys(who, keys, len(vectors))

@@ -6,12 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._base.checks import positive_integer
+from keras_finegrain._base.checks import checked_data_format, positive_integer
 from keras_finegrain._base.private_keras import get_keras_mask
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import at_least_float32
 from keras_finegrain.layers.mc_loss import (
-    checked_data_format,
     checked_sizes,
     class_scores,
     group_sizes,

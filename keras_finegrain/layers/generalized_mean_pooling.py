@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finegrain._base.checks import boolean, number, one_of
+from keras_finegrain._base.checks import boolean, checked_data_format, number
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.numerics import at_least_float32, mean
 
@@ -87,14 +87,7 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
         )
         self.train_exponent = boolean(who, "train_exponent", train_exponent)
         self.epsilon = number(who, "epsilon", epsilon, above=0)
-        self.data_format = one_of(
-            who,
-            "data_format",
-            keras.config.image_data_format()
-            if data_format is None
-            else data_format,
-            ("channels_last", "channels_first"),
-        )
+        self.data_format = checked_data_format(who, data_format)
         self.keepdims = boolean(who, "keepdims", keepdims)
         self.input_spec = keras.InputSpec(ndim=4)
 

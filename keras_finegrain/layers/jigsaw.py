@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_finegrain._base.checks import (
-    one_of,
+    checked_data_format,
     positive_integer,
     seed_or_none,
 )
@@ -95,14 +95,7 @@ class Jigsaw(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         who = type(self).__name__
         self.pieces = positive_integer(who, "pieces", pieces)
-        self.data_format = one_of(
-            who,
-            "data_format",
-            keras.config.image_data_format()
-            if data_format is None
-            else data_format,
-            ("channels_last", "channels_first"),
-        )
+        self.data_format = checked_data_format(who, data_format)
         self.seed = seed_or_none(who, "seed", seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.input_spec = keras.InputSpec(ndim=4)

@@ -11,8 +11,8 @@ from keras import ops
 
 from keras_finegrain._base.checks import (
     boolean,
+    checked_data_format,
     number,
-    one_of,
     positive_integer,
     seed_or_none,
     shown,
@@ -120,15 +120,6 @@ def checked_sizes(
     return tuple(
         positive_integer(who, "each of channels_per_class", size)
         for size in channels_per_class
-    )
-
-
-def checked_data_format(who: str, data_format: Any) -> str:
-    """The argument `data_format` of a layer: Keras's own where it is `None`."""
-    if data_format is None:
-        data_format = keras.config.image_data_format()
-    return one_of(
-        who, "data_format", data_format, ("channels_last", "channels_first")
     )
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from typing import Any
 
 from keras_finegrain import datasets
@@ -28,7 +29,8 @@ def digest_of(data: datasets.ImageDataset, **selection: Any) -> str:
     what: list[Any] = [_CROPS, data.name, data.class_names, *images]
     what.append(selection.get("crop_to_bbox", False))
     if _is_folder_of(root, data):
-        what.append(files_digest(root, sorted(sum(images, ()))))
+        keys = sorted(sum(images, ()))
+        what.append(files_digest(root, [_file_of(root, key) for key in keys]))
         what.append(str(root.resolve()))
     else:
         what.append(_version(data.name, selection.get("data_dir")))
@@ -49,7 +51,21 @@ def files_digest(root: pathlib.Path, names: list[str]) -> str:
 
 
 def _is_folder_of(root: pathlib.Path, data: datasets.ImageDataset) -> bool:
-    return root.is_dir() and (root / data.train_keys[0]).exists()
+    key = data.train_keys[0]
+    return root.is_dir() and (root / _file_of(root, key)).exists()
+
+
+def _file_of(root: pathlib.Path, key: str) -> str:
+    """The name of a key's file: a key has bytes that are no UTF-8 escaped."""
+    if (root / key).exists():
+        return key
+    return os.fsdecode(
+        re.sub(
+            rb"\\x([0-9a-f]{2})",
+            lambda found: bytes.fromhex(found[1].decode()),
+            os.fsencode(key),
+        )
+    )
 
 
 def _version(name: str, data_dir: Any) -> str:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_finegrain._base.files import replacing
+from keras_finegrain._base.files import remove_partial, replacing
 from keras_finegrain.training.backbones import build_backbone, cut_at
 from keras_finegrain.training.batches import (
     Batch,
@@ -35,6 +35,8 @@ _SETTINGS = (
 )
 # Most batches of pooled features that are tested in one: they are small.
 _AT_ONCE = 32
+# Seconds for which no process that writes features leaves them as they are.
+_PAUSE = 3600
 Arrays = dict[str, npt.NDArray[Any]]
 Features = npt.NDArray[np.floating]
 Compute = Callable[[Callable[[int], Steps]], Arrays]
@@ -235,6 +237,7 @@ class FeatureCache:
         megabytes = sum(array.nbytes for array in arrays.values()) / 1e6
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove_partial(path.parent, unchanged_for=_PAUSE)
             with replacing(path) as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
         except OSError as error:

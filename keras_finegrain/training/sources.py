@@ -47,11 +47,21 @@ class ImageStream:
         data: The data set.
         digest: Identifies its images, for features that are kept from run to
             run; by default they are new to every source.
+
+    Raises:
+        TrainingError: If the data set has no images to test on.
     """
 
     def __init__(
         self, data: datasets.ImageDataset, digest: str | None = None
     ) -> None:
+        # Where a split that is divided has one image of every class.
+        if data.test_size == 0:
+            raise TrainingError(
+                f"{data.name}: has no images to test on, and a run tells how "
+                "good its model is. Add images of some classes, or give "
+                "train/ and test/ folders"
+            )
         self.num_classes = data.num_classes
         self._data = data
         self._test: Any = None

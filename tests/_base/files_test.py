@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_finegrain._base.files import replacing_folder
+from keras_finegrain._base.files import remove_partial, replacing_folder
 
 pytestmark = pytest.mark.one_backend
 
@@ -35,3 +35,11 @@ def test_a_folder_stays_when_its_writer_fails(tmp_path):
         pass
     assert [each.name for each in path.iterdir()] == ["older"]
     assert [each.name for each in tmp_path.iterdir()] == ["served"]
+
+
+def test_what_a_killed_writer_left_is_removed_folders_too(tmp_path):
+    (tmp_path / ".partial-1-model.keras").write_text("half")
+    (tmp_path / ".partial-2-saved_model" / "variables").mkdir(parents=True)
+    (tmp_path / "model.keras").write_text("whole")
+    remove_partial(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["model.keras"]

@@ -1,6 +1,8 @@
 """Exit statuses, and what goes to stdout and to stderr."""
 
+import io
 import json
+import shutil
 
 import pytest
 
@@ -32,6 +34,22 @@ def test_help_and_version_are_done(capsys):
     assert capsys.readouterr().out.strip() == keras_finegrain.__version__
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_letters_that_a_terminal_has_not_are_escaped(monkeypatch, encoding):
+    def run(options, out):
+        out.answer("caf\udce9 λ")
+        return 0
+
+    monkeypatch.setattr(check, "run", run)
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding, newline="")
+    monkeypatch.setattr("sys.stdout", stdout)
+    assert main(["train", "--help"]) == 0
+    assert main(["check", "x"]) == 0
+    written = stdout.buffer.getvalue().decode(encoding)
+    greek = "λ" if encoding == "utf-8" else r"\u03bb"
+    assert written.endswith(rf"caf\udce9 {greek}" + "\n")
+
+
 @pytest.mark.parametrize("words", [[], ["nothing"], ["check"], ["check", "-x"]])
 def test_wrong_words_are_wrong_use(words, capsys):
     assert main(words) == 2
@@ -42,6 +60,8 @@ def test_wrong_words_are_wrong_use(words, capsys):
     ("error", "status", "said"),
     [
         (CommandError("take another"), 2, "check: error: take another\n"),
+        # As it was written: a line each, and names with two spaces.
+        (CommandError("2 photos:\na  b.jpg\nc.jpg"), 2, ":\na  b.jpg\nc.jpg\n"),
         (OSError(28, "No space left"), 2, "No space left"),
         # Python's own: not a sentence for users.
         (KeyError("a"), 1, "defect of keras-finegrain"),
@@ -63,6 +83,24 @@ def test_an_error_of_this_package_is_one_line(capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "keras-finegrain train photos/" in error
+
+
+def test_a_photo_that_is_gone_is_no_defect(
+    monkeypatch, capsys, folder, tmp_path
+):
+    from keras_finegrain import datasets
+
+    def run(options, out):
+        data = datasets.load(options.data)
+        shutil.rmtree(options.data)
+        return len(list(data.train))
+
+    monkeypatch.setattr(check, "run", run)
+    copy = shutil.copytree(folder, tmp_path / "birds")
+    assert main(["check", str(copy)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"keras-finegrain check: error: The image '{copy}")
+    assert error.endswith("not an image. Replace it or take it out\n")
 
 
 def test_json_is_the_only_thing_on_stdout(monkeypatch, capsys):

@@ -1,7 +1,10 @@
+import keras
 import numpy as np
 import pytest
 
 from keras_finegrain.datasets import crops, transforms
+from keras_finegrain.datasets.decoding import decode, problem_of
+from keras_finegrain.datasets.image_files import undecoded
 from keras_finegrain.datasets.transforms import crop_to_box
 
 pytestmark = pytest.mark.one_backend
@@ -49,3 +52,37 @@ def test_the_evaluation_crop_of_a_box_holds_all_of_it(box):
 )
 def test_a_box_at_or_over_the_border_gives_what_there_is(box, shape):
     assert crop_to_box(positions(20, 50), box).shape == shape
+
+
+def read_by_a_loop(images):
+    list(images)
+
+
+def read_by_fit(images):
+    model = keras.Sequential([keras.layers.GlobalMaxPooling2D()])
+    model.compile("sgd", "mse")
+    model.fit(images.map(lambda image: (image[None], [[0.0]])), verbose=0)
+
+
+@pytest.mark.parametrize("read", [read_by_a_loop, read_by_fit])
+@pytest.mark.parametrize("origin", ["photo.png", 'a  b/it\'s "é"\\中.png'])
+def test_an_error_of_tensorflow_tells_which_image_it_is(read, origin):
+    import tensorflow as tf
+
+    files = tf.data.Dataset.from_tensors({"encoded": b"x", "origin": origin})
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        read(files.map(decode))
+    assert problem_of(caught.value) == undecoded(origin)
+
+
+def test_another_error_of_tensorflow_is_no_image_at_fault():
+    import tensorflow as tf
+
+    def checked(number):
+        tf.debugging.assert_less(number, tf.constant(1, "int64"))
+        return number
+
+    numbers = tf.data.Dataset.range(3).map(checked)
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        list(numbers)
+    assert problem_of(caught.value) is None

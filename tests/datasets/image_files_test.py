@@ -143,6 +143,7 @@ def test_pixels_of_32_bits_are_refused_because_their_range_is_unknown(dtype):
     file = encoded(Image.fromarray(gray), "TIFF")
     with pytest.raises(tf.errors.InvalidArgumentError, match="of 32 bits"):
         decoded([file])
+    assert "of 32 bits" in message(image_files.verify, file, "the file")
 
 
 def files():
@@ -222,6 +223,30 @@ def test_a_heic_of_a_phone_is_read_where_its_extra_is_installed(folder):
     datasets.check(folder)
     for image, _ in datasets.load(folder).train.as_numpy_iterator():
         assert np.abs(image.astype(int) - np.asarray(photo())).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("a.HEIC", "pip install"), ("a.dng", "save as JPEG")]
+)
+def test_a_format_that_is_not_read_here_says_how_it_would_be(
+    name, remedy, tmp_path, monkeypatch
+):
+    unread = frozenset({".heic", ".dng"})
+    monkeypatch.setattr(image_files, "unread_extensions", lambda: unread)
+    path = tmp_path / name
+    path.write_bytes(b"of a camera")
+    text = message(datasets.read_images, path, 8)
+    assert f"{name}' is of a format that is not read here" in text
+    assert remedy in text
+
+
+def test_a_photo_above_the_limit_of_pillow_names_the_limit(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    file = encoded(photo(30, 40), "JPEG")
+    for call in (image_files.opened, image_files.decoded, image_files.verify):
+        text = message(call, file, "large.jpg")
+        assert "1200 pixels" in text
+        assert "save it smaller" in text
 
 
 def test_no_ending_is_both_read_and_not_read():

@@ -417,6 +417,9 @@ def test_photos_of_a_square_are_read_from_files(tmp_path):
         "blue",
     ]
     assert made.search(str(paths[1]), 1)[0][0].key == str(paths[1])
+    copies = Gallery(model)
+    keys = copies.add(iter(paths), "coloured")
+    assert keys == copies.keys == tuple(map(str, paths))
     both = [answer.class_name for answer in made.identify(tmp_path)]
     assert both == ["blue", "red"]
     with pytest.raises(ValueError, match=r"none\.png"):

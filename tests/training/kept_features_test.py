@@ -2,13 +2,15 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from keras_finegrain.training import FeatureCache, Settings, TrainingError
-from keras_finegrain.training.digests import files_digest
+from keras_finegrain.training.digests import digest_of, files_digest
 from keras_finegrain.training.frozen import user_cache
 from keras_finegrain.training.methods import without_effect
 from keras_finegrain.training.progress import Steps
+from tests.colored_photos import png
 
 
 def test_a_folder_is_another_when_a_file_is(tmp_path):
@@ -23,14 +25,27 @@ def test_a_folder_is_another_when_a_file_is(tmp_path):
     assert files_digest(tmp_path, ["a.jpg"]) != first
 
 
+@pytest.mark.one_backend
+def test_a_folder_whose_names_are_not_utf_8_is_known_by_its_files(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    from keras_finegrain import datasets
+
+    for name in (b"ash/\xe9.png", b"ash/1.png", b"elm/\xe9.png", b"elm/1.png"):
+        path = tmp_path / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(png(np.zeros((8, 8, 3))))
+    first = digest_of(datasets.load(tmp_path))
+    assert digest_of(datasets.load(tmp_path)) == first
+    os.utime(path.with_name(os.fsdecode(b"\xe9.png")), ns=(1, 1))
+    assert digest_of(datasets.load(tmp_path)) != first
+
+
 def test_the_cache_is_where_its_variable_says(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_FINEGRAIN_CACHE", str(tmp_path))
     assert user_cache() == tmp_path / "features"
 
 
 def test_a_damaged_file_of_the_cache_is_said_and_made_anew(tmp_path):
-    import numpy as np
-
     said, settings = [], Settings(weights="any")
 
     def compute(start):
@@ -46,6 +61,21 @@ def test_a_damaged_file_of_the_cache_is_said_and_made_anew(tmp_path):
     assert any("made anew" in line for line in said)
     with np.load(file) as again:
         assert (again["plain"] == 1).all()
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed(tmp_path):
+    killed, running = (
+        tmp_path / ".partial-1-a.npz",
+        tmp_path / ".partial-2-b.npz",
+    )
+    killed.write_bytes(b"half")
+    os.utime(killed, (0, 0))
+    running.write_bytes(b"half")
+    FeatureCache(tmp_path, lambda line: None).arrays(
+        "photos", Settings(weights="any"), lambda start: {"plain": np.ones(3)}
+    )
+    assert not killed.exists()
+    assert running.exists()
 
 
 def test_a_long_step_says_how_long_it_takes_and_a_short_one_nothing(

@@ -6,6 +6,7 @@ import pytest
 
 from keras_finegrain.datasets.crops import evaluation_boxes
 from keras_finegrain.training import (
+    ImageStream,
     PhotosOnDevice,
     TrainingError,
     train,
@@ -211,6 +212,18 @@ def test_varied_colors_have_less_contrast_as_often_as_more():
     assert factor.min() > 0.8 - 0.01
     assert factor.max() < 1.2 + 0.01
     assert 0.25 < (factor < 1).mean() < 0.75
+
+
+def test_a_stream_without_photos_to_test_on_is_refused(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    from keras_finegrain import datasets
+
+    for name in ("ash", "elm"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(png(np.zeros((8, 8, 3))))
+    data = datasets.load(tmp_path, single_images="train")
+    with pytest.raises(TrainingError, match="no images to test on"):
+        ImageStream(data)
 
 
 @pytest.mark.parametrize("name", ["color", "mixup", "label_smoothing"])
