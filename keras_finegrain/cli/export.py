@@ -1,6 +1,7 @@
 """`export`: the model for an app."""
 
 import argparse
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
         options.format,
         embedding=options.embedding,
         quantize=options.quantize,
-        representative_data=_representative(bundle, options.quantize, out),
+        representative_data=_representative(
+            bundle, folder, options.quantize, out
+        ),
     )
     size = sum(
         each.stat().st_size
@@ -90,7 +93,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
 
 def _representative(
-    bundle: Any, quantize: str | None, out: Output
+    bundle: Any, folder: pathlib.Path, quantize: str | None, out: Output
 ) -> np.ndarray | None:
     """Some of the photos that the model was trained on, of all classes."""
     from keras_finegrain import datasets
@@ -98,7 +101,7 @@ def _representative(
     if quantize is None:
         return None
     try:
-        data = own_data(bundle)
+        _, known = own_data(bundle, folder, out)
     except (CommandError, datasets.DatasetError) as error:
         out.warn(
             f"only the weights have 8 bits, since the training photos that "
@@ -106,8 +109,8 @@ def _representative(
         )
         return None
     # They are ordered by class.
-    step = -(-data.train_size // _REPRESENTATIVE)
-    some = data.train.shard(step, 0)
+    step = -(-len(known.keys) // _REPRESENTATIVE)
+    some = known.pairs.shard(step, 0)
     batches = datasets.batches(
         some, image_size=bundle.image_size, batch_size=32, training=False
     )

@@ -11,6 +11,8 @@ from PIL import Image
 import keras_finegrain
 from keras_finegrain.cli import main
 from keras_finegrain.cli.evaluate import cross_fitted_error
+from keras_finegrain.cli.output import Output
+from keras_finegrain.cli.trained import own_data
 
 pytest.importorskip("faiss")
 pytest.importorskip("matplotlib")
@@ -101,6 +103,83 @@ def test_the_run_is_measured_on_its_own_test_photos(place, capsys):
     # Its own temperature is of these photos.
     assert found["temperature_cross_fitted"]
     assert not found["method_chosen_on_these"]  # There is one.
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory):
+    """A run on a folder of which the command kept some photos back."""
+    place = tmp_path_factory.mktemp("divided")
+    rng = np.random.default_rng(1)
+    for name in ("red", "green"):
+        write_photos(place / "photos" / name, name, 20, rng)
+    words = f"train {place}/photos --backbone small --method softmax --quiet"
+    words += f" --image-size {SIZE} --epochs 2 --no-cache"
+    assert main([*words.split(), "--output", f"{place}/run"]) == 0
+    return place
+
+
+def copy_of(place, other):
+    """Copies photos and run to another place, where they can be changed."""
+    shutil.copytree(place / "photos", other / "photos")
+    shutil.copytree(place / "run", other / "run")
+    for description in (other / "run").glob("*/bundle.json"):
+        text = description.read_text().replace(str(place), str(other))
+        description.write_text(text)
+
+
+def test_photos_that_came_later_do_not_change_what_was_kept_back(
+    divided, tmp_path, capsys
+):
+    pytest.importorskip("sklearn")
+    copy_of(divided, tmp_path)
+    shutil.copytree(tmp_path / "run/softmax", tmp_path / "run/again")
+    rng = np.random.default_rng(2)
+    write_photos(tmp_path / "photos" / "red" / "more", "red", 1, rng)
+    # A class that the model has not, of too few photos to be divided.
+    write_photos(tmp_path / "photos" / "blue", "blue", 1, rng)
+    folder = tmp_path / "run/softmax"
+    bundle = keras_finegrain.Bundle.load(folder)
+    tested, known = own_data(bundle, folder, Output())
+    assert "2 photos that the run did not have" in capsys.readouterr().err
+    with np.load(folder / "tested.npz") as file:
+        assert sorted(tested.keys) == sorted(file["keys"])
+    assert sorted(known.keys) == sorted(bundle.gallery.keys)
+    for photos in (tested, known):
+        for (_, label), key in zip(photos.pairs, photos.keys, strict=True):
+            assert bundle.class_names[label] == key.split("/")[0]
+    run = ("--method", "softmax", tmp_path / "run")
+    assert answer(capsys, "evaluate", *run)["photos"] == 8
+    page = tmp_path / "page.html"
+    answer(capsys, "report", *run, "--output", page)
+    # The other method was tested on the same photos, in another order.
+    assert "again" in page.read_text()
+
+
+def test_without_the_list_of_what_was_kept_back_it_is_not_guessed(
+    divided, tmp_path, capsys
+):
+    copy_of(divided, tmp_path)
+    (tmp_path / "run/softmax/tested.npz").unlink()
+    assert main(["evaluate", f"{tmp_path}/run"]) == 0
+    rng = np.random.default_rng(2)
+    write_photos(tmp_path / "photos" / "red" / "more", "red", 1, rng)
+    assert main(["evaluate", f"{tmp_path}/run"]) == 2
+    assert "tested.npz is missing" in capsys.readouterr().err
+
+
+def test_test_photos_that_are_gone_are_counted(divided, tmp_path, capsys):
+    copy_of(divided, tmp_path)
+    with np.load(tmp_path / "run/softmax/tested.npz") as file:
+        first, *others = file["keys"].tolist()
+    (tmp_path / "photos" / first).unlink()
+    assert answer(capsys, "evaluate", tmp_path / "run")["photos"] == 7
+    capsys.readouterr()
+    assert main(["evaluate", f"{tmp_path}/run"]) == 0
+    assert "1 of the run's test photos are gone" in capsys.readouterr().err
+    for key in others:
+        (tmp_path / "photos" / key).unlink()
+    assert main(["evaluate", f"{tmp_path}/run"]) == 2
+    assert "test photos is there" in capsys.readouterr().err
 
 
 def test_probabilities_are_not_measured_by_their_own_temperature():
