@@ -482,6 +482,27 @@ def test_resume_in_a_new_folder_starts(folder, tmp_path, command, capsys):
     assert "--resume: needs --output" in capsys.readouterr().err
 
 
+def test_resume_takes_no_other_photos(folder, tmp_path, command, capsys):
+    """Seeds that were tested on other photos have no common mean."""
+    photos, output = tmp_path / "photos", tmp_path / "output"
+    shutil.copytree(folder, photos)
+    arguments = [
+        *(str(photos), "--method", "softmax", "--image-size", "16"),
+        *("--epochs", "1", "--output", str(output)),
+    ]
+    assert command(arguments) == 0
+    renamed = photos / "ash_finch" / "0.png"
+    renamed.rename(renamed.with_name("new.png"))
+    assert command([*arguments, "--seeds", "2", "--resume"]) == 2
+    assert "was started on other images" in capsys.readouterr().err
+    # Of a version that did not write down which photos there were.
+    results = json.loads((output / "results.json").read_text())
+    del results["data"]["keys"]
+    (output / "results.json").write_text(json.dumps(results))
+    assert command([*arguments, "--seeds", "2", "--resume"]) == 2
+    assert "is of an earlier version" in capsys.readouterr().err
+
+
 def test_overwriting_leaves_nothing_of_the_earlier_run(
     comparison, folder, tmp_path, command
 ):
