@@ -181,7 +181,7 @@ class LabelledPhotos:
 
 def place_of(key: str, bundle: "Bundle") -> str:
     """The path of a known photo, where its key is one within the data."""
-    path = os.path.join(_data_of(bundle) or "", key)
+    path = os.path.join(data_of(bundle) or "", key)
     return path if os.path.isfile(path) else key
 
 
@@ -209,7 +209,7 @@ def own_data(
     from keras_finegrain.bundle import TESTED
 
     trained = bundle.about.get("arguments", {})
-    name = _data_of(bundle)
+    name = data_of(bundle)
     if name is None:
         raise CommandError("the bundle does not say what it was trained on")
     selection = {each: trained[each] for each in SELECTION if each in trained}
@@ -254,7 +254,7 @@ def _tested_keys(folder: pathlib.Path) -> set[str] | None:
         return set(tested["keys"].tolist())
 
 
-def _data_of(bundle: "Bundle") -> str | None:
+def data_of(bundle: "Bundle") -> str | None:
     """The name of the bundle's data, or the folder, wherever one is now."""
     named = bundle.about.get("arguments", {}).get("data")
     place = bundle.about.get("data_path")
@@ -269,14 +269,14 @@ def _photos_of(
 ) -> LabelledPhotos:
     """The photos of DATA, labelled as the bundle's model numbers classes."""
     # Its training photos would make the model look better than it is.
-    is_same = _is_same(options.data, _data_of(bundle))
+    is_same = _is_same(options.data, data_of(bundle))
     if options.data and not is_same:
         data = _load_all(options)
         photos = _joined(data)
         out.say(f"{photos.name}: {len(photos.keys)} photos, all that are there")
         _refuse_strangers(photos.name, data.class_names, bundle)
         return _relabelled(photos, data.class_names, bundle)
-    if _data_of(bundle) is None:
+    if data_of(bundle) is None:
         raise CommandError(
             f"{options.run} does not say what it was trained on: name DATA, "
             "the photos to measure it on"

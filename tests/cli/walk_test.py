@@ -90,6 +90,47 @@ def test_a_stranger_is_unknown_until_its_class_is_added(place, capsys):
     assert all(pathlib.Path(m["photo"]).exists() for m in similar["similar"])
 
 
+def test_added_photos_are_known_by_their_place(
+    divided, tmp_path, monkeypatch, capsys
+):
+    copy_of(divided, tmp_path)
+    run = tmp_path / "run"
+    rng = np.random.default_rng(3)
+    write_photos(tmp_path / "other" / "red", "blue", 2, rng)
+    folder = tmp_path / "run/softmax"
+    known = keras_finegrain.Bundle.load(folder).gallery.keys
+    # A photo that is called as one of the training photos is.
+    key = next(key for key in known if key.startswith("red/"))
+    shutil.copy(tmp_path / "other/red/blue0.jpg", tmp_path / "other" / key)
+    monkeypatch.chdir(tmp_path / "other")
+    assert answer(capsys, "add", run, "blue", key)["added"] == [key]
+    # The same photo in other words, and one that was trained on.
+    trained = tmp_path / "photos" / key
+    again = answer(
+        *(capsys, "add", run, "blue", key, f"./red/../{key}", trained)
+    )
+    assert (again["added"], again["known_already"]) == ([], 3)
+    monkeypatch.chdir(tmp_path)
+    found = answer(capsys, "similar", run, tmp_path / "other" / key, "--k", 1)
+    assert found["photos"][0]["similar"][0]["photo"] == str(
+        tmp_path / "other" / key
+    )
+    # Of photos that all have another class nothing is left for a new one.
+    assert main(["add", str(run), "cyan", str(trained)]) == 2
+    assert "known already" in capsys.readouterr().err
+
+
+def test_of_a_folder_those_are_added_that_are_new(divided, tmp_path, capsys):
+    run, five = tmp_path / "run", tmp_path / "five"
+    shutil.copytree(divided / "run", run)
+    rng = np.random.default_rng(3)
+    write_photos(five, "blue", 5, rng)
+    assert len(answer(capsys, "add", run, "blue", five)["added"]) == 5
+    write_photos(five / "more", "blue", 1, rng)
+    assert main(["add", str(run), "blue", str(five)]) == 0
+    assert "1 photos added, 5 known already" in capsys.readouterr().out
+
+
 def test_the_run_is_measured_on_its_own_test_photos(place, capsys):
     found = answer(capsys, "evaluate", place / "run")
     assert found["photos"] == 24
