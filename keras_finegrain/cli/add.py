@@ -3,6 +3,7 @@
 import argparse
 import os
 import pathlib
+import unicodedata
 from typing import TYPE_CHECKING
 
 from keras_finegrain.cli.output import DONE, CommandError, Output
@@ -37,20 +38,20 @@ def run(options: argparse.Namespace, out: Output) -> int:
     paths = paths_of(options.photos)
     new = _not_known(paths, bundle)
     known = len(paths) - len(new)
-    is_new = options.class_name not in getattr(
-        bundle.gallery, "class_names", ()
-    )
+    # As the names of folders are spelled.
+    name = unicodedata.normalize("NFC", options.class_name)
+    is_new = name not in getattr(bundle.gallery, "class_names", ())
     if new:
-        bundle.add(new, options.class_name, keys=list(map(_key, new)))
+        bundle.add(new, name, keys=list(map(_key, new)))
         bundle.gallery.save(folder / GALLERY)
     elif is_new:
         raise CommandError(
-            f"{options.class_name}: the {known} photos are known already, as "
+            f"{name}: the {known} photos are known already, as "
             "photos of other classes. Pass other photos"
         )
     count = len(bundle.gallery.class_names)
     out.answer(
-        f"{'new' if is_new else 'known'} class {options.class_name}: "
+        f"{'new' if is_new else 'known'} class {name}: "
         f"{len(new)} photos added"
         + (f", {known} known already" if known else "")
         + f"; {count} classes in {folder}"
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     out.result(
         {
             "model": str(folder),
-            "class_name": options.class_name,
+            "class_name": name,
             "is_new": is_new,
             "added": new,
             "known_already": known,

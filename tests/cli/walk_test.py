@@ -120,6 +120,17 @@ def test_added_photos_are_known_by_their_place(
     assert "known already" in capsys.readouterr().err
 
 
+def test_a_class_is_one_however_unicode_spells_it(divided, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(divided / "run", run)
+    rng = np.random.default_rng(3)
+    write_photos(tmp_path / "photos", "blue", 2, rng)
+    for number, name in enumerate(("caf\u00e9", "cafe\u0301")):
+        photo = tmp_path / f"photos/blue{number}.jpg"
+        classes = answer(capsys, "add", run, name, photo)["classes"]
+    assert classes == ["green", "red", "caf\u00e9"]
+
+
 def test_of_a_folder_those_are_added_that_are_new(divided, tmp_path, capsys):
     run, five = tmp_path / "run", tmp_path / "five"
     shutil.copytree(divided / "run", run)
