@@ -11,7 +11,7 @@ from keras_finegrain.cli.trained import (
     add_photos,
     add_run,
     data_of,
-    load,
+    folder_of,
     paths_of,
 )
 
@@ -32,9 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, out: Output) -> int:
     """Adds the photos that are not there yet to the gallery of the bundle."""
-    from keras_finegrain.bundle import GALLERY
+    from keras_finegrain.bundle import GALLERY, Bundle
 
-    bundle, folder = load(options, out)
+    folder = folder_of(options, out)
+    before = _state_of(folder / GALLERY)
+    bundle = Bundle.load(folder)
     paths = paths_of(options.photos)
     new = _not_known(paths, bundle)
     known = len(paths) - len(new)
@@ -43,6 +45,11 @@ def run(options: argparse.Namespace, out: Output) -> int:
     is_new = name not in getattr(bundle.gallery, "class_names", ())
     if new:
         bundle.add(new, name, keys=list(map(_key, new)))
+        if _state_of(folder / GALLERY) != before:
+            raise CommandError(
+                f"{folder / GALLERY}: another process has changed it in the "
+                "meantime, and nothing was added. Run the same command again"
+            )
         bundle.gallery.save(folder / GALLERY)
     elif is_new:
         raise CommandError(
@@ -86,6 +93,14 @@ def _not_known(paths: list[str], bundle: "Bundle") -> list[str]:
         if known.isdisjoint((_key(path), _key(os.path.realpath(path))))
     }
     return list(new.values())
+
+
+def _state_of(path: pathlib.Path) -> tuple[int, ...]:
+    """Other numbers when a file has been replaced."""
+    if not path.exists():
+        return ()
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _key(path: str) -> str:

@@ -131,6 +131,32 @@ def test_a_class_is_one_however_unicode_spells_it(divided, tmp_path, capsys):
     assert classes == ["green", "red", "caf\u00e9"]
 
 
+def test_of_two_that_add_at_once_none_loses_its_photos(
+    divided, tmp_path, monkeypatch, capsys
+):
+    run, gallery = tmp_path / "run", tmp_path / "run/softmax/gallery.npz"
+    shutil.copytree(divided / "run", run)
+    rng = np.random.default_rng(3)
+    write_photos(tmp_path / "photos", "blue", 2, rng)
+    load = keras_finegrain.Bundle.load
+
+    def slow_load(path):
+        bundle = load(path)
+        other = load(path)
+        other.add(tmp_path / "photos/blue1.jpg", "blue")
+        other.gallery.save(gallery)
+        return bundle
+
+    words = ("add", str(run), "blue", str(tmp_path / "photos/blue0.jpg"))
+    with monkeypatch.context() as patch:
+        patch.setattr(keras_finegrain.Bundle, "load", slow_load)
+        assert main(words) == 2
+    assert "Run the same command again" in capsys.readouterr().err
+    assert len(load(run).gallery) == 33
+    assert main(words) == 0
+    assert len(load(run).gallery) == 34
+
+
 def test_of_a_folder_those_are_added_that_are_new(divided, tmp_path, capsys):
     run, five = tmp_path / "run", tmp_path / "five"
     shutil.copytree(divided / "run", run)
