@@ -5,19 +5,23 @@ import argparse
 import numpy as np
 
 from keras_finegrain.cli.output import DONE, Output
-from keras_finegrain.cli.parsing import add_division
+from keras_finegrain.cli.parsing import add_division, expanded
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command."""
     parser.add_argument(
         "data",
+        type=expanded,
         metavar="DATA",
         help="a folder with one folder of photos for each class, or the name "
         "of a TFDS data set",
     )
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="where TFDS keeps its data"
+        "--data-dir",
+        type=expanded,
+        metavar="DIR",
+        help="where TFDS keeps its data",
     )
     add_division(parser)
 

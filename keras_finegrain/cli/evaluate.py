@@ -66,7 +66,7 @@ def _was_chosen(
     """Whether the model is taken because it is the run's best."""
     from keras_finegrain.bundle import bundles_in
 
-    run = pathlib.Path(options.run).expanduser()
+    run = pathlib.Path(options.run)
     return not options.method and folder != run and len(bundles_in(run)) > 1
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_finegrain.cli.output import DONE, CommandError, Output
+from keras_finegrain.cli.parsing import expanded
 from keras_finegrain.cli.trained import add_run, load, own_data
 
 # Each with the name of its file in the bundle's folder.
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output",
+        type=expanded,
         metavar="PATH",
         help="where to write (default: into the model's folder)",
     )

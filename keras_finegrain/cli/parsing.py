@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import math
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -69,7 +70,13 @@ def add_run(group: Any) -> None:
             *("--first-seed", integer(0), 0, "SEED"),
             "tune on other seeds than you report",
         ),
-        ("--output", str, None, "DIR", "a new folder; default: runs/<time>"),
+        (
+            "--output",
+            expanded,
+            None,
+            "DIR",
+            "a new folder; default: runs/<time>",
+        ),
     )
     group.add_argument(
         "--overwrite",
@@ -89,6 +96,10 @@ def add_division(group: Any) -> None:
         *(group, "--missing-test-classes", ("error", "allow")),
         "whether the data's own test photos may lack classes",
     )
+
+
+# A shell leaves `--output=~/a` as it is.
+expanded = os.path.expanduser
 
 
 def new_folder() -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_finegrain.cli.output import DONE, Output
+from keras_finegrain.cli.parsing import expanded
 from keras_finegrain.cli.trained import add_data, add_run, model_and_data
 
 
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument(
         "--output",
+        type=expanded,
         default="report.html",
         metavar="FILE",
         help="the page (default: %(default)s)",

@@ -9,6 +9,7 @@ from keras_finegrain.cli.parsing import (
     add_division,
     add_run,
     add_values,
+    expanded,
     integer,
     new_folder,
     not_negative,
@@ -87,6 +88,7 @@ def _add_data(group: Any) -> None:
     group.add_argument(
         "data",
         nargs="?",
+        type=expanded,
         default=DRAWN,
         metavar="DATA",
         help="a folder with one folder of photos for each class, or the name "
@@ -94,7 +96,7 @@ def _add_data(group: Any) -> None:
     )
     add_values(
         group,
-        ("--data-dir", str, None, "DIR", "where TFDS keeps its data"),
+        ("--data-dir", expanded, None, "DIR", "where TFDS keeps its data"),
         (
             *("--classes", str, None, "PATTERN"),
             "take only the classes whose name contains this, e.g. sparrow",
@@ -127,13 +129,13 @@ def _add_model(group: Any) -> None:
     add_values(
         group,
         (
-            *("--backbone", str, None, "NAME|FILE"),
+            *("--backbone", expanded, None, "NAME|FILE"),
             f"a name in keras.applications, a KerasHub preset, a .keras file "
             f"from images in [0, 255] to a feature map, or {BUILT_IN} (a "
             f"built-in conv net); {PRETRAINED}, and {BUILT_IN} for {DRAWN}",
         ),
         (
-            *("--weights", str, None, "imagenet|none|FILE"),
+            *("--weights", expanded, None, "imagenet|none|FILE"),
             f"first weights of the backbone; none for {BUILT_IN}, else "
             "imagenet",
         ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_finegrain.cli.output import CommandError, Output
-from keras_finegrain.cli.parsing import SELECTION
+from keras_finegrain.cli.parsing import SELECTION, expanded
 
 if TYPE_CHECKING:
     from keras_finegrain.bundle import Bundle
@@ -26,6 +26,7 @@ def add_run(parser: argparse.ArgumentParser, *, or_model: bool = False) -> None:
     or_file = ", or a .keras file from images in [0, 255]" if or_model else ""
     parser.add_argument(
         "run",
+        type=expanded,
         metavar="RUN|MODEL" if or_model else "RUN",
         help=f"folder of a run, or of one method in it{or_file}",
     )
@@ -41,6 +42,7 @@ def add_photos(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "photos",
         nargs="+",
+        type=expanded,
         metavar="PHOTO|FOLDER",
         help="an image file, or a folder of which every image is taken",
     )
@@ -51,13 +53,17 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
         nargs="?",
+        type=expanded,
         metavar="DATA",
         help="a folder with one folder of photos for each class, or the name "
         "of a TFDS data set, of which all photos are taken; of what the run "
         "was trained on, and by default, its test photos",
     )
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="where TFDS keeps its data"
+        "--data-dir",
+        type=expanded,
+        metavar="DIR",
+        help="where TFDS keeps its data",
     )
 
 
@@ -69,7 +75,7 @@ def folder_of(options: argparse.Namespace, out: Output) -> pathlib.Path:
         bundles_in,
     )
 
-    run = pathlib.Path(options.run).expanduser()
+    run = pathlib.Path(options.run)
     if options.method:
         found = [each.name for each in bundles_in(run)]
         if found and options.method not in found:
