@@ -404,9 +404,33 @@ def test_what_cannot_run_is_one_line_and_status_2(
         if line.startswith("keras-finegrain train: error: ")
     ]
     assert status == 2
+    assert not (tmp_path / "output").exists()
     assert len(errors) == 1
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(errors[0])
+
+
+def test_a_run_in_the_folder_of_its_photos_is_refused(
+    folder, tmp_path, monkeypatch, command, capsys
+):
+    """Its pictures would be a class of the next one."""
+    monkeypatch.chdir(folder)
+    before = sorted(folder.iterdir())
+    assert command(["."]) == 2
+    said = capsys.readouterr().err
+    assert "lies in ., whose folders are classes" in said
+    assert "--output" in said
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_run_in_the_home_folder_is_where_the_other_commands_look(
+    folder, tmp_path, monkeypatch, command
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    arguments = [str(folder), "--method", "softmax", "--image-size", "16"]
+    assert command([*arguments, "--epochs", "1", "--output=~/run"]) == 0
+    assert (tmp_path / "run" / "results.json").exists()
 
 
 def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
