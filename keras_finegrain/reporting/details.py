@@ -46,9 +46,11 @@ def metrics(results: Results, seed: int) -> Section:
         if parse_metric("report", name)[1] < len(results.labels)
         and (are_several or name not in _OF_SEVERAL_CLASSES)
     ]
-    estimates = _accuracies(results) | embedding_metrics(
-        results.embeddings, results.labels, possible, seed=seed
-    )
+    estimates = _accuracies(results)
+    if np.bincount(results.labels).max() > 1:
+        estimates |= embedding_metrics(
+            results.embeddings, results.labels, possible, seed=seed
+        )
     rows = [[name, *_written(name, estimates[name])] for name in estimates]
     said = [
         f"{words}: {_written(name, estimates[name])[0]} (95 % interval "
@@ -159,8 +161,12 @@ def confusion_matrix(results: Results) -> Section:
     )
 
 
-def retrieval(results: Results, chosen: np.ndarray, photos: Photos) -> Section:
-    """Nearest neighbours of some photos."""
+def retrieval(
+    results: Results, chosen: np.ndarray, photos: Photos
+) -> Section | None:
+    """Nearest neighbours of some photos, if some class has two."""
+    if not len(chosen):
+        return None
     names, labels = results.class_names, results.labels
     rows = []
     for query, *nearest in chosen.tolist():

@@ -297,16 +297,23 @@ def test_metrics(
 
     Returns:
         top_1, top_5 and recall_at_1 in [0, 1], and the distance ratio.
+        Without the last two where no class has two images, and without the
+        ratio where there is one class.
     """
     rank = true_class_ranks(scores, labels)
-    return {
+    metrics = {
         "top_1": float(np.mean(rank <= 1)),
         "top_5": float(np.mean(rank <= 5)),
-        "recall_at_1": recall_at_k(embeddings, labels, k=1),
-        "intra_inter_distance_ratio": intra_inter_distance_ratio(
-            embeddings, labels
-        ),
     }
+    counts = np.bincount(labels)
+    if counts.max() < 2:
+        return metrics
+    metrics["recall_at_1"] = recall_at_k(embeddings, labels, k=1)
+    if np.count_nonzero(counts) > 1:
+        metrics["intra_inter_distance_ratio"] = intra_inter_distance_ratio(
+            embeddings, labels
+        )
+    return metrics
 
 
 def true_class_ranks(

@@ -478,6 +478,24 @@ def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
     assert "cannot be read" in capsys.readouterr().err
 
 
+def test_classes_of_few_photos_have_a_run_without_what_takes_two(
+    folder, tmp_path, command, capsys
+):
+    photos, output = tmp_path / "photos", tmp_path / "output"
+    shutil.copytree(folder, photos)
+    for path in photos.glob("*/[67].png"):
+        path.unlink()
+    arguments = [str(photos), "--method", "softmax", "--image-size", "16"]
+    arguments += ["--epochs", "1", "--report", "--output", str(output)]
+    assert command(arguments) == 0
+    metrics = json.loads((output / "results.json").read_text())["seeds"]
+    assert "top_1" in metrics["softmax"]["0"]
+    assert "recall_at_1" not in metrics["softmax"]["0"]
+    assert "Recall" not in (output / "results.md").read_text()
+    assert (output / "embedding.png").exists()
+    assert (output / "softmax" / "report.html").exists()
+
+
 def test_a_run_that_learns_nothing_is_warned_of(
     folder, tmp_path, command, capsys
 ):

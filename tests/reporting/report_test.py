@@ -261,6 +261,15 @@ def test_lone_samples_and_classes_without_samples_do_no_harm(tmp_path):
     assert "<tr><td>class 7</td>" not in text
 
 
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_a_page_where_each_class_has_one_photo(tmp_path, samples):
+    text = keras_finegrain.report(
+        classifier(), photos(samples), tmp_path / "page.html", NAMES
+    ).read_text("utf-8")
+    assert "top-1 accuracy" in text
+    assert "The most similar photos" not in text
+
+
 def test_more_centers_than_labels_are_drawn(tmp_path):
     model = keras_finegrain.Sequential(
         [
