@@ -428,6 +428,23 @@ def test_arguments_of_another_type_are_named(arguments, message, tmp_path):
     assert not output.exists()
 
 
+def test_a_page_that_cannot_be_written_is_said_before_the_data_is_read(
+    tmp_path,
+):
+    def data():
+        pytest.fail("it was read")
+        yield
+
+    (tmp_path / "file").touch()
+    for output, reason in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "file" / "page.html", "Not a directory"),
+    ):
+        with pytest.raises(ValueError, match=f"output must be .*{reason}"):
+            keras_finegrain.report(classifier(), data(), output)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_the_head_may_be_a_model_of_its_own(tmp_path):
     inner = keras.Input((12, 12, 9))
     x = keras_finegrain.MCLoss(CLASSES)(inner)
