@@ -4,6 +4,7 @@ import argparse
 import itertools
 import os
 import pathlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,6 +118,32 @@ def paths_of(photos: list[str]) -> list[str]:
         is_folder = os.path.isdir(photo)
         paths += datasets.image_paths(photo) if is_folder else [photo]
     return paths
+
+
+def answers(
+    ask: Callable[[list[str]], list[Any]], paths: list[str]
+) -> Iterator[tuple[str, Any]]:
+    """What is answered to each path, or the error of one that has no answer.
+
+    Args:
+        ask: Gives one answer for each path.
+        paths: The photos.
+    """
+    from keras_finegrain.datasets import DatasetError, MissingPackageError
+
+    for start in range(0, len(paths), BATCH_SIZE):
+        some = paths[start : start + BATCH_SIZE]
+        try:
+            yield from zip(some, ask(some), strict=True)
+        except MissingPackageError:
+            raise
+        except DatasetError:
+            # One of them is damaged: the others have an answer all the same.
+            for path in some:
+                try:
+                    yield path, ask([path])[0]
+                except DatasetError as error:
+                    yield path, error
 
 
 def model_and_data(

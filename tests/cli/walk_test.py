@@ -435,7 +435,13 @@ def test_a_photo_that_cannot_be_read_leaves_the_others_their_answer(
     bad = place / "bad.jpg"
     bad.write_bytes(b"no photo")
     capsys.readouterr()
-    assert main(["identify", f"{place}/run", str(bad), str(good)]) == 2
+    words = (f"{place}/run", str(bad), str(good))
+    assert main(["identify", *words]) == 2
     said = capsys.readouterr()
     assert f"{good}\tred" in said.out
     assert "bad.jpg" in said.err
+    assert main(["similar", *words, "--json"]) == 2
+    said = capsys.readouterr()
+    assert "bad.jpg" in said.err
+    found = json.loads(said.out)["photos"]
+    assert [set(each) - {"photo"} for each in found] == [{"error"}, {"similar"}]
