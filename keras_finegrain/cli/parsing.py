@@ -1,12 +1,11 @@
-"""What the command lines of the examples have in common."""
+"""What the command lines have in common."""
 
 import argparse
 import datetime
 import math
 import os
-import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 Reader = Callable[[str], Any]
 
@@ -17,30 +16,13 @@ SELECTION = (
 )
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Reports an error in one line: `--help` has the rest."""
-
-    def __init__(self, prog: str, description: str) -> None:
-        super().__init__(
-            prog=prog,
-            description=description,
-            formatter_class=_HelpFormatter,
-            allow_abbrev=False,
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Ends the process with status 2."""
-        sys.stderr.write(f"{self.prog}: error: {message}\n")
-        sys.exit(2)
-
-
-class _HelpFormatter(argparse.HelpFormatter):
+class HelpFormatter(argparse.HelpFormatter):
     """States the defaults that are values; the others are in the text."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        if isinstance(action.default, str | int | float) and (
-            action.default not in (False, argparse.SUPPRESS)
+        if isinstance(action.default, str | int | float) and not (
+            action.default is False or action.default == argparse.SUPPRESS
         ):
             text += " (default: %(default)s)"
         return text

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=expanded,
         default="report.html",
         metavar="FILE",
-        help="the page (default: %(default)s)",
+        help="the page",
     )
 
 

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=integer(1),
         default=5,
         metavar="K",
-        help="how many known photos for each photo (default: 5)",
+        help="how many known photos for each photo",
     )
 
 

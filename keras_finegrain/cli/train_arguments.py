@@ -92,7 +92,7 @@ def _add_data(group: Any) -> None:
         default=DRAWN,
         metavar="DATA",
         help="a folder with one folder of photos for each class, or the name "
-        "of a TFDS data set (default: %(default)s, which are drawn)",
+        f"of a TFDS data set; {DRAWN} are drawn",
     )
     add_values(
         group,

@@ -6,6 +6,7 @@ import pytest
 
 import keras_finegrain
 from keras_finegrain.cli import check, main
+from keras_finegrain.cli.main import COMMANDS
 from keras_finegrain.cli.output import CommandError
 
 pytestmark = pytest.mark.one_backend
@@ -30,6 +31,19 @@ def test_help_and_version_are_done(capsys):
     assert "identify" in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == keras_finegrain.__version__
+
+
+def test_the_help_of_a_command_says_each_default_once(capsys):
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert all(
+            option.lower().count("default") < 2 for option in text.split(" --")
+        )
+    assert main(["train", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "over all devices (default: 32)" in text
+    assert "than you report (default: 0)" in text
 
 
 @pytest.mark.parametrize("words", [[], ["nothing"], ["check"], ["check", "-x"]])
