@@ -67,6 +67,22 @@ def add_run(group: Any) -> None:
     )
 
 
+def add_selection(group: Any) -> None:
+    """Adds which classes and splits are taken, as `datasets.load`."""
+    group.add_argument(
+        "--classes",
+        metavar="PATTERN",
+        help="take only the classes whose name contains this, e.g. sparrow",
+    )
+    group.add_argument(
+        "--splits",
+        nargs="+",
+        metavar="NAME",
+        help="what to train on and what to test on, where their names do not "
+        "tell; one alone is divided, and . is the whole folder",
+    )
+
+
 def add_division(group: Any) -> None:
     """Adds what is done with classes of few images, as `datasets.load`."""
     add_choice(

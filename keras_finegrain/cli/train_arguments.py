@@ -8,6 +8,7 @@ from keras_finegrain.cli.parsing import (
     add_choice,
     add_division,
     add_run,
+    add_selection,
     add_values,
     expanded,
     integer,
@@ -98,10 +99,6 @@ def _add_data(group: Any) -> None:
         group,
         ("--data-dir", expanded, None, "DIR", "where TFDS keeps its data"),
         (
-            *("--classes", str, None, "PATTERN"),
-            "take only the classes whose name contains this, e.g. sparrow",
-        ),
-        (
             *("--image-size", integer(8, _MOST_PIXELS), None, "PIXELS"),
             f"side of the input; 64 for {BUILT_IN}, else 224",
         ),
@@ -111,13 +108,7 @@ def _add_data(group: Any) -> None:
         action="store_true",
         help="cut every image to its bounding box",
     )
-    group.add_argument(
-        "--splits",
-        nargs="+",
-        metavar="NAME",
-        help="what to train on and what to test on, where their names do not "
-        "tell; one alone is divided",
-    )
+    add_selection(group)
     add_division(group)
     add_choice(
         *(group, "--augment", ("flip_crop", "flip", "none")),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_finegrain.cli.output import CommandError, Output
-from keras_finegrain.cli.parsing import SELECTION, expanded
+from keras_finegrain.cli.parsing import SELECTION, add_selection, expanded
 
 if TYPE_CHECKING:
     from keras_finegrain.bundle import Bundle
@@ -66,6 +66,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where TFDS keeps its data",
     )
+    add_selection(parser)
 
 
 def folder_of(options: argparse.Namespace, out: Output) -> pathlib.Path:
@@ -314,6 +315,11 @@ def _photos_of(
             f"{options.run} does not say what it was trained on: name DATA, "
             "the photos to measure it on"
         )
+    if options.classes or options.splits:
+        raise CommandError(
+            "--classes, --splits: are for other data than the run's own, of "
+            "which its test photos are taken; leave them out, or name DATA"
+        )
     tested, known = own_data(bundle, folder, out, options.data_dir)
     tested.known = known
     out.say(f"{tested.name}: its {len(tested.keys)} test photos")
@@ -333,6 +339,8 @@ def _load_all(options: argparse.Namespace) -> Any:
     return datasets.load(
         options.data,
         data_dir=options.data_dir,
+        classes=options.classes,
+        splits=options.splits,
         **_ALL,
         decode=False,
     )

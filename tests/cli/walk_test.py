@@ -347,6 +347,30 @@ def test_the_photos_are_counted(place, capsys):
     assert found["classes"]["red"] == {"train": 8, "test": 8}
 
 
+def test_the_remedies_of_a_folder_that_can_be_read_in_two_ways_are_there(
+    place, tmp_path, capsys
+):
+    data = tmp_path / "data"
+    shutil.copytree(place / "photos", data)
+    (data / "train").rename(data / "one")
+    (data / "test").rename(data / "two")
+    evaluate = ("evaluate", place / "run", data)
+    for words in (("check", data), evaluate):
+        assert main([*map(str, words)]) == 2
+        assert "splits=" in capsys.readouterr().err
+    splits = ("--splits", "one", "two")
+    found = answer(capsys, "check", data, *splits)["classes"]
+    assert found["red"] == {"train": 8, "test": 8}
+    found = answer(capsys, "check", data, *splits, "--classes", "re")["classes"]
+    assert set(found) == {"red", "green"}
+    assert answer(capsys, *evaluate, *splits)["photos"] == 48
+    found = answer(capsys, *evaluate, *splits, "--classes", "re")
+    assert found["photos"] == 32
+    # A run knows what it kept back.
+    assert main(["evaluate", f"{place}/run", "--classes", "re"]) == 2
+    assert "leave them out" in capsys.readouterr().err
+
+
 def test_classes_of_few_photos_can_be_allowed(place, tmp_path, capsys):
     whole = tmp_path / "whole"
     shutil.copytree(place / "photos" / "train", whole)
