@@ -268,12 +268,14 @@ def own_data(
     known = rest & in_gallery or rest
     if new := len(rest - known):
         out.say(f"{name}: {new} photos that the run did not have are left out")
-    if gone := len(tested - set(every.keys)):
-        if gone == len(tested):
-            raise CommandError(
-                f"{name}: none of the run's {gone} test photos is there. Name "
-                "other photos as DATA, or train again"
-            )
+    gone = len(tested - set(every.keys))
+    if not known or gone == len(tested):
+        which = "test photos" if known else "training photos"
+        raise CommandError(
+            f"{name}: none of the run's {which} is there. Name other photos "
+            "as DATA, or train again"
+        )
+    if gone:
         out.warn(f"{name}: {gone} of the run's test photos are gone")
     return every.only(tested), every.only(known)
 

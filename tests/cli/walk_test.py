@@ -258,6 +258,12 @@ def test_test_photos_that_are_gone_are_counted(divided, tmp_path, capsys):
         (tmp_path / "photos" / key).unlink()
     assert main(["evaluate", f"{tmp_path}/run"]) == 2
     assert "test photos is there" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "photos")
+    for key in (first, *others):
+        (tmp_path / "photos" / key).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(divided / "photos" / key, tmp_path / "photos" / key)
+    assert main(["report", f"{tmp_path}/run"]) == 2
+    assert "training photos is there" in capsys.readouterr().err
 
 
 def test_probabilities_are_not_measured_by_their_own_temperature():
