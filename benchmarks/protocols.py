@@ -162,8 +162,9 @@ def metrics(
     Raises:
         ValueError: If the shapes disagree, or an embedding is not finite.
     """
+    from keras_finegrain._base.arrays import true_class_ranks
     from keras_finegrain.metrics import nmi, open_set, recall_at_k
-    from keras_finegrain.training.runs import test_metrics, true_class_ranks
+    from keras_finegrain.training.runs import test_metrics
 
     _check_outputs("metrics", protocol, split, embeddings, scores)
     tested = np.asarray(labels)[split.tested]

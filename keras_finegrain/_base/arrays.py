@@ -56,3 +56,18 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     """Each row's exponentials `(rows, columns)`, divided by their sum."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def true_class_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The rank of each image's class by its score, 1 for the highest score.
+
+    Args:
+        scores: `(images, num_classes)`. Classes with the same score, or with
+            NaN, count as better.
+        labels: `(images,)`.
+
+    Returns:
+        `(images,)`, from 1 to num_classes.
+    """
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    return np.sum(~(scores < own), axis=1)

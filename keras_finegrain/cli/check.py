@@ -5,20 +5,25 @@ import argparse
 import numpy as np
 
 from keras_finegrain.cli.output import DONE, Output
-from keras_finegrain.cli.parsing import add_division
+from keras_finegrain.cli.parsing import add_division, add_selection, expanded
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command."""
     parser.add_argument(
         "data",
+        type=expanded,
         metavar="DATA",
         help="a folder with one folder of photos for each class, or the name "
         "of a TFDS data set",
     )
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="where TFDS keeps its data"
+        "--data-dir",
+        type=expanded,
+        metavar="DIR",
+        help="where TFDS keeps its data",
     )
+    add_selection(parser)
     add_division(parser)
 
 
@@ -33,9 +38,19 @@ def run(options: argparse.Namespace, out: Output) -> int:
         "missing_test_classes": options.missing_test_classes,
         "single_images": options.single_images,
     }
-    datasets.check(options.data, options.data_dir, **division)
+    datasets.check(
+        options.data,
+        options.data_dir,
+        options.classes,
+        splits=options.splits,
+        **division,
+    )
     found = open_splits(
-        options.data, options.data_dir, None, Division(**division)
+        options.data,
+        options.data_dir,
+        options.classes,
+        Division(**division),
+        splits=options.splits,
     )
     names = found.class_names
     counts = [

@@ -66,7 +66,7 @@ def _was_chosen(
     """Whether the model is taken because it is the run's best."""
     from keras_finegrain.bundle import bundles_in
 
-    run = pathlib.Path(options.run).expanduser()
+    run = pathlib.Path(options.run)
     return not options.method and folder != run and len(bundles_in(run)) > 1
 
 
@@ -83,6 +83,7 @@ def measure(
     """
     import keras
 
+    from keras_finegrain._base.arrays import true_class_ranks
     from keras_finegrain.embedding import embed, embedding_model
     from keras_finegrain.metrics import (
         embedding_metrics,
@@ -98,12 +99,10 @@ def measure(
     given, labels = embed(keras.Model(model.inputs, outputs), batches)
     scores = given["scores"]
     found: dict[str, tuple[Any, Any, Any]] = {}
-    # Of equal scores the first class comes first, as in argmax.
-    order = np.argsort(-scores, axis=1, kind="stable")
-    ranks = np.argmax(order == labels[:, None], axis=1)
-    found["top_1"] = share(ranks < 1)
+    ranks = true_class_ranks(scores, labels)
+    found["top_1"] = share(ranks <= 1)
     if scores.shape[1] > 5:
-        found["top_5"] = share(ranks < 5)
+        found["top_5"] = share(ranks <= 5)
     if bundle.gallery is not None:
         # It answers by the known photos, and exported files by the scores.
         answers = bundle.gallery.identify_embeddings(given["embedding"])

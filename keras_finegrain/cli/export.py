@@ -1,11 +1,13 @@
 """`export`: the model for an app."""
 
 import argparse
+import pathlib
 from typing import Any
 
 import numpy as np
 
 from keras_finegrain.cli.output import DONE, CommandError, Output
+from keras_finegrain.cli.parsing import expanded
 from keras_finegrain.cli.trained import add_run, load, own_data
 
 # Each with the name of its file in the bundle's folder.
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output",
+        type=expanded,
         metavar="PATH",
         help="where to write (default: into the model's folder)",
     )
@@ -62,7 +65,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
         options.format,
         embedding=options.embedding,
         quantize=options.quantize,
-        representative_data=_representative(bundle, options.quantize, out),
+        representative_data=_representative(
+            bundle, folder, options.quantize, out
+        ),
     )
     size = sum(
         each.stat().st_size
@@ -90,7 +95,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
 
 def _representative(
-    bundle: Any, quantize: str | None, out: Output
+    bundle: Any, folder: pathlib.Path, quantize: str | None, out: Output
 ) -> np.ndarray | None:
     """Some of the photos that the model was trained on, of all classes."""
     from keras_finegrain import datasets
@@ -98,7 +103,7 @@ def _representative(
     if quantize is None:
         return None
     try:
-        data = own_data(bundle)
+        _, known = own_data(bundle, folder, out)
     except (CommandError, datasets.DatasetError) as error:
         out.warn(
             f"only the weights have 8 bits, since the training photos that "
@@ -106,8 +111,8 @@ def _representative(
         )
         return None
     # They are ordered by class.
-    step = -(-data.train_size // _REPRESENTATIVE)
-    some = data.train.shard(step, 0)
+    step = -(-len(known.keys) // _REPRESENTATIVE)
+    some = known.pairs.shard(step, 0)
     batches = datasets.batches(
         some, image_size=bundle.image_size, batch_size=32, training=False
     )

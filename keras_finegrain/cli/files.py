@@ -1,30 +1,37 @@
 """The folder of the results, and files that are never half written."""
 
 import pathlib
-import tempfile
 
 from keras_finegrain._base.files import remove_partial, replacing
+from keras_finegrain._base.writable import check_writable
 from keras_finegrain.cli.output import CommandError
 
 
 def writable_folder(
-    path: str, may_hold_results: bool, option: str
+    path: str, data: str, may_hold_results: bool, option: str
 ) -> pathlib.Path:
-    """Makes the folder for the results.
+    """Checks the folder for the results, which need not be there.
 
     Args:
         path: The folder.
+        data: The photos.
         may_hold_results: Whether it may hold the results of an earlier run.
         option: The option that allows this, for the message.
 
     Raises:
-        CommandError: If it cannot be written to, or holds an earlier run.
+        CommandError: If it cannot be written to, holds an earlier run, or lies
+            among the photos.
     """
     folder = pathlib.Path(path)
+    photos = pathlib.Path(data)
+    if photos.is_dir() and folder.resolve().is_relative_to(photos.resolve()):
+        raise CommandError(
+            f"--output {path}: lies in {data}, whose folders are classes: its "
+            "pictures would be taken for photos. Name a folder outside with "
+            "--output"
+        )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        check_writable(folder)
     except OSError as error:
         raise CommandError(
             f"--output {path}: cannot be written to ({error.strerror})"

@@ -1,15 +1,14 @@
 """`identify`: the class of new photos, or "unknown"."""
 
 import argparse
-from collections.abc import Iterator
 from typing import Any
 
 from keras_finegrain.cli.output import DONE, WRONG_USE, Output
 from keras_finegrain.cli.trained import (
-    BATCH_SIZE,
     FALSE_ALARMS,
     add_photos,
     add_run,
+    answers,
     load,
     paths_of,
 )
@@ -40,7 +39,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
             f"about 1 in {1 / share:.0f} photos of known classes is called "
             "unknown: the run had few test photos to set the threshold by"
         )
-    for path, answer in _answers(bundle, paths_of(options.photos)):
+    for path, answer in answers(bundle.identify, paths_of(options.photos)):
         if isinstance(answer, Exception):
             out.warn(f"{path}: {answer}")
             documents.append({"photo": path, "error": str(answer)})
@@ -50,25 +49,6 @@ def run(options: argparse.Namespace, out: Output) -> int:
     out.result({"model": str(folder), "photos": documents})
     failed = any("error" in document for document in documents)
     return WRONG_USE if failed else DONE
-
-
-def _answers(bundle: Any, paths: list[str]) -> Iterator[tuple[str, Any]]:
-    """The answer for each path, or the error of a photo that has none."""
-    from keras_finegrain.datasets import DatasetError, MissingPackageError
-
-    for start in range(0, len(paths), BATCH_SIZE):
-        some = paths[start : start + BATCH_SIZE]
-        try:
-            yield from zip(some, bundle.identify(some), strict=True)
-        except MissingPackageError:
-            raise
-        except DatasetError:
-            # One of them is damaged: the others have an answer all the same.
-            for path in some:
-                try:
-                    yield path, bundle.identify([path])[0]
-                except DatasetError as error:
-                    yield path, error
 
 
 def _line(answer: Any) -> str:

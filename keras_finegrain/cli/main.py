@@ -22,6 +22,7 @@ from keras_finegrain.cli.output import (
     CommandError,
     Output,
 )
+from keras_finegrain.cli.parsing import HelpFormatter
 
 # Each is a module of this package.
 COMMANDS = {
@@ -143,7 +144,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
             name,
             help=line,
             description=f"{line[0].upper()}{line[1:]}.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
             # A slip such as --epoch would start a run of hours.
             allow_abbrev=False,
         )

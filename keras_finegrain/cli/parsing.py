@@ -1,11 +1,11 @@
-"""What the command lines of the examples have in common."""
+"""What the command lines have in common."""
 
 import argparse
 import datetime
 import math
-import sys
+import os
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 Reader = Callable[[str], Any]
 
@@ -16,30 +16,13 @@ SELECTION = (
 )
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Reports an error in one line: `--help` has the rest."""
-
-    def __init__(self, prog: str, description: str) -> None:
-        super().__init__(
-            prog=prog,
-            description=description,
-            formatter_class=_HelpFormatter,
-            allow_abbrev=False,
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Ends the process with status 2."""
-        sys.stderr.write(f"{self.prog}: error: {message}\n")
-        sys.exit(2)
-
-
-class _HelpFormatter(argparse.HelpFormatter):
+class HelpFormatter(argparse.HelpFormatter):
     """States the defaults that are values; the others are in the text."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        if isinstance(action.default, str | int | float) and (
-            action.default not in (False, argparse.SUPPRESS)
+        if isinstance(action.default, str | int | float) and not (
+            action.default is False or action.default == argparse.SUPPRESS
         ):
             text += " (default: %(default)s)"
         return text
@@ -69,12 +52,34 @@ def add_run(group: Any) -> None:
             *("--first-seed", integer(0), 0, "SEED"),
             "tune on other seeds than you report",
         ),
-        ("--output", str, None, "DIR", "a new folder; default: runs/<time>"),
+        (
+            "--output",
+            expanded,
+            None,
+            "DIR",
+            "a new folder; default: runs/<time>",
+        ),
     )
     group.add_argument(
         "--overwrite",
         action="store_true",
         help="replace the results of an earlier run in --output",
+    )
+
+
+def add_selection(group: Any) -> None:
+    """Adds which classes and splits are taken, as `datasets.load`."""
+    group.add_argument(
+        "--classes",
+        metavar="PATTERN",
+        help="take only the classes whose name contains this, e.g. sparrow",
+    )
+    group.add_argument(
+        "--splits",
+        nargs="+",
+        metavar="NAME",
+        help="what to train on and what to test on, where their names do not "
+        "tell; one alone is divided, and . is the whole folder",
     )
 
 
@@ -89,6 +94,10 @@ def add_division(group: Any) -> None:
         *(group, "--missing-test-classes", ("error", "allow")),
         "whether the data's own test photos may lack classes",
     )
+
+
+# A shell leaves `--output=~/a` as it is.
+expanded = os.path.expanduser
 
 
 def new_folder() -> str:

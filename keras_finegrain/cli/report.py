@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_finegrain.cli.output import DONE, Output
+from keras_finegrain.cli.parsing import expanded
 from keras_finegrain.cli.trained import add_data, add_run, model_and_data
 
 
@@ -16,9 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument(
         "--output",
+        type=expanded,
         default="report.html",
         metavar="FILE",
-        help="the page (default: %(default)s)",
+        help="the page",
     )
 
 
@@ -41,7 +43,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
         keys=photos.keys,
         known=None if known is None else known.batches(bundle.image_size),
         known_keys=None if known is None else known.keys,
-        compare=_other_methods(folder, photos.keys),
+        # Photos of other data may have the same names.
+        compare=None if known is None else _other_methods(folder, photos.keys),
         settings=settings or None,
         title=f"{method} on {photos.name}",
         temperature=temperature,
@@ -65,6 +68,7 @@ def _other_methods(
         if other == folder or not (other / TESTED).is_file():
             continue
         with np.load(other / TESTED, allow_pickle=False) as tested:
-            if tested["keys"].tolist() == list(keys):
-                others[other.name] = tested["scores"]
+            rows = {key: row for row, key in enumerate(tested["keys"].tolist())}
+            if rows.keys() >= set(keys):
+                others[other.name] = tested["scores"][[rows[k] for k in keys]]
     return others

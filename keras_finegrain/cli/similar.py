@@ -1,13 +1,15 @@
 """`similar`: the known photos that a photo looks like most."""
 
 import argparse
+import functools
+from typing import Any
 
-from keras_finegrain.cli.output import DONE, Output
+from keras_finegrain.cli.output import DONE, WRONG_USE, Output
 from keras_finegrain.cli.parsing import integer
 from keras_finegrain.cli.trained import (
-    BATCH_SIZE,
     add_photos,
     add_run,
+    answers,
     load,
     paths_of,
     place_of,
@@ -23,31 +25,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=integer(1),
         default=5,
         metavar="K",
-        help="how many known photos for each photo (default: 5)",
+        help="how many known photos for each photo",
     )
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
-    """Lists the nearest known photos of each photo, nearest first."""
+    """Lists the nearest known photos of each photo, nearest first.
+
+    The status is 2 if there was a photo that cannot be read.
+    """
     bundle, folder = load(options, out)
-    paths = paths_of(options.photos)
-    documents = []
-    for start in range(0, len(paths), BATCH_SIZE):
-        some = paths[start : start + BATCH_SIZE]
-        found = bundle.similar(some, k=options.k)
-        for path, matches in zip(some, found, strict=True):
-            out.answer(path)
-            known = []
-            for key, class_name, similarity in matches:
-                place = place_of(key, bundle)
-                out.answer(f"  {similarity:.3f}  {class_name}  {place}")
-                known.append(
-                    {
-                        "photo": place,
-                        "class_name": class_name,
-                        "similarity": similarity,
-                    }
-                )
-            documents.append({"photo": path, "similar": known})
+    documents: list[dict[str, Any]] = []
+    nearest = functools.partial(bundle.similar, k=options.k)
+    for path, matches in answers(nearest, paths_of(options.photos)):
+        if isinstance(matches, Exception):
+            out.warn(f"{path}: {matches}")
+            documents.append({"photo": path, "error": str(matches)})
+            continue
+        out.answer(path)
+        known = []
+        for key, class_name, similarity in matches:
+            place = place_of(key, bundle)
+            out.answer(f"  {similarity:.3f}  {class_name}  {place}")
+            known.append(
+                {
+                    "photo": place,
+                    "class_name": class_name,
+                    "similarity": similarity,
+                }
+            )
+        documents.append({"photo": path, "similar": known})
     out.result({"model": str(folder), "photos": documents})
-    return DONE
+    failed = any("error" in document for document in documents)
+    return WRONG_USE if failed else DONE

@@ -32,6 +32,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     complete(options)
     folder = writable_folder(
         options.output,
+        options.data,
         options.overwrite or options.resume,
         "--resume or --overwrite",
     )
@@ -40,6 +41,8 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
     try:
         settings, data, scope = prepare(options, out)
+        # Not before: what cannot run leaves no folder.
+        folder.mkdir(parents=True, exist_ok=True)
         out.say(
             f"{data.name}: {data.num_classes} classes, {data.train_size} "
             f"images to train on, {data.test_size} to test on. Results go to "

@@ -8,7 +8,9 @@ from keras_finegrain.cli.parsing import (
     add_choice,
     add_division,
     add_run,
+    add_selection,
     add_values,
+    expanded,
     integer,
     new_folder,
     not_negative,
@@ -87,18 +89,15 @@ def _add_data(group: Any) -> None:
     group.add_argument(
         "data",
         nargs="?",
+        type=expanded,
         default=DRAWN,
         metavar="DATA",
         help="a folder with one folder of photos for each class, or the name "
-        "of a TFDS data set (default: %(default)s, which are drawn)",
+        f"of a TFDS data set; {DRAWN} are drawn",
     )
     add_values(
         group,
-        ("--data-dir", str, None, "DIR", "where TFDS keeps its data"),
-        (
-            *("--classes", str, None, "PATTERN"),
-            "take only the classes whose name contains this, e.g. sparrow",
-        ),
+        ("--data-dir", expanded, None, "DIR", "where TFDS keeps its data"),
         (
             *("--image-size", integer(8, _MOST_PIXELS), None, "PIXELS"),
             f"side of the input; 64 for {BUILT_IN}, else 224",
@@ -109,13 +108,7 @@ def _add_data(group: Any) -> None:
         action="store_true",
         help="cut every image to its bounding box",
     )
-    group.add_argument(
-        "--splits",
-        nargs="+",
-        metavar="NAME",
-        help="what to train on and what to test on, where their names do not "
-        "tell; one alone is divided",
-    )
+    add_selection(group)
     add_division(group)
     add_choice(
         *(group, "--augment", ("flip_crop", "flip", "none")),
@@ -127,13 +120,13 @@ def _add_model(group: Any) -> None:
     add_values(
         group,
         (
-            *("--backbone", str, None, "NAME|FILE"),
+            *("--backbone", expanded, None, "NAME|FILE"),
             f"a name in keras.applications, a KerasHub preset, a .keras file "
             f"from images in [0, 255] to a feature map, or {BUILT_IN} (a "
             f"built-in conv net); {PRETRAINED}, and {BUILT_IN} for {DRAWN}",
         ),
         (
-            *("--weights", str, None, "imagenet|none|FILE"),
+            *("--weights", expanded, None, "imagenet|none|FILE"),
             f"first weights of the backbone; none for {BUILT_IN}, else "
             "imagenet",
         ),

@@ -16,6 +16,11 @@ from keras_finegrain.visualization import (
 
 matplotlib.use("Agg")
 _PANELS_IN_A_ROW = 3
+# Metric, what it is called, and how it is written.
+_IN_TITLE = (
+    ("recall_at_1", "Recall@1", ".1%"),
+    ("intra_inter_distance_ratio", "intra/inter", ".2f"),
+)
 
 
 def draw_learning_curves(results: Results, path: pathlib.Path) -> None:
@@ -83,11 +88,12 @@ def draw_embeddings(
             seed=seed,
         )
         metrics = results.metrics[method][seed]
-        axis.set_title(
-            f"{method}: Recall@1 {100 * metrics['recall_at_1']:.1f} %, "
-            f"intra/inter {metrics['intra_inter_distance_ratio']:.2f}",
-            fontsize=10,
-        )
+        said = [
+            f"{heading} {metrics[name]:{form}}"
+            for name, heading, form in _IN_TITLE
+            if name in metrics
+        ]
+        axis.set_title(f"{method}: {', '.join(said)}", fontsize=10)
     class_legend(figure, axes[0, 0])
     save_figure(figure, path)
     pyplot.close(figure)

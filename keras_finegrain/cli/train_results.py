@@ -7,6 +7,7 @@
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import pathlib
@@ -78,6 +79,7 @@ class Results:
                 "classes": list(data.class_names),
                 "train_size": data.train_size,
                 "test_size": data.test_size,
+                "keys": _digest(data.train_keys, data.test_keys),
             },
             "versions": versions(),
         }
@@ -170,10 +172,17 @@ class Results:
                 f"--resume: {self._folder} was started with another "
                 f"{', '.join(other)}"
             )
+        if "keys" not in data:
+            raise CommandError(
+                f"--resume: {self._folder} is of an earlier version, which did "
+                "not keep which images it trained on; take another --output, "
+                "or --overwrite without --resume"
+            )
         if data != now["data"]:
             raise CommandError(
                 f"--resume: {self._folder} was started on other images of "
-                f"{data.get('name')}; take another --output"
+                f"{data.get('name')}; take another --output, or --overwrite "
+                "without --resume"
             )
 
     def _has_files(self, method: str, seed: int) -> bool:
@@ -306,6 +315,11 @@ class Results:
         replace_file(
             self._folder / "results.md", "\n".join(map(markdown, tables))
         )
+
+
+def _digest(*keys: tuple[str, ...]) -> str:
+    """Another text where other images are trained or tested on."""
+    return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
 
 
 def _summary(runs: list[dict[str, float]]) -> dict[str, Any]:

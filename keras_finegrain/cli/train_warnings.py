@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_finegrain._base.arrays import true_class_ranks
 from keras_finegrain.training import Run
-from keras_finegrain.training.runs import true_class_ranks
 
 # Training and test accuracy this far apart: it has learned its photos by
 # heart.

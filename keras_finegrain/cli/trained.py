@@ -1,12 +1,16 @@
 """What a command is given: a run, a bundle or a model, and photos."""
 
 import argparse
+import itertools
 import os
 import pathlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from keras_finegrain.cli.output import CommandError, Output
-from keras_finegrain.cli.parsing import SELECTION
+from keras_finegrain.cli.parsing import SELECTION, add_selection, expanded
 
 if TYPE_CHECKING:
     from keras_finegrain.bundle import Bundle
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
 BATCH_SIZE = 32
 # Share of new photos of known classes that a run calls unknown.
 FALSE_ALARMS = 0.05
+# Options of `datasets.load` with which no photo is left out.
+_ALL: Any = {"missing_test_classes": "allow", "single_images": "train"}
 
 
 def add_run(parser: argparse.ArgumentParser, *, or_model: bool = False) -> None:
@@ -21,6 +27,7 @@ def add_run(parser: argparse.ArgumentParser, *, or_model: bool = False) -> None:
     or_file = ", or a .keras file from images in [0, 255]" if or_model else ""
     parser.add_argument(
         "run",
+        type=expanded,
         metavar="RUN|MODEL" if or_model else "RUN",
         help=f"folder of a run, or of one method in it{or_file}",
     )
@@ -36,6 +43,7 @@ def add_photos(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "photos",
         nargs="+",
+        type=expanded,
         metavar="PHOTO|FOLDER",
         help="an image file, or a folder of which every image is taken",
     )
@@ -46,14 +54,19 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
         nargs="?",
+        type=expanded,
         metavar="DATA",
         help="a folder with one folder of photos for each class, or the name "
         "of a TFDS data set, of which all photos are taken; of what the run "
         "was trained on, and by default, its test photos",
     )
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="where TFDS keeps its data"
+        "--data-dir",
+        type=expanded,
+        metavar="DIR",
+        help="where TFDS keeps its data",
     )
+    add_selection(parser)
 
 
 def folder_of(options: argparse.Namespace, out: Output) -> pathlib.Path:
@@ -64,7 +77,7 @@ def folder_of(options: argparse.Namespace, out: Output) -> pathlib.Path:
         bundles_in,
     )
 
-    run = pathlib.Path(options.run).expanduser()
+    run = pathlib.Path(options.run)
     if options.method:
         found = [each.name for each in bundles_in(run)]
         if found and options.method not in found:
@@ -108,13 +121,39 @@ def paths_of(photos: list[str]) -> list[str]:
     return paths
 
 
+def answers(
+    ask: Callable[[list[str]], list[Any]], paths: list[str]
+) -> Iterator[tuple[str, Any]]:
+    """What is answered to each path, or the error of one that has no answer.
+
+    Args:
+        ask: Gives one answer for each path.
+        paths: The photos.
+    """
+    from keras_finegrain.datasets import DatasetError, MissingPackageError
+
+    for start in range(0, len(paths), BATCH_SIZE):
+        some = paths[start : start + BATCH_SIZE]
+        try:
+            yield from zip(some, ask(some), strict=True)
+        except MissingPackageError:
+            raise
+        except DatasetError:
+            # One of them is damaged: the others have an answer all the same.
+            for path in some:
+                try:
+                    yield path, ask([path])[0]
+                except DatasetError as error:
+                    yield path, error
+
+
 def model_and_data(
     options: argparse.Namespace, out: Output
 ) -> tuple["Bundle", pathlib.Path | None, "LabelledPhotos"]:
     """The model, its bundle's folder, and the photos to measure it on."""
     if not options.run.endswith(".keras"):
         bundle, folder = load(options, out)
-        return bundle, folder, _photos_of(bundle, options, out)
+        return bundle, folder, _photos_of(bundle, folder, options, out)
     if not options.data:
         raise CommandError(
             f"{options.run} is a model without a run: name DATA, the photos "
@@ -157,32 +196,101 @@ class LabelledPhotos:
             training=False,
         )
 
+    def only(self, keys: set[str]) -> "LabelledPhotos":
+        """Those of the photos that have these keys."""
+        import tensorflow as tf
+
+        is_kept = [key in keys for key in self.keys]
+        kept = tf.constant(is_kept)
+        pairs = (
+            self.pairs.enumerate()
+            .filter(lambda number, _: kept[number])
+            .map(lambda _, pair: pair)
+            .apply(tf.data.experimental.assert_cardinality(sum(is_kept)))
+        )
+        return LabelledPhotos(
+            pairs, tuple(itertools.compress(self.keys, is_kept)), self.name
+        )
+
 
 def place_of(key: str, bundle: "Bundle") -> str:
     """The path of a known photo, where its key is one within the data."""
-    path = os.path.join(_data_of(bundle) or "", key)
+    path = os.path.join(data_of(bundle) or "", key)
     return path if os.path.isfile(path) else key
 
 
-def own_data(bundle: "Bundle", data_dir: str | None = None) -> Any:
-    """The data set that the bundle's model was trained and tested on.
+def own_data(
+    bundle: "Bundle",
+    folder: pathlib.Path,
+    out: Output,
+    data_dir: str | None = None,
+) -> tuple[LabelledPhotos, LabelledPhotos]:
+    """The photos that the bundle's model was tested and trained on.
+
+    They are those that the run wrote down: a folder with one photo more would
+    be divided in another way.
+
+    Args:
+        bundle: The model.
+        folder: Its bundle's folder.
+        out: Says how many photos the run did not have.
+        data_dir: Where TFDS keeps its data now.
 
     Raises:
-        CommandError: If the bundle does not say which.
+        CommandError: If nothing tells which photos these are, or none is left.
     """
     from keras_finegrain import datasets
+    from keras_finegrain.bundle import TESTED
 
     trained = bundle.about.get("arguments", {})
-    data = _data_of(bundle)
-    if data is None:
+    name = data_of(bundle)
+    if name is None:
         raise CommandError("the bundle does not say what it was trained on")
-    selection = {name: trained[name] for name in SELECTION if name in trained}
+    selection = {each: trained[each] for each in SELECTION if each in trained}
     if data_dir is not None:
         selection["data_dir"] = data_dir
-    return datasets.load(data, **selection, decode=False)
+    in_gallery = set(() if bundle.gallery is None else bundle.gallery.keys)
+    tested = _tested_keys(folder)
+    if tested is None:
+        data = datasets.load(name, **selection, decode=False)
+        tested = set(data.test_keys)
+        if tested & in_gallery:
+            raise CommandError(
+                f"{name}: its photos are others than those of the run, and "
+                f"{folder} does not say which were kept back ({TESTED} is "
+                "missing). Name other photos as DATA, or train again"
+            )
+    else:
+        data = datasets.load(name, **(selection | _ALL), decode=False)
+    every = _relabelled(_joined(data), data.class_names, bundle)
+    rest = set(every.keys) - tested
+    # A gallery that was made anew may have keys of its own.
+    known = rest & in_gallery or rest
+    if new := len(rest - known):
+        out.say(f"{name}: {new} photos that the run did not have are left out")
+    gone = len(tested - set(every.keys))
+    if not known or gone == len(tested):
+        which = "test photos" if known else "training photos"
+        raise CommandError(
+            f"{name}: none of the run's {which} is there. Name other photos "
+            "as DATA, or train again"
+        )
+    if gone:
+        out.warn(f"{name}: {gone} of the run's test photos are gone")
+    return every.only(tested), every.only(known)
 
 
-def _data_of(bundle: "Bundle") -> str | None:
+def _tested_keys(folder: pathlib.Path) -> set[str] | None:
+    """The keys of the photos that a run kept back, where they are kept."""
+    from keras_finegrain.bundle import TESTED
+
+    if not (folder / TESTED).is_file():
+        return None
+    with np.load(folder / TESTED, allow_pickle=False) as tested:
+        return set(tested["keys"].tolist())
+
+
+def data_of(bundle: "Bundle") -> str | None:
     """The name of the bundle's data, or the folder, wherever one is now."""
     named = bundle.about.get("arguments", {}).get("data")
     place = bundle.about.get("data_path")
@@ -190,33 +298,33 @@ def _data_of(bundle: "Bundle") -> str | None:
 
 
 def _photos_of(
-    bundle: "Bundle", options: argparse.Namespace, out: Output
+    bundle: "Bundle",
+    folder: pathlib.Path,
+    options: argparse.Namespace,
+    out: Output,
 ) -> LabelledPhotos:
     """The photos of DATA, labelled as the bundle's model numbers classes."""
     # Its training photos would make the model look better than it is.
-    is_same = _is_same(options.data, _data_of(bundle))
+    is_same = _is_same(options.data, data_of(bundle))
     if options.data and not is_same:
         data = _load_all(options)
         photos = _joined(data)
         out.say(f"{photos.name}: {len(photos.keys)} photos, all that are there")
+        _refuse_strangers(photos.name, data.class_names, bundle)
         return _relabelled(photos, data.class_names, bundle)
-    if _data_of(bundle) is None:
+    if data_of(bundle) is None:
         raise CommandError(
             f"{options.run} does not say what it was trained on: name DATA, "
             "the photos to measure it on"
         )
-    data = own_data(bundle, options.data_dir)
-    tested, known = (
-        _relabelled(
-            LabelledPhotos(pairs, keys, data.name), data.class_names, bundle
+    if options.classes or options.splits:
+        raise CommandError(
+            "--classes, --splits: are for other data than the run's own, of "
+            "which its test photos are taken; leave them out, or name DATA"
         )
-        for pairs, keys in (
-            (data.test, data.test_keys),
-            (data.train, data.train_keys),
-        )
-    )
+    tested, known = own_data(bundle, folder, out, options.data_dir)
     tested.known = known
-    out.say(f"{data.name}: its {len(tested.keys)} test photos")
+    out.say(f"{tested.name}: its {len(tested.keys)} test photos")
     return tested
 
 
@@ -233,8 +341,9 @@ def _load_all(options: argparse.Namespace) -> Any:
     return datasets.load(
         options.data,
         data_dir=options.data_dir,
-        missing_test_classes="allow",
-        single_images="train",
+        classes=options.classes,
+        splits=options.splits,
+        **_ALL,
         decode=False,
     )
 
@@ -244,24 +353,31 @@ def _joined(data: Any) -> LabelledPhotos:
     return LabelledPhotos(pairs, data.train_keys + data.test_keys, data.name)
 
 
-def _relabelled(
-    photos: LabelledPhotos, names: tuple[str, ...], bundle: "Bundle"
-) -> LabelledPhotos:
+def _refuse_strangers(
+    data: str, names: tuple[str, ...], bundle: "Bundle"
+) -> None:
     known = list(bundle.class_names)
     strangers = [name for name in names if name not in known]
     if strangers:
         raise CommandError(
-            f"{photos.name}: the model has no class {strangers[0]!r}"
+            f"{data}: the model has no class {strangers[0]!r}"
             + (f" and {len(strangers) - 1} others" if strangers[1:] else "")
             + f"; its {len(known)} classes are {', '.join(known[:5])}"
             + (", …" if known[5:] else "")
             + ". Rename the folders, or leave them out"
         )
-    if list(names) == known:
+
+
+def _relabelled(
+    photos: LabelledPhotos, names: tuple[str, ...], bundle: "Bundle"
+) -> LabelledPhotos:
+    """The photos with the model's labels; of a class it has not, -1."""
+    numbers = {name: number for number, name in enumerate(bundle.class_names)}
+    if list(names) == list(numbers):
         return photos
     import tensorflow as tf
 
-    table = tf.constant([known.index(name) for name in names], tf.int64)
+    table = tf.constant([numbers.get(name, -1) for name in names], tf.int64)
     pairs = photos.pairs.map(lambda image, label: (image, table[label]))
     return LabelledPhotos(pairs, photos.keys, photos.name)
 

@@ -119,6 +119,8 @@ def _confusions(results: Results) -> list[Confusion]:
 
 def _retrieval(results: Results) -> np.ndarray:
     embeddings, labels = results.embeddings, results.labels
+    if np.bincount(labels).max() < 2:  # None is like another of its class.
+        return np.zeros((0, 1), int)
     found = retrieval_set("report", embeddings, labels, None, None, "cosine")
     queries = spread_queries(labels)
     nearest = nearest_samples(found, queries, _NEIGHBOURS)

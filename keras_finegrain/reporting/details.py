@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_finegrain import visualization
+from keras_finegrain._base.arrays import true_class_ranks
 from keras_finegrain._base.private_keras import Call
 from keras_finegrain.distribution import scope_of
 from keras_finegrain.embedding import find_tensor
@@ -46,9 +47,11 @@ def metrics(results: Results, seed: int) -> Section:
         if parse_metric("report", name)[1] < len(results.labels)
         and (are_several or name not in _OF_SEVERAL_CLASSES)
     ]
-    estimates = _accuracies(results) | embedding_metrics(
-        results.embeddings, results.labels, possible, seed=seed
-    )
+    estimates = _accuracies(results)
+    if np.bincount(results.labels).max() > 1:
+        estimates |= embedding_metrics(
+            results.embeddings, results.labels, possible, seed=seed
+        )
     rows = [[name, *_written(name, estimates[name])] for name in estimates]
     said = [
         f"{words}: {_written(name, estimates[name])[0]} (95 % interval "
@@ -94,9 +97,7 @@ def _accuracies(results: Results) -> dict[str, Estimate]:
     scores = results.scores
     if scores is None:
         return {}
-    own = np.take_along_axis(scores, results.labels[:, None], axis=1)
-    # Classes with the same score count as better.
-    ranks = np.sum(scores >= own, axis=1)
+    ranks = true_class_ranks(scores, results.labels)
     possible = [k for k in (1, 5) if k < scores.shape[1]]
     return {f"top-{k} accuracy": share(ranks <= k) for k in possible}
 
@@ -159,8 +160,12 @@ def confusion_matrix(results: Results) -> Section:
     )
 
 
-def retrieval(results: Results, chosen: np.ndarray, photos: Photos) -> Section:
-    """Nearest neighbours of some photos."""
+def retrieval(
+    results: Results, chosen: np.ndarray, photos: Photos
+) -> Section | None:
+    """Nearest neighbours of some photos, if some class has two."""
+    if not len(chosen):
+        return None
     names, labels = results.class_names, results.labels
     rows = []
     for query, *nearest in chosen.tolist():

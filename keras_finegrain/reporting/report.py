@@ -12,6 +12,7 @@ from keras_finegrain._base import checks
 from keras_finegrain._base.checks import positive_integer
 from keras_finegrain._base.files import as_path, replacing
 from keras_finegrain._base.optional import import_optional
+from keras_finegrain._base.writable import check_writable
 from keras_finegrain._version import __version__
 from keras_finegrain.reporting import details, page, sections
 from keras_finegrain.reporting.choose import choose
@@ -98,8 +99,9 @@ def report(
         TypeError: If an argument is of another type.
         ValueError: If the model has no embedding (name a layer), the data has
             no labels or another order each time, an image is out of its range
-            (pass `to_photo`), a class has no name or no score, or `keys` or
-            scores in `compare` are not as many as the samples.
+            (pass `to_photo`), a class has no name or no score, `keys` or
+            scores in `compare` are not as many as the samples, or `output`
+            cannot be written.
 
     Example:
 
@@ -145,8 +147,18 @@ def report(
     temperature = checks.number(who, "temperature", temperature, above=0)
     keys = _keys(who, "keys", keys)
     known_keys = _keys(who, "known_keys", known_keys)
-    path = as_path(who, "output", output)
     # Before the data is read, which may take long.
+    path = as_path(who, "output", output)
+    try:
+        check_writable(path.parent)
+        reason = "it is a folder" if path.is_dir() else ""
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        raise ValueError(
+            f"{who}: output must be a file that can be written, such as "
+            f'"report.html", received {str(path)!r} ({reason}).'
+        )
     for module in ("matplotlib", "sklearn", "PIL"):
         import_optional(module, "report")
     results = measure(

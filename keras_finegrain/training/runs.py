@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_finegrain._base.arrays import true_class_ranks
 from keras_finegrain.layers import CosineSimilarity
 from keras_finegrain.metrics import intra_inter_distance_ratio, recall_at_k
 from keras_finegrain.models import Model
@@ -297,30 +298,20 @@ def test_metrics(
 
     Returns:
         top_1, top_5 and recall_at_1 in [0, 1], and the distance ratio.
+        Without the last two where no class has two images, and without the
+        ratio where there is one class.
     """
     rank = true_class_ranks(scores, labels)
-    return {
+    metrics = {
         "top_1": float(np.mean(rank <= 1)),
         "top_5": float(np.mean(rank <= 5)),
-        "recall_at_1": recall_at_k(embeddings, labels, k=1),
-        "intra_inter_distance_ratio": intra_inter_distance_ratio(
-            embeddings, labels
-        ),
     }
-
-
-def true_class_ranks(
-    scores: Floats, labels: npt.NDArray[np.integer]
-) -> npt.NDArray[np.int64]:
-    """The rank of each image's class by its score, 1 for the highest score.
-
-    Args:
-        scores: `(images, num_classes)`. Classes with the same score, or with
-            NaN, count as better.
-        labels: `(images,)`.
-
-    Returns:
-        `(images,)`, from 1 to num_classes.
-    """
-    own = np.take_along_axis(scores, labels[:, None], axis=1)
-    return np.sum(~(scores < own), axis=1)
+    counts = np.bincount(labels)
+    if counts.max() < 2:
+        return metrics
+    metrics["recall_at_1"] = recall_at_k(embeddings, labels, k=1)
+    if np.count_nonzero(counts) > 1:
+        metrics["intra_inter_distance_ratio"] = intra_inter_distance_ratio(
+            embeddings, labels
+        )
+    return metrics

@@ -8,6 +8,7 @@ import pytest
 
 import keras_finegrain
 from keras_finegrain.cli import check, main
+from keras_finegrain.cli.main import COMMANDS
 from keras_finegrain.cli.output import CommandError
 
 pytestmark = pytest.mark.one_backend
@@ -48,6 +49,19 @@ def test_letters_that_a_terminal_has_not_are_escaped(monkeypatch, encoding):
     written = stdout.buffer.getvalue().decode(encoding)
     greek = "λ" if encoding == "utf-8" else r"\u03bb"
     assert written.endswith(rf"caf\udce9 {greek}" + "\n")
+
+
+def test_the_help_of_a_command_says_each_default_once(capsys):
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert all(
+            option.lower().count("default") < 2 for option in text.split(" --")
+        )
+    assert main(["train", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "over all devices (default: 32)" in text
+    assert "than you report (default: 0)" in text
 
 
 @pytest.mark.parametrize("words", [[], ["nothing"], ["check"], ["check", "-x"]])

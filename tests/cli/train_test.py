@@ -404,9 +404,33 @@ def test_what_cannot_run_is_one_line_and_status_2(
         if line.startswith("keras-finegrain train: error: ")
     ]
     assert status == 2
+    assert not (tmp_path / "output").exists()
     assert len(errors) == 1
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(errors[0])
+
+
+def test_a_run_in_the_folder_of_its_photos_is_refused(
+    folder, tmp_path, monkeypatch, command, capsys
+):
+    """Its pictures would be a class of the next one."""
+    monkeypatch.chdir(folder)
+    before = sorted(folder.iterdir())
+    assert command(["."]) == 2
+    said = capsys.readouterr().err
+    assert "lies in ., whose folders are classes" in said
+    assert "--output" in said
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_run_in_the_home_folder_is_where_the_other_commands_look(
+    folder, tmp_path, monkeypatch, command
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    arguments = [str(folder), "--method", "softmax", "--image-size", "16"]
+    assert command([*arguments, "--epochs", "1", "--output=~/run"]) == 0
+    assert (tmp_path / "run" / "results.json").exists()
 
 
 def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
@@ -454,6 +478,24 @@ def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
     assert "cannot be read" in capsys.readouterr().err
 
 
+def test_classes_of_few_photos_have_a_run_without_what_takes_two(
+    folder, tmp_path, command, capsys
+):
+    photos, output = tmp_path / "photos", tmp_path / "output"
+    shutil.copytree(folder, photos)
+    for path in photos.glob("*/[67].png"):
+        path.unlink()
+    arguments = [str(photos), "--method", "softmax", "--image-size", "16"]
+    arguments += ["--epochs", "1", "--report", "--output", str(output)]
+    assert command(arguments) == 0
+    metrics = json.loads((output / "results.json").read_text())["seeds"]
+    assert "top_1" in metrics["softmax"]["0"]
+    assert "recall_at_1" not in metrics["softmax"]["0"]
+    assert "Recall" not in (output / "results.md").read_text()
+    assert (output / "embedding.png").exists()
+    assert (output / "softmax" / "report.html").exists()
+
+
 def test_a_run_that_learns_nothing_is_warned_of(
     folder, tmp_path, command, capsys
 ):
@@ -480,6 +522,27 @@ def test_resume_in_a_new_folder_starts(folder, tmp_path, command, capsys):
     assert (output / "results.json").exists()
     assert command(arguments) == 2
     assert "--resume: needs --output" in capsys.readouterr().err
+
+
+def test_resume_takes_no_other_photos(folder, tmp_path, command, capsys):
+    """Seeds that were tested on other photos have no common mean."""
+    photos, output = tmp_path / "photos", tmp_path / "output"
+    shutil.copytree(folder, photos)
+    arguments = [
+        *(str(photos), "--method", "softmax", "--image-size", "16"),
+        *("--epochs", "1", "--output", str(output)),
+    ]
+    assert command(arguments) == 0
+    renamed = photos / "ash_finch" / "0.png"
+    renamed.rename(renamed.with_name("new.png"))
+    assert command([*arguments, "--seeds", "2", "--resume"]) == 2
+    assert "was started on other images" in capsys.readouterr().err
+    # Of a version that did not write down which photos there were.
+    results = json.loads((output / "results.json").read_text())
+    del results["data"]["keys"]
+    (output / "results.json").write_text(json.dumps(results))
+    assert command([*arguments, "--seeds", "2", "--resume"]) == 2
+    assert "is of an earlier version" in capsys.readouterr().err
 
 
 def test_overwriting_leaves_nothing_of_the_earlier_run(

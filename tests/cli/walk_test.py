@@ -11,6 +11,8 @@ from PIL import Image
 import keras_finegrain
 from keras_finegrain.cli import main
 from keras_finegrain.cli.evaluate import cross_fitted_error
+from keras_finegrain.cli.output import Output
+from keras_finegrain.cli.trained import own_data
 
 pytest.importorskip("faiss")
 pytest.importorskip("matplotlib")
@@ -88,6 +90,84 @@ def test_a_stranger_is_unknown_until_its_class_is_added(place, capsys):
     assert all(pathlib.Path(m["photo"]).exists() for m in similar["similar"])
 
 
+def test_added_photos_are_known_by_their_place(
+    divided, tmp_path, monkeypatch, capsys
+):
+    copy_of(divided, tmp_path)
+    run = tmp_path / "run"
+    rng = np.random.default_rng(3)
+    write_photos(tmp_path / "other" / "red", "blue", 2, rng)
+    folder = tmp_path / "run/softmax"
+    known = keras_finegrain.Bundle.load(folder).gallery.keys
+    # A photo that is called as one of the training photos is.
+    key = next(key for key in known if key.startswith("red/"))
+    shutil.copy(tmp_path / "other/red/blue0.jpg", tmp_path / "other" / key)
+    monkeypatch.chdir(tmp_path / "other")
+    assert answer(capsys, "add", run, "blue", key)["added"] == [key]
+    # The same photo in other words, and one that was trained on.
+    trained = tmp_path / "photos" / key
+    again = answer(
+        *(capsys, "add", run, "blue", key, f"./red/../{key}", trained)
+    )
+    assert (again["added"], again["known_already"]) == ([], 3)
+    monkeypatch.chdir(tmp_path)
+    found = answer(capsys, "similar", run, tmp_path / "other" / key, "--k", 1)
+    assert found["photos"][0]["similar"][0]["photo"] == str(
+        tmp_path / "other" / key
+    )
+    # Of photos that all have another class nothing is left for a new one.
+    assert main(["add", str(run), "cyan", str(trained)]) == 2
+    assert "known already" in capsys.readouterr().err
+
+
+def test_a_class_is_one_however_unicode_spells_it(divided, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(divided / "run", run)
+    rng = np.random.default_rng(3)
+    write_photos(tmp_path / "photos", "blue", 2, rng)
+    for number, name in enumerate(("caf\u00e9", "cafe\u0301")):
+        photo = tmp_path / f"photos/blue{number}.jpg"
+        classes = answer(capsys, "add", run, name, photo)["classes"]
+    assert classes == ["green", "red", "caf\u00e9"]
+
+
+def test_of_two_that_add_at_once_none_loses_its_photos(
+    divided, tmp_path, monkeypatch, capsys
+):
+    run, gallery = tmp_path / "run", tmp_path / "run/softmax/gallery.npz"
+    shutil.copytree(divided / "run", run)
+    rng = np.random.default_rng(3)
+    write_photos(tmp_path / "photos", "blue", 2, rng)
+    load = keras_finegrain.Bundle.load
+
+    def slow_load(path):
+        bundle = load(path)
+        other = load(path)
+        other.add(tmp_path / "photos/blue1.jpg", "blue")
+        other.gallery.save(gallery)
+        return bundle
+
+    words = ("add", str(run), "blue", str(tmp_path / "photos/blue0.jpg"))
+    with monkeypatch.context() as patch:
+        patch.setattr(keras_finegrain.Bundle, "load", slow_load)
+        assert main(words) == 2
+    assert "Run the same command again" in capsys.readouterr().err
+    assert len(load(run).gallery) == 33
+    assert main(words) == 0
+    assert len(load(run).gallery) == 34
+
+
+def test_of_a_folder_those_are_added_that_are_new(divided, tmp_path, capsys):
+    run, five = tmp_path / "run", tmp_path / "five"
+    shutil.copytree(divided / "run", run)
+    rng = np.random.default_rng(3)
+    write_photos(five, "blue", 5, rng)
+    assert len(answer(capsys, "add", run, "blue", five)["added"]) == 5
+    write_photos(five / "more", "blue", 1, rng)
+    assert main(["add", str(run), "blue", str(five)]) == 0
+    assert "1 photos added, 5 known already" in capsys.readouterr().out
+
+
 def test_the_run_is_measured_on_its_own_test_photos(place, capsys):
     found = answer(capsys, "evaluate", place / "run")
     assert found["photos"] == 24
@@ -101,6 +181,89 @@ def test_the_run_is_measured_on_its_own_test_photos(place, capsys):
     # Its own temperature is of these photos.
     assert found["temperature_cross_fitted"]
     assert not found["method_chosen_on_these"]  # There is one.
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory):
+    """A run on a folder of which the command kept some photos back."""
+    place = tmp_path_factory.mktemp("divided")
+    rng = np.random.default_rng(1)
+    for name in ("red", "green"):
+        write_photos(place / "photos" / name, name, 20, rng)
+    words = f"train {place}/photos --backbone small --method softmax --quiet"
+    words += f" --image-size {SIZE} --epochs 2 --no-cache"
+    assert main([*words.split(), "--output", f"{place}/run"]) == 0
+    return place
+
+
+def copy_of(place, other):
+    """Copies photos and run to another place, where they can be changed."""
+    shutil.copytree(place / "photos", other / "photos")
+    shutil.copytree(place / "run", other / "run")
+    for description in (other / "run").glob("*/bundle.json"):
+        text = description.read_text().replace(str(place), str(other))
+        description.write_text(text)
+
+
+def test_photos_that_came_later_do_not_change_what_was_kept_back(
+    divided, tmp_path, capsys
+):
+    pytest.importorskip("sklearn")
+    copy_of(divided, tmp_path)
+    shutil.copytree(tmp_path / "run/softmax", tmp_path / "run/again")
+    rng = np.random.default_rng(2)
+    write_photos(tmp_path / "photos" / "red" / "more", "red", 1, rng)
+    # A class that the model has not, of too few photos to be divided.
+    write_photos(tmp_path / "photos" / "blue", "blue", 1, rng)
+    folder = tmp_path / "run/softmax"
+    bundle = keras_finegrain.Bundle.load(folder)
+    tested, known = own_data(bundle, folder, Output())
+    assert "2 photos that the run did not have" in capsys.readouterr().err
+    with np.load(folder / "tested.npz") as file:
+        assert sorted(tested.keys) == sorted(file["keys"])
+    assert sorted(known.keys) == sorted(bundle.gallery.keys)
+    for photos in (tested, known):
+        for (_, label), key in zip(photos.pairs, photos.keys, strict=True):
+            assert bundle.class_names[label] == key.split("/")[0]
+    run = ("--method", "softmax", tmp_path / "run")
+    assert answer(capsys, "evaluate", *run)["photos"] == 8
+    page = tmp_path / "page.html"
+    answer(capsys, "report", *run, "--output", page)
+    # The other method was tested on the same photos, in another order.
+    assert "again" in page.read_text()
+
+
+def test_without_the_list_of_what_was_kept_back_it_is_not_guessed(
+    divided, tmp_path, capsys
+):
+    copy_of(divided, tmp_path)
+    (tmp_path / "run/softmax/tested.npz").unlink()
+    assert main(["evaluate", f"{tmp_path}/run"]) == 0
+    rng = np.random.default_rng(2)
+    write_photos(tmp_path / "photos" / "red" / "more", "red", 1, rng)
+    assert main(["evaluate", f"{tmp_path}/run"]) == 2
+    assert "tested.npz is missing" in capsys.readouterr().err
+
+
+def test_test_photos_that_are_gone_are_counted(divided, tmp_path, capsys):
+    copy_of(divided, tmp_path)
+    with np.load(tmp_path / "run/softmax/tested.npz") as file:
+        first, *others = file["keys"].tolist()
+    (tmp_path / "photos" / first).unlink()
+    assert answer(capsys, "evaluate", tmp_path / "run")["photos"] == 7
+    capsys.readouterr()
+    assert main(["evaluate", f"{tmp_path}/run"]) == 0
+    assert "1 of the run's test photos are gone" in capsys.readouterr().err
+    for key in others:
+        (tmp_path / "photos" / key).unlink()
+    assert main(["evaluate", f"{tmp_path}/run"]) == 2
+    assert "test photos is there" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "photos")
+    for key in (first, *others):
+        (tmp_path / "photos" / key).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(divided / "photos" / key, tmp_path / "photos" / key)
+    assert main(["report", f"{tmp_path}/run"]) == 2
+    assert "training photos is there" in capsys.readouterr().err
 
 
 def test_probabilities_are_not_measured_by_their_own_temperature():
@@ -188,6 +351,30 @@ def test_a_method_that_the_run_has_not_lists_those_that_it_has(place, capsys):
 def test_the_photos_are_counted(place, capsys):
     found = answer(capsys, "check", place / "photos")
     assert found["classes"]["red"] == {"train": 8, "test": 8}
+
+
+def test_the_remedies_of_a_folder_that_can_be_read_in_two_ways_are_there(
+    place, tmp_path, capsys
+):
+    data = tmp_path / "data"
+    shutil.copytree(place / "photos", data)
+    (data / "train").rename(data / "one")
+    (data / "test").rename(data / "two")
+    evaluate = ("evaluate", place / "run", data)
+    for words in (("check", data), evaluate):
+        assert main([*map(str, words)]) == 2
+        assert "splits=" in capsys.readouterr().err
+    splits = ("--splits", "one", "two")
+    found = answer(capsys, "check", data, *splits)["classes"]
+    assert found["red"] == {"train": 8, "test": 8}
+    found = answer(capsys, "check", data, *splits, "--classes", "re")["classes"]
+    assert set(found) == {"red", "green"}
+    assert answer(capsys, *evaluate, *splits)["photos"] == 48
+    found = answer(capsys, *evaluate, *splits, "--classes", "re")
+    assert found["photos"] == 32
+    # A run knows what it kept back.
+    assert main(["evaluate", f"{place}/run", "--classes", "re"]) == 2
+    assert "leave them out" in capsys.readouterr().err
 
 
 def test_classes_of_few_photos_can_be_allowed(place, tmp_path, capsys):
@@ -278,7 +465,13 @@ def test_a_photo_that_cannot_be_read_leaves_the_others_their_answer(
     bad = place / "bad.jpg"
     bad.write_bytes(b"no photo")
     capsys.readouterr()
-    assert main(["identify", f"{place}/run", str(bad), str(good)]) == 2
+    words = (f"{place}/run", str(bad), str(good))
+    assert main(["identify", *words]) == 2
     said = capsys.readouterr()
     assert f"{good}\tred" in said.out
     assert "bad.jpg" in said.err
+    assert main(["similar", *words, "--json"]) == 2
+    said = capsys.readouterr()
+    assert "bad.jpg" in said.err
+    found = json.loads(said.out)["photos"]
+    assert [set(each) - {"photo"} for each in found] == [{"error"}, {"similar"}]

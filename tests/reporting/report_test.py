@@ -261,6 +261,15 @@ def test_lone_samples_and_classes_without_samples_do_no_harm(tmp_path):
     assert "<tr><td>class 7</td>" not in text
 
 
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_a_page_where_each_class_has_one_photo(tmp_path, samples):
+    text = keras_finegrain.report(
+        classifier(), photos(samples), tmp_path / "page.html", NAMES
+    ).read_text("utf-8")
+    assert "top-1 accuracy" in text
+    assert "The most similar photos" not in text
+
+
 def test_more_centers_than_labels_are_drawn(tmp_path):
     model = keras_finegrain.Sequential(
         [
@@ -417,6 +426,23 @@ def test_arguments_of_another_type_are_named(arguments, message, tmp_path):
     with pytest.raises((TypeError, ValueError), match=message):
         keras_finegrain.report(**given)
     assert not output.exists()
+
+
+def test_a_page_that_cannot_be_written_is_said_before_the_data_is_read(
+    tmp_path,
+):
+    def data():
+        pytest.fail("it was read")
+        yield
+
+    (tmp_path / "file").touch()
+    for output, reason in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "file" / "page.html", "Not a directory"),
+    ):
+        with pytest.raises(ValueError, match=f"output must be .*{reason}"):
+            keras_finegrain.report(classifier(), data(), output)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_head_may_be_a_model_of_its_own(tmp_path):

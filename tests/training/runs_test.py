@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_finegrain
+from keras_finegrain._base.arrays import true_class_ranks
 from keras_finegrain.models.progressive_multi_granularity import (
     ProgressiveModel,
 )
@@ -372,9 +373,23 @@ def test_classes_with_the_same_score_count_as_better():
     assert metrics["top_5"] == 1
 
 
+@pytest.mark.parametrize(
+    ("labels", "missing"),
+    [
+        ([0, 1, 2], {"recall_at_1", "intra_inter_distance_ratio"}),
+        ([1, 1, 1], {"intra_inter_distance_ratio"}),
+        ([0, 0, 2], set()),
+    ],
+)
+def test_what_a_small_test_set_does_not_have_is_left_out(labels, missing):
+    metrics = runs.test_metrics(np.eye(3), np.eye(3), np.array(labels))
+    every = {"top_1", "top_5", "recall_at_1", "intra_inter_distance_ratio"}
+    assert set(metrics) == every - missing
+
+
 def test_scores_of_nan_are_never_right():
     scores = np.array([[np.nan, np.nan, np.nan], [1, 3, 2], [2, 2, 1]])
-    ranks = runs.true_class_ranks(scores, np.array([0, 1, 0]))
+    ranks = true_class_ranks(scores, np.array([0, 1, 0]))
     # Of two with the highest score neither is the first.
     assert ranks.tolist() == [3, 1, 2]
 
