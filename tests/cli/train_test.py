@@ -183,7 +183,7 @@ def test_a_wholly_frozen_backbone_trains_the_head_alone(
         [
             *(str(folder), "--method", "soft_triple"),
             *("--image-size", "16", "--epochs", "1", "--output", str(output)),
-            *("--weights", str(small_weights), "--freeze", "relu_4"),
+            *("--weights", str(small_weights), "--embedding-size", "0"),
             "--report",
         ]
     )
