@@ -78,7 +78,8 @@ def test_a_bundle_stays_when_the_disk_is_full(tmp_path, monkeypatch, part):
     assert len(earlier.gallery) == 2
 
 
-def test_files_are_read_as_the_model_takes_them(tmp_path):
+def test_files_are_read_as_the_model_takes_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     Image.new("RGB", (20, 12), "red").save(tmp_path / "a.png")
     Image.new("RGB", (9, 30), "blue").save(tmp_path / "b.png")
     images = np.zeros((2, 8, 8, 3))
@@ -86,7 +87,7 @@ def test_files_are_read_as_the_model_takes_them(tmp_path):
     whole = bundle(temperature=1.0)
     expected = whole.predict(images)
     paths = [tmp_path / "a.png", str(tmp_path / "b.png")]
-    for photos in (tmp_path, paths, iter(paths)):
+    for photos in (tmp_path, "~", paths, iter(paths)):
         found = whole.predict(photos, batch_size=1)
         np.testing.assert_allclose(found, expected, atol=1e-6)
 

@@ -138,11 +138,12 @@ class Embedder:
 def as_paths(photos: Any) -> list[str]:
     """The files of a path, a folder or a list of paths; else empty."""
     if isinstance(photos, (str, os.PathLike)):
-        if not os.path.isdir(photos):
-            return [os.fspath(photos)]
+        path = os.path.expanduser(photos)
+        if not os.path.isdir(path):
+            return [path]
         from keras_finegrain.datasets import image_paths
 
-        return image_paths(photos)
+        return image_paths(path)
     if not isinstance(photos, Iterable) or hasattr(photos, "dtype"):
         return []
     paths = list(photos)
