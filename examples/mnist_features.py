@@ -53,6 +53,7 @@ def build(variant):
     return model
 
 
+MEASURED = ("accuracy", "recall_at_1", "intra_inter_distance_ratio")
 features, centers = {}, {}
 for variant in ("softmax", "center_loss"):
     found = []
@@ -67,7 +68,9 @@ for variant in ("softmax", "center_loss"):
         ratio = metrics.intra_inter_distance_ratio(record.frames[-1], **space)
         found.append([logs["accuracy"], recall, ratio])
     half = stats.sem(found) * stats.t.ppf(0.975, len(found) - 1)
-    print(variant, np.mean(found, axis=0), "±", half)  # nan for one seed
+    for name, *row in zip(MEASURED, np.mean(found, axis=0), half, strict=True):
+        # nan for one seed
+        print(f"{variant}: {name} {row[0]:.3f} ± {row[1]:.3f}")
     features[variant] = record.frames[-1]
     if record.centers:
         centers[variant] = record.centers[-1]

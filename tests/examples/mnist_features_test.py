@@ -26,18 +26,18 @@ def test_it_draws_and_measures_both_networks(tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stderr[-4000:]
-    number = r"([\d.e-]+)"
-    rows = re.findall(
-        rf"^(\w+) \[{number}\s+{number}\s+{number}\] ± \[{number}",
-        result.stdout,
-        re.MULTILINE,
-    )
-    assert [row[0] for row in rows] == ["softmax", "center_loss"]
-    for _, *values in rows:
-        accuracy, recall, ratio, half = map(float, values)
+    found = {
+        (variant, name): (float(mean), float(half))
+        for variant, name, mean, half in re.findall(
+            r"^(\w+): (\w+) ([\d.]+) ± ([\d.]+)$", result.stdout, re.MULTILINE
+        )
+    }
+    assert len(found) == 6
+    for variant in ("softmax", "center_loss"):
         # Chance is 0.1 and 0.1, and 1 for classes that lie on each other.
-        assert 0.2 < accuracy <= 1
-        assert 0.3 < recall <= 1
+        assert 0.2 < found[variant, "accuracy"][0] <= 1
+        assert 0.3 < found[variant, "recall_at_1"][0] <= 1
+        ratio, half = found[variant, "intra_inter_distance_ratio"]
         assert 0 < ratio < 0.9
         assert half > 0
     written = {path.name for path in (tmp_path / "seen").iterdir()}
