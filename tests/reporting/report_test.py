@@ -261,7 +261,7 @@ def test_lone_samples_and_classes_without_samples_do_no_harm(tmp_path):
     assert "<tr><td>class 7</td>" not in text
 
 
-@pytest.mark.parametrize("samples", [1, 2, 3])
+@pytest.mark.parametrize("samples", [1, 3])
 def test_a_page_where_each_class_has_one_photo(tmp_path, samples):
     text = keras_finegrain.report(
         classifier(), photos(samples), tmp_path / "page.html", NAMES
