@@ -1,7 +1,7 @@
 """Draws what center loss does to features of two dimensions."""
 
 import argparse
-import pathlib
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,9 +17,8 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--dataset", default="digits", help="or mnist, …")
 parser.add_argument("--epochs", type=int, default=40)
 parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-parser.add_argument("--output", default="runs/mnist_features")
+parser.add_argument("--output", type=Path, default="runs/mnist_features")
 options = parser.parse_args()
-folder = pathlib.Path(options.output)
 
 if options.dataset == "digits":
     x, y = load_digits(return_X_y=True)
@@ -74,7 +73,7 @@ for variant in ("softmax", "center_loss"):
     features[variant] = record.frames[-1]
     if record.centers:
         centers[variant] = record.centers[-1]
-    path, moved = folder / f"{variant}.gif", record.centers or None
+    path, moved = options.output / f"{variant}.gif", record.centers or None
     visualization.embedding_animation(record.frames, test_y, path, None, moved)
 axes = visualization.embedding_comparison(features, test_y, centers=centers)
-visualization.save_figure(axes[0], folder / "features.png")
+visualization.save_figure(axes[0], options.output / "features.png")
