@@ -15,9 +15,9 @@ from keras_finegrain.datasets.balanced_plan import (
 )
 from keras_finegrain.datasets.batching import (
     Augmentation,
-    augmented,
     batched,
     check_pipeline,
+    squares,
 )
 from keras_finegrain.datasets.requirements import import_tensorflow
 
@@ -147,7 +147,7 @@ def balanced_batches(
     def pair(index: Any) -> tuple[Any, Any]:
         specs = tf.nest.flatten(image_spec)
         parts = tf.numpy_function(
-            draw,
+            tf.autograph.experimental.do_not_convert(draw),
             [index],
             [spec.dtype for spec in specs],
             stateful=False,
@@ -159,7 +159,7 @@ def balanced_batches(
 
     pairs_of_epoch = epoch.map(pair, num_parallel_calls=tf.data.AUTOTUNE)
     return batched(
-        augmented(pairs_of_epoch, image_size, augment, seed),
+        squares(pairs_of_epoch, image_size, augment, seed),
         classes_per_batch * images_per_class,
         drop_remainder=True,  # Drops nothing: it makes the shape static.
     )

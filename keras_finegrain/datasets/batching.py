@@ -26,6 +26,9 @@ _TO_UINT8 = (
 # Resized images that wait to be drawn in random order: 154 MB at 224 pixels.
 # Data sets are stored in a random order already, so larger ones mix too.
 _SHUFFLE_BUFFER = 1024
+# Files that one call of Python decodes: a call waits for others, and for
+# TensorFlow to hand over what it takes and gives.
+_FILES_A_CALL = 16
 
 
 def batches(
@@ -95,7 +98,6 @@ def batches(
         >>> [images.shape[0] for images, labels in train]
         [4, 4, 2]
     """
-    tf = import_tensorflow()
     checks.positive_integer("batches", "batch_size", batch_size)
     checks.boolean("batches", "training", training)
     checks.boolean("batches", "drop_remainder", drop_remainder)
@@ -106,16 +108,11 @@ def batches(
             f"received {cache!r}."
         )
     if training:
-        dataset = augmented(
-            _kept(dataset, cache), image_size, augment, seed, shuffled=True
-        )
+        kept = _kept(dataset, cache)
+        pairs = squares(kept, image_size, augment, seed, shuffled=True)
     else:
-        dataset = dataset.map(
-            lambda image, label: (_square(image, image_size), label),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        dataset = _kept(dataset, cache)
-    return batched(dataset, batch_size, drop_remainder)
+        pairs = _kept(squares(dataset, image_size, "none", seed), cache)
+    return batched(pairs, batch_size, drop_remainder)
 
 
 def _kept(dataset: Any, cache: bool | str) -> Any:
@@ -124,19 +121,19 @@ def _kept(dataset: Any, cache: bool | str) -> Any:
     return dataset.cache("" if cache is True else cache)
 
 
-def augmented(
+def squares(
     dataset: Any,
     image_size: int,
     augment: Augmentation,
     seed: int,
     shuffled: bool = False,
 ) -> Any:
-    """Crops and mirrors single `(image, label)` pairs, anew in every epoch.
+    """Cuts single `(image, label)` pairs to squares, anew in every epoch.
 
     Args:
         dataset: A `tf.data.Dataset` of pairs, as in `batches`.
         image_size: Side of the result, in pixels.
-        augment: As in `batches`.
+        augment: As in `batches`; `"none"` is the crop for testing.
         seed: Seed of crops, flips and order.
         shuffled: Whether to mix the pairs.
 
@@ -151,37 +148,66 @@ def augmented(
     ).batch(2, drop_remainder=True)
     holds_files = isinstance(dataset.element_spec[0], dict)
     pairs = tf.data.Dataset.zip((dataset, seeds))
+    count = pairs.cardinality()
     # In the buffer files are smaller than what they show, and images of any
     # size larger than their crops.
     if shuffled and holds_files:
         pairs = pairs.shuffle(_SHUFFLE_BUFFER, seed=seed)
-    pairs = pairs.map(
-        lambda pair, pair_seed: (
-            _square(pair[0], image_size, augment, pair_seed),
-            pair[1],
-        ),
-        num_parallel_calls=tf.data.AUTOTUNE,
+    cut = functools.partial(_squares_of, size=image_size, augment=augment)
+    shape = (None, image_size, image_size, 3)
+
+    def cut_each(pairs: Any, seeds: Any) -> Any:
+        images, labels = pairs
+        return tf.ensure_shape(computed(cut, images, seeds), shape), labels
+
+    pairs = (
+        # Images differ in size, so that there can be no two in an array.
+        pairs.batch(_FILES_A_CALL if holds_files else 1)
+        .map(cut_each, num_parallel_calls=tf.data.AUTOTUNE)
+        .unbatch()
     )
+    if count != tf.data.UNKNOWN_CARDINALITY:
+        pairs = pairs.apply(tf.data.experimental.assert_cardinality(count))
     if shuffled and not holds_files:
         pairs = pairs.shuffle(_SHUFFLE_BUFFER, seed=seed)
     return pairs
 
 
-def _square(
-    image: Any, size: int, augment: Augmentation = "none", seed: Any = ()
-) -> Any:
-    """The part of an image or file that a network sees, uint8."""
-    tf = import_tensorflow()
-    square = functools.partial(_square_of, size=size, augment=augment)
-    return tf.ensure_shape(computed(square, image, seed), (size, size, 3))
+def _squares_of(
+    images: Any,
+    seeds: npt.NDArray[np.int64],
+    size: int,
+    augment: Augmentation,
+) -> npt.NDArray[np.uint8]:
+    """The parts of images or files that a network sees.
+
+    Args:
+        images: `(images, height, width, 3)` or a dictionary of the files'
+            parts, `(images, ...)` each.
+        seeds: `(images, 2)`.
+        size: Side of the result.
+        augment: As in `batches`.
+
+    Returns:
+        `(images, size, size, 3)`.
+    """
+    found = np.empty((len(seeds), size, size, 3), np.uint8)
+    for number, seed in enumerate(seeds):
+        if isinstance(images, dict):
+            file = {name: part[number] for name, part in images.items()}
+            image = decoded_for(file, size)
+        else:
+            image = images[number]
+        found[number] = _square_of(image, tuple(seed), size, augment)
+    return found
 
 
 def _square_of(
-    image: Any, seed: npt.NDArray[np.int64], size: int, augment: Augmentation
+    image: npt.NDArray[np.uint8],
+    seed: tuple[int, ...],
+    size: int,
+    augment: Augmentation,
 ) -> npt.NDArray[np.uint8]:
-    """`_square`, of arrays."""
-    if isinstance(image, dict):
-        image = decoded_for(image, size)
     if augment == "flip_crop":
         image = transforms.random_resized_crop(image, size, seed)
     else:

@@ -39,7 +39,8 @@ def decode(file: File) -> Any:
         tf.errors.InvalidArgumentError: When the image is read, if it is
             damaged; the message names `origin`.
     """
-    return computed(_decoded_file, file)
+    tf = import_tensorflow()
+    return tf.ensure_shape(computed(_decoded_file, file), (None, None, 3))
 
 
 def decoded_for(file: File, size: int) -> npt.NDArray[np.uint8]:
@@ -54,57 +55,64 @@ def decoded_for(file: File, size: int) -> npt.NDArray[np.uint8]:
 
 
 def computed(function: Callable[..., Any], *inputs: Any) -> Any:
-    """An image that a function of NumPy arrays computes, in a graph.
+    """Images that a function of NumPy arrays computes, in a graph.
 
     Args:
-        function: Returns uint8 `(height, width, 3)`, or raises a
-            `DatasetError`.
+        function: Returns uint8, or raises a `DatasetError`.
         *inputs: Its arguments: tensors and dictionaries of them.
 
     Raises:
-        tf.errors.InvalidArgumentError: When the image is read, for a
+        tf.errors.InvalidArgumentError: When they are read, for a
             `DatasetError`.
     """
     tf = import_tensorflow()
 
-    def image_or_why_not(*arrays: Any) -> tuple[Any, bytes]:
+    @tf.autograph.experimental.do_not_convert
+    def images_or_why_not(*arrays: Any) -> tuple[Any, bytes]:
         try:
             return function(*tf.nest.pack_sequence_as(inputs, arrays)), b""
         except DatasetError as error:
             return np.zeros((0, 0, 3), np.uint8), str(error).encode()
 
-    image, problem = tf.numpy_function(
-        image_or_why_not,
+    images, problem = tf.numpy_function(
+        images_or_why_not,
         tf.nest.flatten(inputs),
         (tf.uint8, tf.string),
         stateful=False,
     )
     # Without the traceback that an error in Python would carry.
     with tf.control_dependencies(
-        [tf.debugging.Assert(tf.size(image) > 0, [problem], name=_CHECK)]
+        [tf.debugging.Assert(tf.size(images) > 0, [problem], name=_CHECK)]
     ):
-        return tf.ensure_shape(image, (None, None, 3))
+        return tf.identity(images)
 
 
 def problem_of(error: Exception) -> str | None:
-    """What the `DatasetError` said that an error of TensorFlow stands for.
+    """What an error of TensorFlow says of an image, if it is at fault.
 
     Args:
         error: What a loop over images raised, or Keras in `fit`.
 
     Returns:
-        The message; None for an error that is not of `computed`.
+        The message of the `DatasetError` in `computed`, or that a file cannot
+        be read; None for another error.
     """
+    text = str(error)
     found = re.search(
         rf"assertion failed: \[(.*?)\]\s+\[\[{{{{node {_CHECK}",
-        str(error),
+        text,
         re.DOTALL,
     )
-    if found is None:
-        return None
-    # TensorFlow escapes it as C does.
-    escaped = found[1].encode("latin-1", "backslashreplace")
-    return escaped.decode("unicode_escape")
+    if found is not None:
+        # TensorFlow escapes it as C does.
+        escaped = found[1].encode("latin-1", "backslashreplace")
+        return escaped.decode("unicode_escape")
+    found = re.search(
+        r"Iterator::\S+: (.*); ([^;]*?)\s+\[\[{{node ReadFile", text, re.DOTALL
+    )
+    if found is not None:
+        return f"The image {found[1]!r} cannot be read: {found[2]}"
+    return None
 
 
 def _decoded_file(

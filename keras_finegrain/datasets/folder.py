@@ -313,26 +313,13 @@ def _records(
             lambda example: {
                 "origin": example["origin"],
                 "label": example["label"],
-                "encoded": tf.ensure_shape(
-                    tf.numpy_function(
-                        _bytes_or_none, [example["path"]], tf.string
-                    ),
-                    (),
-                ),
+                "encoded": tf.io.read_file(example["path"]),
             },
             num_parallel_calls=tf.data.AUTOTUNE,
         )
 
     keys = tuple(shown(_relative(path, root)) for path in paths)
     return Records(labels, examples, keys)
-
-
-def _bytes_or_none(path: bytes) -> bytes:
-    """Reads a file; no bytes if it is gone, which `decode` refuses."""
-    try:
-        return pathlib.Path(os.fsdecode(path)).read_bytes()
-    except OSError:
-        return b""
 
 
 def _check_file(path: str) -> None:

@@ -195,7 +195,8 @@ def _by_opencv(
 ) -> npt.NDArray[np.uint8] | None:
     """Decodes a JPEG; None if it is damaged, or is to be turned."""
     try:
-        with _pillow().open(io.BytesIO(jpeg)) as image:  # Reads its header.
+        # Reads its header; Pillow would try other formats first.
+        with _pillow().open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
             size = image.size
             # These marks stand at the beginning, which takes microseconds.
             head = jpeg[: jpeg.find(_START_OF_SCAN)]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_finegrain import datasets
-from keras_finegrain.datasets.batching import augmented, batched
+from keras_finegrain.datasets.batching import batched, squares
 from keras_finegrain.datasets.crops import (
     evaluation_boxes,
     mirrored,
@@ -147,7 +147,7 @@ class ImageStream:
             test = self.test(settings)
             views = []
             for number in range(settings.views):
-                images = augmented(
+                images = squares(
                     data.train, settings.image_size, settings.augment, number
                 )
                 views.append(batched(images, settings.batch_size, False))

@@ -255,6 +255,22 @@ def test_files_give_the_batches_of_their_images(photo_folder, training, cache):
 
 
 @pytest.mark.parametrize("training", [True, False])
+def test_data_of_any_length_gives_batches(photo_folder, training):
+    import tensorflow as tf
+
+    for pairs in both(photo_folder):
+        # More than are decoded at a time, without an end, of unknown length.
+        batches = make(pairs.repeat(5), training, cache=True)
+        assert len(batches) == len(list(batches)) == 5
+        endless = make(pairs.repeat(), training)
+        assert endless.cardinality() == tf.data.INFINITE_CARDINALITY
+        assert len(list(endless.take(9))) == 9
+        some = make(pairs.filter(lambda _, label: label == 0), training)
+        assert some.cardinality() == tf.data.UNKNOWN_CARDINALITY
+        assert epoch(some)[1].tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_of_a_large_jpeg_no_more_is_decoded_than_shows(
     tmp_path, training, orientation
