@@ -21,9 +21,8 @@ BACKEND = keras.backend.backend()
 ON_FOUR = ON_TWO = ON_WORKERS = ()
 if BACKEND == "tensorflow":
     ON_FOUR = (
-        *("all_layers", "all_layers_float64", "ragged", "ragged_to_one"),
-        *("ragged_first", "soft_triple_ragged", "triplets_ragged"),
-        *("proxy_anchor_ragged", "arc_face_sum_ragged"),
+        *("all_layers_float64", "ragged", "ragged_to_one", "ragged_first"),
+        *("triplets_ragged", "proxy_anchor_ragged", "arc_face_sum_ragged"),
     )
     ON_TWO = (
         *("all_layers", "keras_alone", "two_center_losses", "sampled_classes"),
