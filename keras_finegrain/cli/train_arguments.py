@@ -39,6 +39,8 @@ METHODS = (
 )
 # Keeps the cached features of a frozen backbone from becoming one vector.
 _EMBEDDING_SIZE = 256
+# Of the mutual-channel paper.
+_CHANNELS_A_CLASS = 3
 # A batch of larger images needs more memory than a machine has.
 _MOST_PIXELS = 4096
 
@@ -73,8 +75,14 @@ def complete(options: argparse.Namespace) -> None:
     if options.embedding_size is None and pretrained:
         options.embedding_size = _EMBEDDING_SIZE
     options.embedding_size = options.embedding_size or None
+    if options.mc_branch is None:
+        options.mc_branch = _CHANNELS_A_CLASS if pretrained else 0
     if options.image_size is None:
         options.image_size = 64 if built_in else 224
+    if options.pooling is None:
+        # Progressive training has a pooling of its own.
+        gem = built_in and "pmg" not in options.method
+        options.pooling = "gem" if gem else "average"
     if options.epochs is None:
         options.epochs = 12 if built_in else 30
     if options.output is None:
@@ -158,9 +166,11 @@ def _add_model(group: Any) -> None:
         "further arguments of the backbone",
         "alpha=0.75",
     )
-    add_choice(
-        *(group, "--pooling", ("average", "max", "gem", "average_max")),
-        "over the feature map; gem lies between both, and learns where",
+    group.add_argument(
+        "--pooling",
+        choices=("average", "max", "gem", "average_max"),
+        help="over the feature map; gem lies between average and max, and "
+        f"learns where. gem for {BUILT_IN}, else average",
     )
 
 
@@ -249,8 +259,9 @@ def _add_methods(group: Any) -> None:
             "of its diversity; 1 / ξ, with ξ channels a class",
         ),
         (
-            *("--mc-branch", integer(0), 0, "N"),
-            "channels a class in a branch of their own, 0 for the map itself",
+            *("--mc-branch", integer(0), None, "N"),
+            "channels a class in a branch of their own, 0 for the map itself; "
+            f"{_CHANNELS_A_CLASS} with pretrained weights, else 0",
         ),
         ("--soft-triple-centers", integer(1), 10, "K", "centers of each class"),
         (
