@@ -81,7 +81,7 @@ def complete(options: argparse.Namespace) -> None:
         options.image_size = 64 if built_in else 224
     if options.pooling is None:
         # Progressive training has a pooling of its own.
-        gem = built_in and "pmg" not in options.method
+        gem = not pretrained and built_in and "pmg" not in options.method
         options.pooling = "gem" if gem else "average"
     if options.epochs is None:
         options.epochs = 12 if built_in else 30
@@ -170,7 +170,7 @@ def _add_model(group: Any) -> None:
         "--pooling",
         choices=("average", "max", "gem", "average_max"),
         help="over the feature map; gem lies between average and max, and "
-        f"learns where. gem for {BUILT_IN}, else average",
+        f"learns where. gem for {BUILT_IN} from scratch, else average",
     )
 
 

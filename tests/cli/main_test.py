@@ -114,7 +114,7 @@ def test_a_photo_that_is_gone_is_no_defect(
     assert main(["check", str(copy)]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"keras-finegrain check: error: The image '{copy}")
-    assert error.endswith("not an image. Replace it or take it out\n")
+    assert error.endswith("cannot be read: No such file or directory\n")
 
 
 def test_json_is_the_only_thing_on_stdout(monkeypatch, capsys):

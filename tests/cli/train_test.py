@@ -199,23 +199,25 @@ def test_a_wholly_frozen_backbone_trains_the_head_alone(
 
 
 @pytest.mark.parametrize(
-    ("what", "frozen", "embedding", "rate"),
+    ("words", "wanted"),
     [
-        ([], None, None, 3e-3),
+        ("", (None, None, 3e-3, "gem", 0)),
+        ("--method pmg", (None, None, 3e-3, "average", 0)),
         # A file of weights is as much pretrained as those of ImageNet.
-        (["--weights", "{weights}"], "all", 256, 3e-3),
-        (["--weights", "{weights}", "--freeze", "none"], None, 256, 3e-4),
-        (["--weights", "{weights}", "--freeze", "relu_2"], "relu_2", 256, 1e-3),
+        ("--weights {weights}", ("all", 256, 3e-3, "average", 3)),
+        ("--weights {weights} --freeze none", (None, 256, 3e-4, "average", 3)),
         (
-            ["--weights", "{weights}", "--embedding-size", "0"],
-            "all",
-            None,
-            1e-2,
+            "--weights {weights} --freeze relu_2",
+            ("relu_2", 256, 1e-3, "average", 3),
+        ),
+        (
+            "--weights {weights} --embedding-size 0",
+            ("all", None, 1e-2, "average", 3),
         ),
     ],
 )
 def test_the_defaults_are_those_of_what_is_trained(
-    folder, small_weights, tmp_path, what, frozen, embedding, rate
+    folder, small_weights, tmp_path, words, wanted
 ):
     from keras_finegrain.cli.main import _parse
     from keras_finegrain.cli.output import Output
@@ -225,15 +227,18 @@ def test_the_defaults_are_those_of_what_is_trained(
         [
             *("train", str(folder), "--backbone", "small"),
             *("--image-size", "16", "--output", str(tmp_path)),
-            *(word.format(weights=small_weights) for word in what),
+            *words.format(weights=small_weights).split(),
         ]
     )
     complete(options)
     settings, _, _ = prepare(options, Output(as_json=False, quiet=True))
     assert {
-        (each.freeze, each.embedding_size, each.lr)
+        (
+            *(each.freeze, each.embedding_size, each.lr),
+            *(each.pooling, each.mc_branch),
+        )
         for each in settings.values()
-    } == {(frozen, embedding, rate)}
+    } == {wanted}
 
 
 @pytest.mark.slow
