@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.nightly
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
     "center_loss",
@@ -30,7 +32,6 @@ SIDE_BY_SIDE = ("mc_loss", "pair_losses", "soft_triple")
 LOSS = re.compile(r" (-?\d+\.\d{4,}) \|$", re.MULTILINE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_benchmark_runs_to_its_end(script, tmp_path):
     backend = keras.backend.backend()
@@ -66,7 +67,6 @@ def test_a_benchmark_runs_to_its_end(script, tmp_path):
             np.testing.assert_allclose(losses, losses[:1] * len(losses), 1e-4)
 
 
-@pytest.mark.slow
 def test_two_versions_run_side_by_side():
     backend = keras.backend.backend()
     if backend == "jax":

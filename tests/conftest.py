@@ -18,6 +18,24 @@ if keras.backend.backend() == "jax":
     # Without it JAX silently computes float64 in float32.
     jax.config.update("jax_enable_x64", True)
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--nightly", action="store_true", help="run the nightly tests as well"
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    if config.getoption("--nightly"):
+        return
+    names = ["nightly", f"nightly_on_{keras.backend.backend()}"]
+    for item in items:
+        if any(map(item.get_closest_marker, names)):
+            item.add_marker(pytest.mark.skip("runs with --nightly"))
+
+
 GOLDEN = pathlib.Path(__file__).parent / "data" / "official_float64.npz"
 
 

@@ -15,32 +15,32 @@ from tests import workers
 
 BACKEND = keras.backend.backend()
 
-# On TensorFlow every replica has a graph of its own, and each takes its time
-# to build: four run those that four may tell from two, two run the others, and
-# workers what goes between processes.
-ON_FOUR = ON_TWO = ON_WORKERS = ()
-if BACKEND == "tensorflow":
-    ON_FOUR = (
-        *("all_layers_float64", "ragged", "ragged_to_one", "ragged_first"),
-        *("triplets_ragged", "proxy_anchor_ragged", "arc_face_sum_ragged"),
-    )
-    ON_TWO = (
-        *("all_layers", "keras_alone", "two_center_losses", "sampled_classes"),
-        *("trained_centers_float64", "ragged_class_mean", "triplets"),
-        *("soft_triple_ragged", "n_pairs", "memory_ragged"),
-    )
-    ON_WORKERS = (
-        *("all_layers", "ragged_first", "ragged_class_mean", "triplets_ragged"),
-        *("proxy_anchor_ragged", "soft_triple_ragged", "sampled_classes"),
-    )
-elif BACKEND == "torch":
+# Each scenario takes its time to build, for every replica. These few run on
+# every change, all of them at night.
+ON_REPLICAS = {
+    "tensorflow": ("all_layers_float64", "ragged_to_one", "triplets_ragged"),
+    "jax": ("all_layers", "triplets"),
+    "torch": (),
+}[BACKEND]
+ON_WORKERS = {
+    "tensorflow": ("ragged_first", "proxy_anchor_ragged"),
+    "jax": ("all_layers",),
+    "torch": ("ragged_class_mean", "triplets_ragged"),
+}[BACKEND]
+ALL_ON_WORKERS = {
+    "tensorflow": (
+        *("all_layers", "ragged_first", "ragged_class_mean"),
+        *("triplets_ragged", "proxy_anchor_ragged", "soft_triple_ragged"),
+        "sampled_classes",
+    ),
+    "jax": (),  # All that there are.
     # (Keras's normalisation has no statistics of all processes there.)
-    ON_WORKERS = (
+    "torch": (
         *("triplets_ragged", "n_pairs", "arc_face_sum_ragged"),
         *("proxy_anchor_ragged", "ragged_class_mean", "soft_triple_ragged"),
         "sampled_classes",
-    )
-SCENARIOS = {"tensorflow": 17, "jax": 8, "torch": len(ON_WORKERS)}[BACKEND]
+    ),
+}[BACKEND]
 
 
 def run(replicas, output, scenarios=()):
@@ -69,22 +69,10 @@ def results_of(path):
         return {key: file[key] for key in file.files}
 
 
-@pytest.fixture(scope="module")
-def one_device(tmp_path_factory):
-    scenarios = ON_WORKERS if BACKEND == "torch" else ()
-    return run(1, tmp_path_factory.mktemp("one") / "results.npz", scenarios)
-
-
-def assert_equal(results, one_device, scenarios=()):
-    """Compares all that was measured in the scenarios, or in all of them."""
-    expected = {
-        key
-        for key in one_device
-        if not scenarios or key.split("/")[0] in scenarios
-    }
-    assert scenarios or len({key.split("/")[0] for key in expected}) == (
-        SCENARIOS
-    )
+def assert_equal(results, one_device):
+    """Compares all that was measured."""
+    expected = set(one_device)
+    assert expected
     # (Keras cannot predict on several processes of JAX, and before 3.16 not
     # train on those of PyTorch: what a loop of its own trains is compared.)
     fits = BACKEND != "torch" or trains_on_ranks()
@@ -107,44 +95,44 @@ def assert_equal(results, one_device, scenarios=()):
 
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND == "torch", reason="a replica is a process there")
-def test_four_replicas_equal_one_device(one_device, tmp_path):
-    results = run(4, tmp_path / "results.npz", ON_FOUR)
-    assert_equal(results, one_device, ON_FOUR)
+@pytest.mark.parametrize(
+    ("replicas", "scenarios"),
+    [
+        pytest.param(4, ON_REPLICAS, id="4"),
+        pytest.param(4, (), id="4-all", marks=pytest.mark.nightly),
+        pytest.param(2, (), id="2-all", marks=pytest.mark.nightly),
+    ],
+)
+def test_replicas_equal_one_device(replicas, scenarios, tmp_path):
+    one_device = run(1, tmp_path / "one.npz", scenarios)
+    assert_equal(run(replicas, tmp_path / "several.npz", scenarios), one_device)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="four or workers run all scenarios there"
+@pytest.mark.parametrize(
+    "scenarios",
+    [
+        pytest.param(ON_WORKERS, id="some"),
+        pytest.param(ALL_ON_WORKERS, id="all", marks=pytest.mark.nightly),
+    ],
 )
-def test_two_replicas_equal_one_device(one_device, tmp_path):
-    results = run(2, tmp_path / "results.npz", ON_TWO)
-    assert_equal(results, one_device, ON_TWO)
-
-
-@pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="four or workers run all scenarios there"
-)
-def test_no_scenario_is_left_to_the_workers_alone():
-    assert len({*ON_FOUR, *ON_TWO}) == SCENARIOS
-
-
-@pytest.mark.slow
-def test_fit_on_two_workers_equals_one_device(one_device, tmp_path):
+def test_fit_on_two_workers_equals_one_device(scenarios, tmp_path):
+    one_device = run(1, tmp_path / "one.npz", scenarios)
     outputs = [tmp_path / f"{index}.npz" for index in range(2)]
     workers.finish(
         [
             workers.start(
-                ["-m", "tests.programs.replicas", 1, output, *ON_WORKERS],
+                ["-m", "tests.programs.replicas", 1, output, *scenarios],
                 environment,
             )
             for output, environment in zip(
                 outputs, workers.worker_environments(2), strict=True
             )
         ],
-        timeout=600,
+        timeout=900,
     )
     for output in outputs:
-        assert_equal(results_of(output), one_device, ON_WORKERS)
+        assert_equal(results_of(output), one_device)
 
 
 @pytest.mark.slow

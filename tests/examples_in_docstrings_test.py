@@ -18,6 +18,7 @@ MODULES = [
 ]
 
 
+@pytest.mark.nightly_on_jax
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name):
     names = {

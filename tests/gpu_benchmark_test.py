@@ -109,7 +109,7 @@ def rows_below(page, title):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_tiny_run_ends_well_without_tensorflow(tiny):
     process, _ = tiny
     assert process.returncode == 0, process.stdout + process.stderr
@@ -117,7 +117,7 @@ def test_the_tiny_run_ends_well_without_tensorflow(tiny):
     assert "was ended" not in process.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_page_is_what_was_printed_and_says_that_there_is_no_gpu(tiny):
     process, folder = tiny
     page = (folder / "gpu.md").read_text(encoding="utf-8")
@@ -126,7 +126,7 @@ def test_the_page_is_what_was_printed_and_says_that_there_is_no_gpu(tiny):
         assert "No GPU was found" in page.splitlines()[2]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_no_public_layer_loss_or_regularizer_is_forgotten(tiny):
     rows = rows_below(tiny[0].stdout, "float32 on ")
     assert {row[-1] for row in rows} == {"yes"}
@@ -141,7 +141,7 @@ def test_no_public_layer_loss_or_regularizer_is_forgotten(tiny):
     assert {row[0] for row in rows} == public | {"CenterMerging"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("title", "first"),
     [
@@ -163,7 +163,7 @@ def test_every_row_of_a_table_has_its_time(tiny, title, first):
         assert re.fullmatch(r"[\d.,]+", time), f"{name}: {time}"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_epoch_is_timed_beside_the_peer_and_what_is_missing_is_named(tiny):
     page = tiny[0].stdout
     assert "ours, TensorFlow graph (without tensorflow)" in page
@@ -177,7 +177,7 @@ def test_an_epoch_is_timed_beside_the_peer_and_what_is_missing_is_named(tiny):
     assert names[:2] == [f"ours, {own}", "PyTorch Metric Learning"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fit_is_compared_under_data_parallel_where_keras_has_it(tiny):
     page = tiny[0].stdout
     if BACKEND != "jax":
@@ -190,7 +190,7 @@ def test_fit_is_compared_under_data_parallel_where_keras_has_it(tiny):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_runs_on_photos_are_kept_beside_the_page(tiny):
     _, folder = tiny
     (line,) = (folder / "evidence.jsonl").read_text().splitlines()

@@ -90,7 +90,7 @@ def test_a_killed_process_ends_as_if_it_had_lived(tmp_path):
     assert_the_same(restarted, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(
     BACKEND != "tensorflow", reason="only TensorFlow knows such a strategy"
 )

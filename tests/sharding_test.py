@@ -41,7 +41,11 @@ def one_device(tmp_path_factory):
     return run(1, 1, tmp_path_factory.mktemp("one") / "results.npz")
 
 
-@pytest.fixture(scope="module", params=[(1, 8), (2, 4)], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param((1, 8), marks=pytest.mark.nightly), (2, 4)],
+    ids=str,
+)
 def sharded(request, tmp_path_factory):
     output = tmp_path_factory.mktemp("sharded") / "results.npz"
     return request.param, run(*request.param, output)

@@ -103,16 +103,9 @@ def test_code_on_a_finished_run_runs(monkeypatch, tmp_path):
     assert (tmp_path / "sparrows.onnx").exists()
 
 
-@pytest.mark.slow
-def test_the_home_page_ends_in_the_name_of_a_bird(
-    monkeypatch, tmp_path, capsys
-):
-    pytest.importorskip("tensorflow_datasets")
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+def test_the_home_page_begins_as_the_readme_does():
+    """Whose code tests/readme_test.py runs."""
     (block,) = re.findall(
         r"```python\n(.*?)```", (DOCS / "index.md").read_text(), re.DOTALL
     )
-    names: dict[str, object] = {}
-    exec(compile(block, "index.md", "exec"), names)
-    last = capsys.readouterr().out.strip().splitlines()[-1]
-    assert last in names["birds"].class_names
+    assert block in (DOCS.parent / "README.md").read_text()

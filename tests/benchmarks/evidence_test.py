@@ -119,6 +119,7 @@ def test_every_arm_runs_with_every_seed_and_never_again(
     assert capsys.readouterr().out.strip() in printed
 
 
+@pytest.mark.nightly
 def test_arms_in_processes_of_their_own_give_the_same_runs(
     command, tmp_path, capfd
 ):
@@ -276,7 +277,7 @@ def start(shared, folder, *arguments, arms=LONG, code=None):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_command_goes_on_and_gives_what_it_would_have_given(
     command, shared, tmp_path
 ):
@@ -325,7 +326,7 @@ sys.exit(evidence.main())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(
     BACKEND == "tensorflow", reason="the backend itself is TensorFlow"
 )

@@ -199,7 +199,7 @@ def train(replicas, output):
     return logs_of(output)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(
     BACKEND == "torch", reason="Keras distributes no training on PyTorch"
 )

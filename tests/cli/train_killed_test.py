@@ -20,10 +20,8 @@ pytestmark = pytest.mark.one_backend
 COMMAND = [sys.executable, "-m", "keras_finegrain", "train"]
 # Files are put in place so many times, a model twice (by Keras and by us).
 MOMENTS = 22
-# All of them and 20 random moments, which take minutes.
-ALL = bool(os.environ.get("KERAS_FINEGRAIN_ALL_KILLS"))
-# Before the first result, the table of the last one, and the pictures.
-SOME = (5, 17, 20, 21)
+# One before the first result, one before the table of the last.
+SOME = (5, 17)
 
 
 def arguments(folder, output):
@@ -101,7 +99,13 @@ def assert_resumes(output, folder, command, expected):
         assert found[name] == content_of_whole, name
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS) if ALL else SOME)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(n, marks=() if n in SOME else pytest.mark.nightly)
+        for n in range(MOMENTS)
+    ],
+)
 def test_killed_before_any_file_it_ends_as_if_it_had_lived(
     whole, moment, folder, command, tmp_path
 ):
@@ -112,8 +116,8 @@ def test_killed_before_any_file_it_ends_as_if_it_had_lived(
     assert_resumes(output, folder, command, files)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20 if ALL else 1))
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(20))
 def test_killed_at_any_time_it_ends_as_if_it_had_lived(
     whole, seed, folder, command, tmp_path
 ):
@@ -136,6 +140,7 @@ def test_killed_at_any_time_it_ends_as_if_it_had_lived(
     assert_resumes(output, folder, command, whole[0])
 
 
+@pytest.mark.slow
 def test_missing_files_are_made_again_and_partial_ones_removed(
     whole, folder, command, tmp_path
 ):

@@ -174,6 +174,7 @@ def test_a_frozen_backbone_trains_from_its_cache_and_saves_a_whole_model(
     assert f"top-1 accuracy</td><td>{100 * top_1:.1f} %" in page
 
 
+@pytest.mark.one_backend
 def test_a_wholly_frozen_backbone_trains_the_head_alone(
     folder, tmp_path, command, small_weights
 ):
@@ -271,7 +272,7 @@ def test_a_keras_hub_preset_is_a_backbone(folder, tmp_path, command):
     assert model.predict(np.zeros((2, 32, 32, 3)), verbose=0).shape == (2, 3)
 
 
-TWO_DEVICES = """
+ON_TWO_DEVICES = """
 import sys
 import keras
 if keras.backend.backend() == "tensorflow":
@@ -281,19 +282,10 @@ if keras.backend.backend() == "tensorflow":
         cpu, [tf.config.LogicalDeviceConfiguration()] * 2
     )
 from keras_finegrain.cli import main
-sys.exit(main(["train", "--backbone", "small", *sys.argv[1:]]))
+train = ["train", "--backbone", "small", *sys.argv[1:]]
+assert main([*train, "--batch-size", "3"]) == 2
+sys.exit(main([*train, "--batch-size", "2"]))
 """
-
-
-def on_two_devices(*arguments):
-    flags = "--xla_force_host_platform_device_count=2"
-    return subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES, *arguments],
-        env={**os.environ, "XLA_FLAGS": flags},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.mark.slow
@@ -302,23 +294,24 @@ def on_two_devices(*arguments):
     reason="Keras distributes no training on PyTorch",
 )
 def test_two_devices_share_a_run(folder, tmp_path):
-    arguments = [
-        *(folder, "--method", "center", "--image-size", "16"),
-        *("--epochs", "1", "--distribute", "mirrored"),
-    ]
-    result = on_two_devices(
-        *arguments, "--batch-size", "2", "--output", tmp_path / "shared"
+    flags = "--xla_force_host_platform_device_count=2"
+    result = subprocess.run(
+        [
+            *(sys.executable, "-c", ON_TWO_DEVICES, folder),
+            *("--method", "center", "--image-size", "16", "--epochs", "1"),
+            *("--distribute", "mirrored", "--output", tmp_path / "shared"),
+        ],
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
+    assert "--batch-size 3: must divide by the 2 devices" in result.stderr
     assert (tmp_path / "shared" / "center" / "model.keras").exists()
 
-    result = on_two_devices(
-        *arguments, "--batch-size", "3", "--output", tmp_path / "odd"
-    )
-    assert result.returncode == 2
-    assert "--batch-size 3: must divide by the 2 devices" in result.stderr
 
-
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -429,6 +422,7 @@ def test_a_run_in_the_folder_of_its_photos_is_refused(
     assert not (photos / "runs").exists()
 
 
+@pytest.mark.one_backend
 def test_a_run_in_the_home_folder_is_where_the_other_commands_look(
     folder, tmp_path, monkeypatch, command
 ):
@@ -439,6 +433,7 @@ def test_a_run_in_the_home_folder_is_where_the_other_commands_look(
     assert (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.one_backend
 def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
     folder, tmp_path, command, capsys
 ):
@@ -484,6 +479,7 @@ def test_a_stopped_run_goes_on_and_keeps_its_finished_seeds(
     assert "cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.one_backend
 def test_classes_of_few_photos_have_a_run_without_what_takes_two(
     folder, tmp_path, command, capsys
 ):
@@ -502,6 +498,7 @@ def test_classes_of_few_photos_have_a_run_without_what_takes_two(
     assert (output / "softmax" / "report.html").exists()
 
 
+@pytest.mark.one_backend
 def test_a_run_that_learns_nothing_is_warned_of(
     folder, tmp_path, command, capsys
 ):
@@ -530,6 +527,7 @@ def test_resume_in_a_new_folder_starts(folder, tmp_path, command, capsys):
     assert "--resume: needs --output" in capsys.readouterr().err
 
 
+@pytest.mark.one_backend
 def test_resume_takes_no_other_photos(folder, tmp_path, command, capsys):
     """Seeds that were tested on other photos have no common mean."""
     photos, output = tmp_path / "photos", tmp_path / "output"
@@ -551,6 +549,7 @@ def test_resume_takes_no_other_photos(folder, tmp_path, command, capsys):
     assert "is of an earlier version" in capsys.readouterr().err
 
 
+@pytest.mark.one_backend
 def test_overwriting_leaves_nothing_of_the_earlier_run(
     comparison, folder, tmp_path, command
 ):
@@ -580,6 +579,7 @@ def test_results_of_an_earlier_run_are_not_replaced_unasked(
     assert (output / "results.json").read_text() == before
 
 
+@pytest.mark.one_backend
 def test_an_error_leaves_no_traceback_in_a_real_process(tmp_path):
     result = subprocess.run(
         [*COMMAND, "--output", __file__],
@@ -593,6 +593,7 @@ def test_an_error_leaves_no_traceback_in_a_real_process(tmp_path):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.one_backend
 def test_a_missing_package_names_the_extra(folder, tmp_path):
     result = subprocess.run(
         [
@@ -614,6 +615,7 @@ def test_a_missing_package_names_the_extra(folder, tmp_path):
     )
 
 
+@pytest.mark.one_backend
 @pytest.mark.slow
 @pytest.mark.skipif(PHOTOS is None, reason="KERAS_FINEGRAIN_DATA is not set")
 def test_trains_on_prepared_photos(tmp_path, command):

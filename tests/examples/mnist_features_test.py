@@ -14,6 +14,7 @@ SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "mnist_features.py"
 pytest.importorskip("sklearn")
 
 
+@pytest.mark.one_backend
 @pytest.mark.slow
 def test_it_draws_and_measures_both_networks(tmp_path):
     result = subprocess.run(

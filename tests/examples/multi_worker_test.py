@@ -48,7 +48,7 @@ def numbers(printed):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_workers_print_what_one_prints(folder, tmp_path):
     results = {}
     for count in (1, 2):

@@ -64,6 +64,7 @@ def remember(layer, embeddings, labels):
     )
 
 
+@pytest.mark.nightly_on_jax
 @pytest.mark.parametrize("name", PAIRS)
 def test_several_steps_equal_the_peers_beyond_the_end_of_the_memory(
     float64, name

@@ -154,6 +154,7 @@ def test_triplets_equal_the_definition_and_tensorflow_addons(
     assert np.count_nonzero(values) > len(values) / 3
 
 
+@pytest.mark.nightly_on_jax
 @pytest.mark.parametrize("kind", ["semi_hard", "hard", "all"])
 def test_equal_distances_count_as_in_the_definition(kind):
     """On a grid of whole numbers many distances are the same."""
@@ -209,6 +210,7 @@ def test_hadsells_contrastive_loss_is_written_out(float64):
     ) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.nightly_on_jax
 @every_loss
 def test_nothing_to_compare_costs_nothing(loss):
     if isinstance(loss, losses.TripletHardLoss):
@@ -222,6 +224,7 @@ def test_nothing_to_compare_costs_nothing(loss):
         np.testing.assert_array_equal(gradient, 0)
 
 
+@pytest.mark.nightly_on_jax
 @every_loss
 @pytest.mark.parametrize("rows", [slice(None), slice(2, 3)], ids=["all", "one"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -233,6 +236,7 @@ def test_divergence_shows(loss, rows, bad):
     assert np.isnan(eager(loss, ops.array(one_hot), embeddings))
 
 
+@pytest.mark.nightly_on_jax
 @every_loss
 def test_two_samples_without_a_pair_are_told_and_one_is_not(loss):
     other = type(loss).from_config(loss.get_config())
@@ -244,6 +248,7 @@ def test_two_samples_without_a_pair_are_told_and_one_is_not(loss):
         eager(other, ops.array([0, 1]), embeddings)
 
 
+@pytest.mark.nightly_on_jax
 @every_loss
 def test_labels_that_float32_cannot_tell_apart_are_two(loss):
     embeddings, _, labels = classified(12, 4, 5)
@@ -273,6 +278,7 @@ def test_labels_may_be_integers_a_column_or_one_hot(loss):
         assert eager(loss, form, embeddings) == pytest.approx(value, rel=1e-6)
 
 
+@pytest.mark.nightly_on_jax
 @every_loss
 def test_the_labels_of_two_classes_may_be_booleans(loss):
     embeddings, _, labels = classified(9, 2, 5)
@@ -295,6 +301,7 @@ def test_the_order_of_the_batch_and_the_names_of_classes_do_not_matter(loss):
     )
 
 
+@pytest.mark.nightly_on_jax
 @every_loss
 def test_rotating_the_space_changes_nothing(float64, loss):
     embeddings, _, labels = classified(12, 4, 5)
@@ -444,6 +451,7 @@ LABELS = {
 }
 
 
+@pytest.mark.nightly_on_jax
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
 @pytest.mark.parametrize("kind", SLOPES)
 def test_triplets_of_any_class_sizes_equal_the_definition(
@@ -467,6 +475,7 @@ def test_triplets_of_any_class_sizes_equal_the_definition(
     )
 
 
+@pytest.mark.nightly_on_jax
 @pytest.mark.parametrize("kind", SLOPES)
 def test_ties_between_triplets_count_as_in_the_definition(float64, kind):
     """On a grid of whole numbers; which of two equals is pulled may differ."""
@@ -487,6 +496,7 @@ def test_ties_between_triplets_count_as_in_the_definition(float64, kind):
         )
 
 
+@pytest.mark.nightly_on_jax
 @every_loss
 @pytest.mark.parametrize("batch", [1, 3, 4, 5, 11])
 def test_blocks_of_anchors_add_up_to_the_whole_batch(
@@ -506,8 +516,15 @@ def test_blocks_of_anchors_add_up_to_the_whole_batch(
     assert_same(parts(), whole, "float64")
 
 
+@pytest.mark.nightly_on_jax
 @every_slope
-@pytest.mark.parametrize("block", [4, 512], ids=["blocks", "one_block"])
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(4, id="blocks"),
+        pytest.param(512, id="one_block", marks=pytest.mark.nightly),
+    ],
+)
 def test_the_gradient_can_be_derived_again(float64, monkeypatch, loss, block):
     monkeypatch.setattr(embedding_pairs, "BLOCK", block)
     loss = changed(loss, reduction="none", dtype="float64")
@@ -554,6 +571,7 @@ def test_a_loss_shows_its_arguments(loss):
     assert repr(loss).startswith(f"{type(loss).__name__}(")
 
 
+@pytest.mark.nightly_on_jax
 @every_loss
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
 def test_compiled_for_any_batch_it_is_the_same(monkeypatch, loss, jit_compile):
@@ -596,6 +614,7 @@ def test_compiled_for_any_batch_it_is_the_same(monkeypatch, loss, jit_compile):
         )
 
 
+@pytest.mark.nightly_on_jax
 @pytest.mark.slow
 def test_a_batch_of_4096_takes_less_than_256_mb():
     """A matrix of all pairs takes 64 MiB, one of all triplets 256 GiB."""

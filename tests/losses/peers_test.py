@@ -74,6 +74,7 @@ CLASSIFIERS |= {
 }
 
 
+@pytest.mark.nightly_on_jax
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [
@@ -258,6 +259,7 @@ def _with_miner(loss, miner):
     )
 
 
+@pytest.mark.nightly_on_jax
 @pytest.mark.parametrize(
     ("batch", "classes", "dim", "dtype"),
     [

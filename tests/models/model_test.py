@@ -159,8 +159,12 @@ def undropped(model):
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"run_eagerly": True},
-        {"jit_compile": True},
+        pytest.param({"run_eagerly": True}, marks=pytest.mark.nightly_on_jax),
+        pytest.param(
+            {"jit_compile": True},
+            # PyTorch compiles for minutes.
+            marks=pytest.mark.nightly if BACKEND == "torch" else (),
+        ),
         {"jit_compile": False},
         {"steps_per_execution": 2},
     ],

@@ -18,6 +18,7 @@ from keras_finegrain.metrics import embedding_metrics
 from keras_finegrain.reporting import choose, data_faults, read, sections
 
 matplotlib.use("Agg")
+pytestmark = pytest.mark.one_backend
 
 CLASSES = 3
 NAMES = ["Song_Sparrow", "<b>Junco</b>", "Towhee"]
