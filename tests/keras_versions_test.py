@@ -1,6 +1,6 @@
 """What has to work under any Keras, the coming one too: short, and all of it.
 
-`.ci/run` runs this file under keras-nightly.
+`NIGHTLY=1 .ci/run` runs this file under keras-nightly.
 """
 
 import os

@@ -160,11 +160,7 @@ def undropped(model):
     "arguments",
     [
         pytest.param({"run_eagerly": True}, marks=pytest.mark.nightly_on_jax),
-        pytest.param(
-            {"jit_compile": True},
-            # PyTorch compiles for minutes.
-            marks=pytest.mark.nightly if BACKEND == "torch" else (),
-        ),
+        pytest.param({"jit_compile": True}, marks=pytest.mark.nightly_on_torch),
         {"jit_compile": False},
         {"steps_per_execution": 2},
     ],
