@@ -36,7 +36,7 @@ ALL_ON_WORKERS = {
     "jax": (),  # All that there are.
     # (Keras's normalisation has no statistics of all processes there.)
     "torch": (
-        *("triplets_ragged", "n_pairs", "arc_face_sum_ragged"),
+        *("triplets_ragged", "n_pairs", "arc_face_sum_ragged_float64"),
         *("proxy_anchor_ragged", "ragged_class_mean", "soft_triple_ragged"),
         "sampled_classes",
     ),

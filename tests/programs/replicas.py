@@ -204,13 +204,13 @@ SCENARIOS = {
         3 * BATCH,
         "float32",
     ),
-    "arc_face_sum_ragged": (
+    "arc_face_sum_ragged_float64": (
         lambda: batch_loss(
             keras_finegrain.losses.ArcFaceLoss(reduction="sum"),
             keras_finegrain.CosineSimilarity(CLASSES),
         ),
         2 * BATCH + 9,
-        "float32",
+        "float64",
     ),
     "proxy_anchor_ragged": (
         lambda: batch_loss(
