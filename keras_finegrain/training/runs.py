@@ -130,7 +130,7 @@ def train(
     if not np.isfinite(history["loss"]).all():
         raise TrainingError(
             f"{settings.method}, seed {seed}: the loss became NaN or infinite "
-            f"in epoch {len(history['loss'])}; lower --lr"
+            f"in epoch {len(history['loss'])}; {_remedy(settings)}"
         )
     last = model.get_layer("head")
     known = None
@@ -145,17 +145,27 @@ def train(
     if not all(np.isfinite(values).all() for values in outputs):
         raise TrainingError(
             f"{settings.method}, seed {seed}: the outputs for the test images "
-            "became NaN or infinite in the last epoch; lower --lr"
+            f"became NaN or infinite in the last epoch; {_remedy(settings)}"
         )
     if not np.ptp(outputs[0], axis=0).any():
         raise TrainingError(
             f"{settings.method}, seed {seed}: the embeddings of all test "
-            "images have become equal; lower --lr"
+            f"images have become equal; {_remedy(settings)}"
         )
     if getattr(last, "centers_per_class", 1) > 1:
         distinct = last.distinct_centers(tolerance=_DISTINCT)
         measured["distinct_centers"] = float(np.mean(distinct))
     return Run(history, model, *outputs, known, measured)
+
+
+def _remedy(settings: Settings) -> str:
+    """What to change after a training that diverged."""
+    if settings.mixed_precision == "none":
+        return "lower --lr"
+    return (
+        "lower --lr, or leave out --mixed-precision "
+        f"{settings.mixed_precision}: its gradients may be what fails"
+    )
 
 
 class _EndOfDivergedRun(keras.callbacks.Callback):

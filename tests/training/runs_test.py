@@ -360,6 +360,13 @@ def test_a_run_that_diverges_says_in_which_epoch_and_what_to_do(train_frozen):
         train_frozen(seed=5, lr=1e30)
 
 
+def test_half_precision_is_named_where_a_run_diverges(train_frozen):
+    with pytest.raises(
+        TrainingError, match="lower --lr, or leave out --mixed-precision bflo"
+    ):
+        train_frozen(seed=5, lr=1e30, mixed_precision="bfloat16")
+
+
 def test_a_run_that_diverges_in_its_last_step_says_so(train_frozen):
     # One step: its loss is finite, what it leaves is not.
     with pytest.raises(TrainingError, match=r"softmax, seed 5: .*; lower --lr"):
