@@ -180,7 +180,7 @@ def chosen_arms(given: argparse.Namespace) -> dict[str, Any]:
 def print_tables(given: argparse.Namespace) -> None:
     """Prints the tables of all finished runs, in the order of the arms."""
     # It brings Keras, which `--help` need not load.
-    from evidence_tables import tables
+    from evidence_tables import tables, tables_against
 
     order = list(read_arms(given.arms))
     lines = sorted(
@@ -190,7 +190,17 @@ def print_tables(given: argparse.Namespace) -> None:
             order.index(line["arm"]) if line["arm"] in order else len(order)
         ),
     )
-    print(f"\n{tables(lines, given.only)}")
+    if given.against is None:
+        print(f"\n{tables(lines, given.only)}")
+        return
+    printed = tables_against(given.against, lines, given.only)
+    if not printed:
+        raise EvidenceError(
+            f"--against {given.against}: {given.results} has no runs of it "
+            f"with those of --only {' '.join(given.only)}. Name an arm that "
+            "was run on the same photos and under the same protocol"
+        )
+    print(f"\n{printed}")
 
 
 def ledger(given: argparse.Namespace) -> Ledger:
@@ -365,6 +375,11 @@ def parser() -> argparse.ArgumentParser:
     )
     tables.add_argument(
         "--no-table", action="store_true", help="print the runs alone"
+    )
+    own.add_argument(
+        "--against",
+        metavar="ARM",
+        help="in the tables, compare with this arm of any group",
     )
     own.add_argument(
         "--data",

@@ -50,25 +50,73 @@ def tables(lines: Iterable[Line], only: Sequence[str] = ("*",)) -> str:
     """
     parts = []
     for (group, protocol, _), arms in _groups(lines).items():
-        shown = [
-            arm
-            for arm in arms
-            if any(fnmatch.fnmatchcase(arm, pattern) for pattern in only)
-        ]
+        shown = _named(arms, only)
         if not shown:
             continue
         of_group = [line for runs in arms.values() for line in runs.values()]
         columns = shared_columns(line["figures"] for line in of_group)
-        data = of_group[0]["data"]
-        parts.append(
-            f"### {group}, {protocol}, {data['name']} ({data['digest'][:8]})\n"
-        )
+        parts.append(_heading(group, protocol, of_group))
         parts.append(markdown(_means(arms, shown, columns)))
-        differences = _differences(arms, shown, columns, protocol)
+        base = next(
+            (arm for arm in arms if arm.endswith(BASELINE)), next(iter(arms))
+        )
+        differences = _differences(arms, shown, base, columns, protocol)
         if len(differences) > 1:
             parts.append(markdown(differences))
-        parts.append(_caption(group, protocol, of_group))
+        command = f"--only '{group}/*' --protocol {protocol} --seeds"
+        parts.append(_caption(of_group, f"{command} {_most_seeds(of_group)}"))
     return "\n".join(parts)
+
+
+def tables_against(
+    base: str, lines: Iterable[Line], only: Sequence[str] = ("*",)
+) -> str:
+    """The differences of arms of any group to one arm, as Markdown.
+
+    Args:
+        base: The arm that all others are compared with, on the same photos
+            and under the same protocol.
+        lines: As in `tables`.
+        only: As in `tables`.
+
+    Raises:
+        ValueError: As in `tables`.
+    """
+    merged: dict[tuple[str, str], dict[str, Runs]] = {}
+    for (_, protocol, digest), arms in _groups(lines).items():
+        merged.setdefault((protocol, digest), {}).update(arms)
+    parts = []
+    for (protocol, _), arms in merged.items():
+        shown = [arm for arm in _named(arms, only) if arm != base]
+        if base not in arms or not shown:
+            continue
+        compared = [
+            line for arm in [base, *shown] for line in arms[arm].values()
+        ]
+        columns = shared_columns(line["figures"] for line in compared)
+        parts.append(_heading(f"against {base}", protocol, compared))
+        parts.append(
+            markdown(_differences(arms, shown, base, columns, protocol))
+        )
+        patterns = " ".join(f"'{pattern}'" for pattern in only)
+        parts.append(
+            _caption(compared, f"--table --against {base} --only {patterns}")
+        )
+    return "\n".join(parts)
+
+
+def _named(arms: Iterable[str], only: Sequence[str]) -> list[str]:
+    """The arms that a pattern names."""
+    return [
+        arm
+        for arm in arms
+        if any(fnmatch.fnmatchcase(arm, pattern) for pattern in only)
+    ]
+
+
+def _heading(title: str, protocol: str, lines: list[Line]) -> str:
+    data = lines[0]["data"]
+    return f"### {title}, {protocol}, {data['name']} ({data['digest'][:8]})\n"
 
 
 def photo_interval(
@@ -142,12 +190,10 @@ def _means(
 def _differences(
     arms: dict[str, Runs],
     shown: list[str],
+    base: str,
     columns: list[Column],
     protocol: str,
 ) -> list[list[str]]:
-    base = next(
-        (arm for arm in arms if arm.endswith(BASELINE)), next(iter(arms))
-    )
     headings = [column.heading for column in columns]
     # The lines do not say which photos of open_set are of known classes.
     over_photos = protocol != "open_set"
@@ -197,7 +243,7 @@ def _right(line: Line) -> dict[int, int]:
     }
 
 
-def _caption(group: str, protocol: str, lines: list[Line]) -> str:
+def _caption(lines: list[Line], command: str) -> str:
     devices = dict.fromkeys(line["device"] for line in lines)
     versions = dict.fromkeys(_versions(line["versions"]) for line in lines)
     seeds = sorted({line["seed"] for line in lines})
@@ -206,10 +252,12 @@ def _caption(group: str, protocol: str, lines: list[Line]) -> str:
         f"{'; '.join(devices)}; {'; '.join(versions)}; "
         f"seed{'s' * (len(seeds) > 1)} {named}. ± is half of the 95 % "
         "t-interval over seeds; in brackets 95 % of the means over photos "
-        "that are drawn again. "
-        f"`python benchmarks/evidence.py --only '{group}/*' "
-        f"--protocol {protocol} --seeds {seeds[-1] + 1}`\n"
+        f"that are drawn again. `python benchmarks/evidence.py {command}`\n"
     )
+
+
+def _most_seeds(lines: list[Line]) -> int:
+    return 1 + max(line["seed"] for line in lines)
 
 
 def _versions(versions: Mapping[str, Any]) -> str:

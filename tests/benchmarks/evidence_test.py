@@ -222,6 +222,11 @@ def test_no_run_starts_that_would_end_too_late(command, capsys):
         (["--arms", "missing.toml"], ARMS, "--arms missing.toml: cannot be "),
         (["--prepare", "./missing"], ARMS, "missing"),
         (
+            ["--table", "--against", "tail/softmx"],
+            ARMS,
+            "--against tail/softmx: .* has no runs of it",
+        ),
+        (
             ["--only", "*/softmax"],
             ARMS.replace("relu_3", "relu_9"),
             "--freeze relu_9: the backbone has no such layer",

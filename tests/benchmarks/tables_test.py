@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from evidence_tables import photo_interval, tables
+from evidence_tables import photo_interval, tables, tables_against
 
 pytestmark = pytest.mark.one_backend
 
@@ -186,6 +186,25 @@ def test_a_choice_of_arms_keeps_its_baseline():
         *("arm", "tail/center", "against tail/softmax", "tail/center")
     ]
     assert tables(THREE, only=["head/*"]) == ""
+
+
+def test_an_arm_of_another_group_can_be_the_baseline():
+    other = [a_line("head/softmax", s, 0.6 + s / 100) for s in range(3)]
+    elsewhere = a_line("head/center", 0, 0.1, protocol="boxes")
+
+    text = tables_against(
+        "head/softmax", [*THREE, *other, elsewhere], only=["tail/*"]
+    )
+
+    heading, softmax, center = rows_of(text)
+    assert heading[0] == "against head/softmax"
+    # Of 0, 1 and 2, and of 1, 3 and 5, paired by seed.
+    assert (softmax[0], softmax[1][0]) == ("tail/softmax", "+1.0 ± 2.5")
+    assert (center[0], center[1][0]) == ("tail/center", "+3.0 ± 5.0")
+    assert (
+        "`python benchmarks/evidence.py --table --against head/softmax "
+        "--only 'tail/*'`" in text
+    )
 
 
 def test_the_caption_names_machine_versions_and_the_command():
