@@ -29,6 +29,7 @@ COLUMNS = (
     Column("fpr_at_95", "FPR95 %"),
     Column("oscr", "OSCR %"),
     Column("intra_inter_distance_ratio", "intra/inter", 1, 3),
+    Column("distinct_centers", "distinct centers", 1, 1),
 )
 
 
