@@ -16,9 +16,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from evidence import ARMS, read_arms
+from evidence import ARMS, EvidenceError, read_arms
 
-from keras_finegrain.datasets import Photos
+from keras_finegrain.datasets import DatasetError, Photos
 from keras_finegrain.training import (
     PhotosOnDevice,
     PhotoSplit,
@@ -77,13 +77,19 @@ def main() -> int:
     own.add_argument("--precision", help="in place of the arm's")
     own.add_argument("--seed", type=int, default=0)
     given = own.parse_args()
-    arm = read_arms(given.arms)[given.arm]
+    try:
+        arms = read_arms(given.arms)
+        photos = Photos.load(given.data)
+    except (DatasetError, EvidenceError) as error:
+        own.error(str(error))
+    if given.arm not in arms:
+        own.error(f"{given.arm} is no arm of {given.arms}: {', '.join(arms)}")
+    arm = arms[given.arm]
     changed: dict[str, Any] = {"epochs": 1}
     if arm.backbone.endswith(".keras"):
         changed["backbone"] = str(given.weights / arm.backbone)
     if given.precision:
         changed["mixed_precision"] = given.precision
-    photos = Photos.load(given.data)
     source = PhotoSplit(
         PhotosOnDevice(photos),
         photos.labels,
