@@ -70,13 +70,7 @@ def cut_at(backbone: keras.Model, layer_name: str) -> Any:
     if layer_name == "all":
         backbone.trainable = False
         return backbone.output
-    names = [layer.name for layer in backbone.layers]
-    if layer_name not in names:
-        raise TrainingError(
-            f"--freeze {layer_name}: the backbone has no such layer. "
-            + _near(layer_name, names)
-        )
-    cut = backbone.get_layer(layer_name).output
+    cut = layer_of(backbone, "freeze", layer_name).output
     try:
         first = keras.Model(backbone.input, cut)
         if cut is not backbone.output:
@@ -89,6 +83,23 @@ def cut_at(backbone: keras.Model, layer_name: str) -> Any:
         ) from error
     first.trainable = False
     return cut
+
+
+def layer_of(
+    backbone: keras.Model, option: str, layer_name: str
+) -> keras.layers.Layer:
+    """The layer of a backbone that an option names.
+
+    Raises:
+        TrainingError: If there is no such layer.
+    """
+    names = [layer.name for layer in backbone.layers]
+    if layer_name not in names:
+        raise TrainingError(
+            f"--{option} {layer_name}: the backbone has no such layer. "
+            + _near(layer_name, names)
+        )
+    return backbone.get_layer(layer_name)
 
 
 def _from_file(settings: Settings) -> keras.Model:

@@ -24,6 +24,7 @@ from keras_finegrain.models import (
     progressive_multi_granularity,
 )
 from keras_finegrain.models.max_pooling import GlobalMaxPooling2D
+from keras_finegrain.training.backbones import layer_of
 from keras_finegrain.training.errors import TrainingError
 from keras_finegrain.training.settings import Settings
 
@@ -150,14 +151,7 @@ def build_head(
         return _progressive_head(settings, backbone, num_classes)
     feature_map = backbone.output
     if method == "mc":
-        channels = None
-        if settings.mc_branch:
-            channels = keras.layers.Conv2D(
-                settings.mc_branch * num_classes,
-                1,
-                activation="relu",
-                name="mc_branch",
-            )(feature_map)
+        channels = _mc_channels(settings, backbone, num_classes)
         feature_map = MCLoss(
             num_classes,
             loss_weight=settings.mc_weight,
@@ -199,6 +193,32 @@ def build_head(
         return Head(compared, head(compared), compared, loss)
     scores = _classifier(settings, num_classes)(embedding)
     return Head(embedding, scores, scores, loss)
+
+
+def _mc_channels(
+    settings: Settings, backbone: keras.Model, num_classes: int
+) -> Any:
+    """What mutual-channel loss reads; None for the feature map itself."""
+    channels, name = None, settings.mc_layer
+    if name is not None:
+        layer = layer_of(backbone, "mc-layer", name)
+        if not layer.trainable:
+            raise TrainingError(
+                f"--mc-layer {name}: --freeze {settings.freeze} freezes it, "
+                "and the loss has to train what it reads. Take a layer behind "
+                "that one"
+            )
+        channels = layer.output
+        _check_width(settings, channels.shape[-1], num_classes)
+    if settings.mc_branch:
+        branch = keras.layers.Conv2D(
+            settings.mc_branch * num_classes,
+            1,
+            activation="relu",
+            name="mc_branch",
+        )
+        channels = branch(backbone.output if channels is None else channels)
+    return channels
 
 
 def _progressive_head(
@@ -337,13 +357,8 @@ def check_method(
         )
     if method == "pmg":
         _check_progressive(settings)
-    if method == "mc" and not settings.mc_branch and channels < num_classes:
-        raise TrainingError(
-            f"--method mc: every class needs a channel of its own, and "
-            f"--backbone {settings.backbone} has {channels} for {num_classes} "
-            "classes. Pass --mc-branch 3, take a wider backbone or fewer "
-            "--classes, or leave mc out"
-        )
+    if method == "mc" and settings.mc_layer is None:
+        _check_width(settings, channels, num_classes)
     balanced = balanced_batch(settings, num_classes)
     if balanced is None:
         return
@@ -361,6 +376,19 @@ def check_method(
             f"images make a batch of {size}, which must divide by the "
             f"{replicas} devices on JAX"
         )
+
+
+def _check_width(settings: Settings, channels: int, num_classes: int) -> None:
+    if settings.mc_branch or channels >= num_classes:
+        return
+    having = f"--backbone {settings.backbone}"
+    if settings.mc_layer is not None:
+        having = f"--mc-layer {settings.mc_layer}"
+    raise TrainingError(
+        f"--method mc: every class needs a channel of its own, and {having} "
+        f"has {channels} for {num_classes} classes. Pass --mc-branch 3, take "
+        "a wider backbone or fewer --classes, or leave mc out"
+    )
 
 
 def _check_progressive(settings: Settings) -> None:

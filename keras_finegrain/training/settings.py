@@ -100,6 +100,9 @@ class Settings:
         mc_branch: ξ, channels a class in a branch of their own (a 1 × 1
             convolution) that the mutual-channel loss stands on; 0 for the
             backbone's feature map itself.
+        mc_layer: The layer of the backbone whose output the loss, or its
+            branch, reads, such as the last convolution in front of its batch
+            normalization; None for the last layer. It must be trained.
         soft_triple_centers: K, centers of each class.
         soft_triple_gamma: γ, the softness of the choice of a center, above 0.
         soft_triple_tau: τ, the weight of the regularizer, at least 0.
@@ -144,6 +147,7 @@ class Settings:
     mc_weight: float = 0.3
     mc_diversity_weight: float | None = None
     mc_branch: int = 0
+    mc_layer: str | None = None
     soft_triple_centers: int = 10
     soft_triple_gamma: float = 0.1
     soft_triple_tau: float = 0.2

@@ -154,6 +154,47 @@ def test_fewer_channels_than_classes_is_found_before_training():
     check_method(with_settings(method="mc", mc_branch=1), 192, 200)
 
 
+def test_the_channels_may_be_those_of_an_earlier_layer():
+    inputs = keras.Input((8, 8, 3))
+    before = keras.layers.Conv2D(6, 1, name="before")
+    backbone = keras.Model(inputs, keras.layers.ReLU()(before(inputs)))
+    # Below zero, where the ReLU has no slope: the loss alone trains it.
+    before.bias.assign(keras.ops.full((6,), -1e3))
+    kernel = keras.ops.convert_to_numpy(before.kernel)
+    settings = with_settings(method="mc", mc_layer="before")
+    head = build_head(settings, backbone, 5)
+    model = head.model_class(inputs, head.scores)
+    assert model.get_layer("mc_loss").group_sizes == (1, 1, 1, 1, 2)
+    model.compile(keras.optimizers.SGD(0.1), head.loss)
+    x = np.random.default_rng(0).uniform(0, 1, (4, 8, 8, 3))
+    model.fit(x, np.arange(4), verbose=0)
+    trained = keras.ops.convert_to_numpy(before.kernel)
+    assert np.abs(trained - kernel).max() > 1e-3
+    with_branch = dataclasses.replace(settings, mc_branch=3)
+    head = build_head(with_branch, backbone, 5)
+    branch = head.model_class(inputs, head.scores).get_layer("mc_branch")
+    assert branch.input is before.output
+
+
+@pytest.mark.parametrize(
+    ("layer", "num_classes", "message"),
+    [
+        ("befor", 5, "--mc-layer befor: .*Did you mean before"),
+        ("first", 5, "--mc-layer first: --freeze first freezes it, .*behind"),
+        ("before", 7, "--method mc: .* --mc-layer before has 6 for 7 classes"),
+    ],
+)
+def test_channels_that_cannot_be_trained_are_named(layer, num_classes, message):
+    inputs = keras.Input((8, 8, 3))
+    first = keras.layers.Conv2D(2, 1, trainable=False, name="first")
+    before = keras.layers.Conv2D(6, 1, name="before")
+    backbone = keras.Model(inputs, keras.layers.ReLU()(before(first(inputs))))
+    settings = with_settings(method="mc", mc_layer=layer, freeze="first")
+    check_method(settings, 6, num_classes)
+    with pytest.raises(TrainingError, match=message):
+        build_head(settings, backbone, num_classes)
+
+
 def test_the_sizes_of_pmg_are_those_of_the_settings_or_the_papers():
     for size, wanted in ((None, 512), (5, 5)):
         backbone = backbone_of()
