@@ -13,6 +13,7 @@ change it less.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -77,7 +78,13 @@ def in_a_process(backend: str, function: str, **options: Any) -> list[float]:
     """What a function of this module returns in a new process."""
     result = subprocess.run(
         [sys.executable, __file__, "--call", function, json.dumps(options)],
-        env=turns.environment(backend),
+        # As a person starts it: to keep freed memory, glibc takes it in pieces
+        # so large that the next one can cost two seconds here.
+        env={
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            **os.environ,
+            "KERAS_BACKEND": backend,
+        },
         stdout=subprocess.PIPE,
         check=True,
         text=True,
@@ -105,6 +112,9 @@ def compared(
 def main() -> None:
     options = turns.parser(__doc__)
     options.add_argument("--backbone", help="of keras.applications")
+    options.add_argument(
+        "--layers", nargs="+", choices=LAYERS[1:], default=LAYERS[1:]
+    )
     options.add_argument("--call", nargs=2, help="of this script by itself")
     given = options.parse_args()
     if given.call:
@@ -113,7 +123,7 @@ def main() -> None:
         return
     forms = turns.forms(given.backends)
     if given.tiny:
-        forms = forms[:1]
+        forms, given.layers = forms[:1], given.layers[:1]
     for backend in dict.fromkeys(form.backend for form in forms):
         # Its files are in the system's cache then.
         in_a_process(backend, "seconds_to_import", module="keras_finegrain")
@@ -139,7 +149,7 @@ def main() -> None:
                     jit_compile=form.jit_compile,
                     backbone=given.backbone,
                 )
-                for layer in (LAYERS[:2] if given.tiny else LAYERS)
+                for layer in (LAYERS[0], *given.layers)
             },
             given.rounds,
             ["both", "building", "first step"],

@@ -137,13 +137,6 @@ wing, streaked breast, long square tail, coral legs'
         SyntheticBirdsConfig(name="one_part_apart", parts_apart=1),
         SyntheticBirdsConfig(name="two_parts_apart", parts_apart=2),
         SyntheticBirdsConfig(name="three_parts_apart", parts_apart=3),
-        # Many look-alikes and few photos of each, in all as many as by default.
-        SyntheticBirdsConfig(
-            name="48_species",
-            num_species=48,
-            train_per_species=20,
-            test_per_species=10,
-        ),
         SyntheticBirdsConfig(
             name="200_species",
             num_species=200,
