@@ -13,7 +13,6 @@ change it less.
 """
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -78,13 +77,7 @@ def in_a_process(backend: str, function: str, **options: Any) -> list[float]:
     """What a function of this module returns in a new process."""
     result = subprocess.run(
         [sys.executable, __file__, "--call", function, json.dumps(options)],
-        # As a person starts it: to keep freed memory, glibc takes it in pieces
-        # so large that the next one can cost two seconds here.
-        env={
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            **os.environ,
-            "KERAS_BACKEND": backend,
-        },
+        env=turns.environment(backend),
         stdout=subprocess.PIPE,
         check=True,
         text=True,
@@ -113,7 +106,11 @@ def main() -> None:
     options = turns.parser(__doc__)
     options.add_argument("--backbone", help="of keras.applications")
     options.add_argument(
-        "--layers", nargs="+", choices=LAYERS[1:], default=LAYERS[1:]
+        "--layers",
+        nargs="+",
+        choices=LAYERS[1:],
+        default=LAYERS[1:],
+        help="those beside the model without one",
     )
     options.add_argument("--call", nargs=2, help="of this script by itself")
     given = options.parse_args()

@@ -260,7 +260,6 @@ def environment(backend: str) -> dict[str, str]:
         # Several processes share a GPU.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        **keeping_freed_memory(),
         **os.environ,
         "KERAS_BACKEND": backend,
     }
@@ -323,7 +322,7 @@ def _call(case: Case) -> tuple[str, str, dict[str, Any]]:
 def _worker(backend: str) -> Iterator[_Worker]:
     process = subprocess.Popen(
         [sys.executable, __file__],
-        env=environment(backend),
+        env={**keeping_freed_memory(), **environment(backend)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -9,9 +9,9 @@ from keras import ops
 from keras_finegrain._base.typing import Tensor
 from keras_finegrain._ops.compilation import is_compiled_by_xla
 
-# The largest group that a TensorFlow graph searches channel by channel. Each
-# channel adds to the time to the first step.
-LARGEST_SEARCHED = 10
+# The largest group that a TensorFlow graph searches channel by channel: beyond
+# it takes as long as `argmax`, and each channel is traced.
+LARGEST_SEARCHED = 16
 
 
 def split_groups(values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
@@ -100,17 +100,14 @@ def _take(values: Tensor, order: np.ndarray) -> Tensor:
 def _first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:
     """The maximum over the last axis and the first place that has it."""
     size = values.shape[-1]
-    if keras.backend.backend() != "tensorflow" or is_compiled_by_xla():
+    in_graph = (
+        keras.backend.backend() == "tensorflow" and not is_compiled_by_xla()
+    )
+    if size > LARGEST_SEARCHED or not in_graph:
         place = ops.cast(ops.argmax(values, axis=-1), "int32")
         return ops.max(values, axis=-1), place
-    # In a graph on a CPU `argmax` takes five times as long as this search of
-    # three channels, and 1.3 to 1.9 times as long as the minimum below
-    # (benchmarks/mc_loss.py has the layer's step).
-    if size > LARGEST_SEARCHED:
-        maximum = ops.max(values, axis=-1)
-        has_it = ops.equal(values, maximum[..., None])
-        places = ops.where(has_it, ops.arange(size, dtype="int32"), size)
-        return maximum, ops.min(places, axis=-1)
+    # On a CPU `argmax` makes the step of a graph twice as long, and
+    # this search makes the step of XLA twice as long (benchmarks/mc_loss.py).
     maximum = values[..., 0]
     place = ops.zeros_like(maximum, dtype="int32")
     for index in range(1, size):

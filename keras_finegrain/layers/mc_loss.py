@@ -281,17 +281,6 @@ def diversity(feature_map: Tensor, sizes: Sequence[int]) -> Tensor:
     return with_gradient(spread)(feature_map)
 
 
-def _ranks(values: Tensor) -> Tensor:
-    """How many of each row's values are lower, or equal and further left.
-
-    (XLA takes twice as long to compile two sorts.)
-    """
-    place = np.arange(values.shape[-1])
-    other, own = values[..., None, :], values[..., :, None]
-    before = ops.where(place < place[:, None], other <= own, other < own)
-    return ops.sum(ops.cast(before, "int32"), axis=-1)
-
-
 def random_channels(
     sizes: Sequence[int], seed: Any, dtype: str = "float32"
 ) -> Tensor:
@@ -309,7 +298,8 @@ def random_channels(
     draws = keras.random.uniform((sum(sizes),), seed=seed)
     kept = []
     for block in split_groups(draws, sizes):
-        kept.append(_ranks(block) >= block.shape[-1] // 2)
+        rank = ops.argsort(ops.argsort(block, axis=-1), axis=-1)
+        kept.append(rank >= block.shape[-1] // 2)
     return ops.cast(join_groups(kept, sizes), dtype)
 
 
