@@ -19,7 +19,12 @@ from keras_finegrain.cli.parsing import (
 )
 
 DRAWN = "synthetic_birds"
+# As few photos as a person has, so that what the losses do can be seen.
+_DEFAULT_DATA = "synthetic_birds/few_photos"
 BUILT_IN = "small"
+_DRAWN_WEIGHTS = "drawn_birds"
+# Behind it lies the last block of the built-in backbone.
+_LAST_BLOCK = "pool_4"
 # Small, quick without a GPU, and in keras.applications.
 PRETRAINED = "MobileNetV2"
 # With the drawn birds. Photos do without mc: with the backbone frozen, as it
@@ -39,6 +44,10 @@ METHODS = (
 )
 # Keeps the cached features of a frozen backbone from becoming one vector.
 _EMBEDDING_SIZE = 256
+# λ of the center-loss paper, and one that was tuned on drawn birds. It goes
+# with the lengths of the embeddings, which there are shorter.
+_CENTER_WEIGHT = 1e-3
+_DRAWN_CENTER_WEIGHT = 0.1
 # Of the mutual-channel paper.
 _CHANNELS_A_CLASS = 3
 # A batch of larger images needs more memory than a machine has.
@@ -66,25 +75,31 @@ def complete(options: argparse.Namespace) -> None:
     methods = options.method or (DEFAULT_METHODS if drawn else PHOTO_METHODS)
     options.method = list(dict.fromkeys(methods))
     if options.weights is None:
-        options.weights = "none" if built_in else "imagenet"
+        own = _DRAWN_WEIGHTS if drawn else "none"
+        options.weights = own if built_in else "imagenet"
     pretrained = options.weights != "none"
+    is_drawn = options.weights == _DRAWN_WEIGHTS
     if options.freeze is None and pretrained:
-        options.freeze = "all"
+        options.freeze = _LAST_BLOCK if is_drawn else "all"
     if options.freeze == "none":
         options.freeze = None
     if options.embedding_size is None and pretrained:
         options.embedding_size = _EMBEDDING_SIZE
     options.embedding_size = options.embedding_size or None
+    if options.center_weight is None:
+        options.center_weight = (
+            _DRAWN_CENTER_WEIGHT if is_drawn else _CENTER_WEIGHT
+        )
     if options.mc_branch is None:
         options.mc_branch = _CHANNELS_A_CLASS if pretrained else 0
     if options.image_size is None:
         options.image_size = 64 if built_in else 224
     if options.pooling is None:
         # Progressive training has a pooling of its own.
-        gem = not pretrained and built_in and "pmg" not in options.method
+        gem = built_in and "pmg" not in options.method
         options.pooling = "gem" if gem else "average"
     if options.epochs is None:
-        options.epochs = 12 if built_in else 30
+        options.epochs = 12 if built_in and not pretrained else 30
     if options.output is None:
         if options.resume:
             raise CommandError(
@@ -98,7 +113,7 @@ def _add_data(group: Any) -> None:
         "data",
         nargs="?",
         type=expanded,
-        default=DRAWN,
+        default=_DEFAULT_DATA,
         metavar="DATA",
         help="a folder with one folder of photos for each class, or the name "
         f"of a TFDS data set; {DRAWN} are drawn",
@@ -134,16 +149,17 @@ def _add_model(group: Any) -> None:
             f"built-in conv net); {PRETRAINED}, and {BUILT_IN} for {DRAWN}",
         ),
         (
-            *("--weights", expanded, None, "imagenet|none|FILE"),
-            f"first weights of the backbone; none for {BUILT_IN}, else "
-            "imagenet",
+            *("--weights", expanded, None, "imagenet|drawn_birds|none|FILE"),
+            "first weights of the backbone; imagenet, and for "
+            f"{BUILT_IN} {_DRAWN_WEIGHTS} with {DRAWN}, else none",
         ),
         (
             *("--freeze", str, None, "all|none|LAYER"),
             "what of the backbone is not trained: all of it, whose output is "
             "computed once, so that each method takes seconds; none, which "
             "is slow and needs many photos; or all up to a layer. all with "
-            "pretrained weights, else none",
+            f"pretrained weights ({_LAST_BLOCK} with {_DRAWN_WEIGHTS}), else "
+            "none",
         ),
         (
             *("--views", integer(1), 8, "N"),
@@ -170,7 +186,7 @@ def _add_model(group: Any) -> None:
         "--pooling",
         choices=("average", "max", "gem", "average_max"),
         help="over the feature map; gem lies between average and max, and "
-        f"learns where. gem for {BUILT_IN} from scratch, else average",
+        f"learns where. gem for {BUILT_IN}, else average",
     )
 
 
@@ -185,7 +201,10 @@ def _add_training(group: Any) -> None:
     )
     add_values(
         group,
-        ("--epochs", integer(1), None, "N", f"12 for {BUILT_IN}, else 30"),
+        (
+            *("--epochs", integer(1), None, "N"),
+            f"12 for {BUILT_IN} from scratch, else 30",
+        ),
         (
             *("--batch-size", integer(2), 32, "N"),
             "images in a batch, over all devices",
@@ -251,7 +270,11 @@ def _add_methods(group: Any) -> None:
             *("--sub-centers", integer(1), 3, "K"),
             "centers of each class of subcenter_arcface",
         ),
-        ("--center-weight", not_negative, 1e-3, "λ", "of the center loss"),
+        (
+            *("--center-weight", not_negative, None, "λ"),
+            f"of the center loss; {_CENTER_WEIGHT:g}, and "
+            f"{_DRAWN_CENTER_WEIGHT:g} with {_DRAWN_WEIGHTS}",
+        ),
         ("--center-alpha", share, 0.5, "α", "step of its centers"),
         ("--mc-weight", not_negative, 0.3, "μ", "of the mutual-channel loss"),
         (

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import os
+import pathlib
 import warnings
 from typing import Any
 
@@ -14,6 +15,10 @@ from keras_finegrain.training.errors import TrainingError
 from keras_finegrain.training.settings import Settings
 
 BUILT_IN = "small"
+# Its weights, learned from drawn birds of species that the configurations
+# with twelve do not have: benchmarks/pretrain_small.py.
+DRAWN_BIRDS = "drawn_birds"
+_SMALL_WEIGHTS = pathlib.Path(__file__).with_name("small.weights.h5")
 
 
 def build_backbone(settings: Settings) -> keras.Model:
@@ -48,9 +53,30 @@ def build_backbone(settings: Settings) -> keras.Model:
             f"--backbone {name}: must end in a feature map (batch, height, "
             f"width, channels), and ends in {', '.join(map(str, shapes))}"
         )
-    if settings.weights not in ("imagenet", "none"):
-        _load_weights(model, settings)
+    if (path := weights_file(settings)) is not None:
+        _load_weights(model, settings, path)
     return model
+
+
+def weights_file(settings: Settings) -> str | None:
+    """The file of the first weights; None for random and published ones.
+
+    Raises:
+        TrainingError: If it is not there, or belongs to another backbone.
+    """
+    name, weights = settings.backbone, settings.weights
+    if weights in ("imagenet", "none"):
+        return None
+    if weights == DRAWN_BIRDS:
+        if name != BUILT_IN:
+            raise TrainingError(
+                f"--weights {DRAWN_BIRDS}: belongs to --backbone {BUILT_IN}, "
+                f"and the backbone is {name}. Pass imagenet, none or a file"
+            )
+        return str(_SMALL_WEIGHTS)
+    if not os.path.isfile(weights):
+        raise TrainingError(f"--weights {weights}: there is no such file")
+    return weights
 
 
 def cut_at(backbone: keras.Model, layer_name: str) -> Any:
@@ -138,8 +164,8 @@ def _built_in(settings: Settings) -> keras.Model:
     _refuse_arguments(settings)
     if settings.weights == "imagenet":
         raise TrainingError(
-            f"--weights imagenet: the backbone {BUILT_IN} has none; pass none "
-            "or a file"
+            f"--weights imagenet: the backbone {BUILT_IN} has none; pass "
+            f"{DRAWN_BIRDS}, none or a file"
         )
     images = _images(settings)
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="preprocess")(images)
@@ -255,10 +281,7 @@ def _from_keras_hub(settings: Settings) -> keras.Model:
     return keras.Model(images, features, name=backbone.name)
 
 
-def _load_weights(model: keras.Model, settings: Settings) -> None:
-    path = settings.weights
-    if not os.path.isfile(path):
-        raise TrainingError(f"--weights {path}: there is no such file")
+def _load_weights(model: keras.Model, settings: Settings, path: str) -> None:
     for weight in model.weights:
         weight.assign(np.full(weight.shape, np.nan))
     try:
@@ -275,9 +298,9 @@ def _load_weights(model: keras.Model, settings: Settings) -> None:
             raise ValueError(f"it holds no {skipped[0]}")
     except Exception as error:
         raise TrainingError(
-            f"--weights {path}: does not fit --backbone {settings.backbone} "
-            f"({_reason(error)}). Are --backbone-args those that it was "
-            "trained with?"
+            f"--weights {settings.weights}: does not fit --backbone "
+            f"{settings.backbone} ({_reason(error)}). Are --backbone-args "
+            "those that it was trained with?"
         ) from error
 
 

@@ -15,7 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_finegrain._base.files import remove_partial, replacing
-from keras_finegrain.training.backbones import build_backbone, cut_at
+from keras_finegrain.training.backbones import (
+    build_backbone,
+    cut_at,
+    weights_file,
+)
 from keras_finegrain.training.batches import (
     Batch,
     Inputs,
@@ -266,6 +270,7 @@ def _key(digest: str, settings: Settings, pooled: bool = False) -> str:
     what = {name: getattr(settings, name) for name in _SETTINGS}
     if pooled:
         what["pooling"] = settings.pooling
+    what["weights"] = weights_file(settings) or settings.weights
     for name in ("backbone", "weights"):
         if os.path.isfile(what[name]):
             with open(what[name], "rb") as file:

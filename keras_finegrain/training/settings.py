@@ -54,7 +54,8 @@ class Settings:
             feature map.
         backbone_args: Further arguments of the backbone.
         weights: First weights of the backbone: `"imagenet"` (those that it is
-            published or stored with), `"none"` or a weights file.
+            published or stored with), `"drawn_birds"` (those of `"small"`, from
+            drawn birds of other species), `"none"` or a weights file.
         image_size: Side of the input, in pixels.
         freeze: The last layer of the backbone that is not trained, "all" for
             all of it, or None. Needs `weights`.

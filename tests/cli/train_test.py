@@ -205,15 +205,15 @@ def test_a_wholly_frozen_backbone_trains_the_head_alone(
         ("", (None, None, 3e-3, "gem", 0)),
         ("--method pmg", (None, None, 3e-3, "average", 0)),
         # A file of weights is as much pretrained as those of ImageNet.
-        ("--weights {weights}", ("all", 256, 3e-3, "average", 3)),
-        ("--weights {weights} --freeze none", (None, 256, 3e-4, "average", 3)),
+        ("--weights {weights}", ("all", 256, 3e-3, "gem", 3)),
+        ("--weights {weights} --freeze none", (None, 256, 3e-4, "gem", 3)),
         (
             "--weights {weights} --freeze relu_2",
-            ("relu_2", 256, 1e-3, "average", 3),
+            ("relu_2", 256, 1e-3, "gem", 3),
         ),
         (
             "--weights {weights} --embedding-size 0",
-            ("all", None, 1e-2, "average", 3),
+            ("all", None, 1e-2, "gem", 3),
         ),
     ],
 )
@@ -240,6 +240,20 @@ def test_the_defaults_are_those_of_what_is_trained(
         )
         for each in settings.values()
     } == {wanted}
+
+
+def test_drawn_birds_are_trained_as_photos_are():
+    from keras_finegrain.cli.main import _parse
+    from keras_finegrain.cli.train import complete
+
+    options = _parse(["train"])
+    complete(options)
+    assert options.data == "synthetic_birds/few_photos"
+    assert (options.weights, options.freeze) == ("drawn_birds", "pool_4")
+    assert (options.epochs, options.pooling) == (30, "gem")
+    scratch = _parse(["train", "synthetic_birds", "--weights", "none"])
+    complete(scratch)
+    assert (scratch.freeze, scratch.epochs) == (None, 12)
 
 
 @pytest.mark.slow

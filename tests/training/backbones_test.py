@@ -69,6 +69,18 @@ def test_a_file_can_be_trained_from_scratch_or_from_other_weights(
     assert_same(other.weights, fresh.weights)
 
 
+def test_the_small_backbone_has_learned_from_drawn_birds():
+    drawn = Settings(weights="drawn_birds", image_size=16)
+    first, again = build_backbone(drawn), build_backbone(drawn)
+    assert_same(first.weights, again.weights)
+    # Normalization has seen images: it is no longer as it was made.
+    assert np.abs(values([first.get_layer("norm_4").moving_mean])).min() > 0
+
+    other = dataclasses.replace(drawn, backbone="MobileNet")
+    with pytest.raises(TrainingError, match="belongs to --backbone small"):
+        build_backbone(other)
+
+
 @pytest.mark.parametrize("mixed", ["mixed_bfloat16"], indirect=True)
 def test_a_file_computes_in_half_precision_like_other_backbones(stored, mixed):
     path, _ = stored

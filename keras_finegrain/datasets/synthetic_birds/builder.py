@@ -134,6 +134,7 @@ wing, streaked breast, long square tail, coral legs'
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar[list[SyntheticBirdsConfig]] = [
         SyntheticBirdsConfig(name="default"),
+        SyntheticBirdsConfig(name="few_photos", train_per_species=20),
         SyntheticBirdsConfig(name="one_part_apart", parts_apart=1),
         SyntheticBirdsConfig(name="two_parts_apart", parts_apart=2),
         SyntheticBirdsConfig(name="three_parts_apart", parts_apart=3),
