@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from keras_finegrain.datasets.synthetic_birds import (
+    SyntheticBirdsConfig,
     draw,
     draw_portrait,
     parts_between,
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--output", default="docs/images", type=pathlib.Path)
     output = parser.parse_args().output
     save(species_sheet(), output / "synthetic_birds_species.png")
+    save(plumages(), output / "synthetic_birds_plumages.png", bits=5)
     save(photos(), output / "synthetic_birds_photos.png", bits=5)
     save(annotated(), output / "synthetic_birds_annotations.png", bits=5)
 
@@ -52,6 +54,25 @@ def species_sheet(columns: int = 4, size: int = 208) -> Image.Image:
             f"other {apart}" if apart else "the first",
             _QUIET,
             ImageFont.load_default(11),
+            anchor="ma",
+        )
+    return sheet
+
+
+def plumages(columns: int = 6, size: int = 150) -> Image.Image:
+    """A column for each species of `three_plumages`, a row for each look."""
+    looks = SyntheticBirdsConfig(plumages=3).plumages_of[:columns]
+    sheet = Image.new("RGB", (columns * size, 3 * size + 26), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for column, species in enumerate(looks):
+        for row, plumage in enumerate(species):
+            portrait = Image.fromarray(draw_portrait(plumage, size))
+            sheet.paste(portrait, (column * size, row * size))
+        pen.text(
+            (column * size + size // 2, 3 * size + 4),
+            species[0].name,
+            _TEXT,
+            ImageFont.load_default(13),
             anchor="ma",
         )
     return sheet

@@ -9,10 +9,10 @@ from keras_finegrain.cli.files import remove_unfinished, writable_folder
 from keras_finegrain.cli.output import CommandError, Output
 from keras_finegrain.cli.parsing import SELECTION
 from keras_finegrain.cli.requirements import check_packages
+from keras_finegrain.cli.train_arguments import DRAWN_WEIGHTS, complete
 from keras_finegrain.cli.train_arguments import (
     add_arguments as add_arguments,
 )
-from keras_finegrain.cli.train_arguments import complete
 
 if TYPE_CHECKING:
     from keras_finegrain.training import Settings
@@ -63,7 +63,7 @@ def default_rate(options: argparse.Namespace, is_frozen: bool) -> float:
         options: Completed options of the command.
         is_frozen: Whether no layer of the backbone is trained.
     """
-    if options.weights == "none":
+    if options.weights in ("none", DRAWN_WEIGHTS):
         return 3e-3
     if options.freeze is None:
         return 3e-4

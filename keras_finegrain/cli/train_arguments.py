@@ -19,10 +19,10 @@ from keras_finegrain.cli.parsing import (
 )
 
 DRAWN = "synthetic_birds"
-# As few photos as a person has, so that what the losses do can be seen.
-_DEFAULT_DATA = "synthetic_birds/few_photos"
+# Species of several looks each, where the losses differ most.
+_DEFAULT_DATA = f"{DRAWN}/three_plumages"
 BUILT_IN = "small"
-_DRAWN_WEIGHTS = "drawn_birds"
+DRAWN_WEIGHTS = "drawn_birds"
 # Behind it lies the last block of the built-in backbone.
 _LAST_BLOCK = "pool_4"
 # Small, quick without a GPU, and in keras.applications.
@@ -44,10 +44,6 @@ METHODS = (
 )
 # Keeps the cached features of a frozen backbone from becoming one vector.
 _EMBEDDING_SIZE = 256
-# λ of the center-loss paper, and one that was tuned on drawn birds. It goes
-# with the lengths of the embeddings, which there are shorter.
-_CENTER_WEIGHT = 1e-3
-_DRAWN_CENTER_WEIGHT = 0.1
 # Of the mutual-channel paper.
 _CHANNELS_A_CLASS = 3
 # A batch of larger images needs more memory than a machine has.
@@ -75,21 +71,17 @@ def complete(options: argparse.Namespace) -> None:
     methods = options.method or (DEFAULT_METHODS if drawn else PHOTO_METHODS)
     options.method = list(dict.fromkeys(methods))
     if options.weights is None:
-        own = _DRAWN_WEIGHTS if drawn else "none"
+        own = DRAWN_WEIGHTS if drawn else "none"
         options.weights = own if built_in else "imagenet"
     pretrained = options.weights != "none"
-    is_drawn = options.weights == _DRAWN_WEIGHTS
     if options.freeze is None and pretrained:
+        is_drawn = options.weights == DRAWN_WEIGHTS
         options.freeze = _LAST_BLOCK if is_drawn else "all"
     if options.freeze == "none":
         options.freeze = None
     if options.embedding_size is None and pretrained:
         options.embedding_size = _EMBEDDING_SIZE
     options.embedding_size = options.embedding_size or None
-    if options.center_weight is None:
-        options.center_weight = (
-            _DRAWN_CENTER_WEIGHT if is_drawn else _CENTER_WEIGHT
-        )
     if options.mc_branch is None:
         options.mc_branch = _CHANNELS_A_CLASS if pretrained else 0
     if options.image_size is None:
@@ -151,14 +143,14 @@ def _add_model(group: Any) -> None:
         (
             *("--weights", expanded, None, "imagenet|drawn_birds|none|FILE"),
             "first weights of the backbone; imagenet, and for "
-            f"{BUILT_IN} {_DRAWN_WEIGHTS} with {DRAWN}, else none",
+            f"{BUILT_IN} {DRAWN_WEIGHTS} with {DRAWN}, else none",
         ),
         (
             *("--freeze", str, None, "all|none|LAYER"),
             "what of the backbone is not trained: all of it, whose output is "
             "computed once, so that each method takes seconds; none, which "
             "is slow and needs many photos; or all up to a layer. all with "
-            f"pretrained weights ({_LAST_BLOCK} with {_DRAWN_WEIGHTS}), else "
+            f"pretrained weights ({_LAST_BLOCK} with {DRAWN_WEIGHTS}), else "
             "none",
         ),
         (
@@ -212,7 +204,8 @@ def _add_training(group: Any) -> None:
         (
             *("--lr", positive, None, "RATE"),
             "first learning rate of AdamW, which falls to 0 as a cosine; "
-            "0.003 from scratch, 0.0003 for a pretrained backbone, 0.001 "
+            f"0.003 from scratch or with {DRAWN_WEIGHTS}, 0.0003 for a "
+            "pretrained backbone, 0.001 "
             "where --freeze leaves a part of it, and 0.003 where it leaves "
             "none (0.01 without --embedding-size)",
         ),
@@ -270,11 +263,7 @@ def _add_methods(group: Any) -> None:
             *("--sub-centers", integer(1), 3, "K"),
             "centers of each class of subcenter_arcface",
         ),
-        (
-            *("--center-weight", not_negative, None, "λ"),
-            f"of the center loss; {_CENTER_WEIGHT:g}, and "
-            f"{_DRAWN_CENTER_WEIGHT:g} with {_DRAWN_WEIGHTS}",
-        ),
+        ("--center-weight", not_negative, 1e-3, "λ", "of the center loss"),
         ("--center-alpha", share, 0.5, "α", "step of its centers"),
         ("--mc-weight", not_negative, 0.3, "μ", "of the mutual-channel loss"),
         (

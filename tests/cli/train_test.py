@@ -248,7 +248,7 @@ def test_drawn_birds_are_trained_as_photos_are():
 
     options = _parse(["train"])
     complete(options)
-    assert options.data == "synthetic_birds/few_photos"
+    assert options.data == "synthetic_birds/three_plumages"
     assert (options.weights, options.freeze) == ("drawn_birds", "pool_4")
     assert (options.epochs, options.pooling) == (30, "gem")
     scratch = _parse(["train", "synthetic_birds", "--weights", "none"])

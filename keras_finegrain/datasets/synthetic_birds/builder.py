@@ -13,6 +13,7 @@ from keras_finegrain.datasets.synthetic_birds.bird import PART_POINTS
 from keras_finegrain.datasets.synthetic_birds.drawing import check_size, draw
 from keras_finegrain.datasets.synthetic_birds.species import (
     Species,
+    max_species,
     species_table,
 )
 
@@ -35,11 +36,14 @@ class SyntheticBirdsConfig(tfds.core.BuilderConfig):
     Args:
         name: names the folder of the prepared data. By default it lists the
             values below, so that no two configurations share a folder.
-        num_species: number of classes, at least 2; up to 256 for
-            `parts_apart` 1 to 3, then 64, 16, 4 and 4.
+        num_species: number of classes, at least 2; times `plumages` up to
+            256 for `parts_apart` 1 to 3, then 64, 16, 4 and 4.
         parts_apart: in how many parts a species differs from its nearest
             look-alike, from 1 (hardest) to 7. At the default of 2 a small
             network trained from scratch is far from chance and from perfect.
+        plumages: how many looks a species has, as male, female and young
+            have their own. They differ as much as species do, and photo `i`
+            of a species shows plumage `i % plumages`.
         image_size: height and width in pixels, at least 32. The default shows
             every part and trains on a CPU.
         train_per_species: photos of each species in the split "train".
@@ -54,6 +58,7 @@ class SyntheticBirdsConfig(tfds.core.BuilderConfig):
     description: str | None = None
     num_species: int = 12
     parts_apart: int = 2
+    plumages: int = 1
     image_size: int = 64
     train_per_species: int = 80
     test_per_species: int = 40
@@ -64,6 +69,7 @@ class SyntheticBirdsConfig(tfds.core.BuilderConfig):
         for field in (
             "num_species",
             "parts_apart",
+            "plumages",
             "image_size",
             "train_per_species",
             "test_per_species",
@@ -76,17 +82,32 @@ class SyntheticBirdsConfig(tfds.core.BuilderConfig):
                 f"{who}: seed must be an integer in [0, {len(_SEEDS)}), "
                 f"received {self.seed!r}."
             )
-        self.species = species_table(self.num_species, self.parts_apart)
+        looks = self.num_species * self.plumages
+        most = max_species(self.parts_apart)
+        if self.num_species < 2 or looks > most:
+            raise ValueError(
+                f"{who}: num_species must be at least 2, and num_species * "
+                f"plumages at most {most} for parts_apart={self.parts_apart}; "
+                f"received {self.num_species} * {self.plumages}. Fewer parts "
+                "apart leave room for more species."
+            )
+        table = species_table(looks, self.parts_apart)
+        self.species = table[: self.num_species]
+        self.plumages_of = [
+            table[label :: self.num_species]
+            for label in range(self.num_species)
+        ]
         if not self.name:
             self.name = (
                 f"{self.num_species}_species_{self.parts_apart}_apart_"
-                f"{self.image_size}px_{self.train_per_species}_train_"
+                f"{self.plumages}_plumages_{self.image_size}px_{self.train_per_species}_train_"
                 f"{self.test_per_species}_test_seed_{self.seed}"
             )
         if not self.description:
             self.description = (
-                f"{self.num_species} species, the nearest {self.parts_apart} "
-                f"part(s) apart, {self.image_size} pixels."
+                f"{self.num_species} species of {self.plumages} plumage(s), "
+                f"the nearest {self.parts_apart} part(s) apart, "
+                f"{self.image_size} pixels."
             )
 
 
@@ -134,10 +155,15 @@ wing, streaked breast, long square tail, coral legs'
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar[list[SyntheticBirdsConfig]] = [
         SyntheticBirdsConfig(name="default"),
-        SyntheticBirdsConfig(name="few_photos", train_per_species=20),
         SyntheticBirdsConfig(name="one_part_apart", parts_apart=1),
         SyntheticBirdsConfig(name="two_parts_apart", parts_apart=2),
         SyntheticBirdsConfig(name="three_parts_apart", parts_apart=3),
+        SyntheticBirdsConfig(
+            name="three_plumages",
+            plumages=3,
+            train_per_species=45,
+            test_per_species=36,
+        ),
         SyntheticBirdsConfig(
             name="200_species",
             num_species=200,
@@ -156,11 +182,11 @@ wing, streaked breast, long square tail, coral legs'
 
     @property
     def species(self) -> tuple[Species, ...]:
-        """The species, by label."""
+        """The species, by label, in their first plumage."""
         return self.builder_config.species
 
     def species_description(self, label: int) -> str:
-        """The parts of a species in one line.
+        """The parts of a species in one line, plumage after plumage.
 
         Args:
             label: in [0, num_species).
@@ -173,7 +199,8 @@ wing, streaked breast, long square tail, coral legs'
                 "species_description: label must lie in "
                 f"[0, {len(self.species)}), received {label}."
             )
-        return self.species[label].description
+        plumages = self.builder_config.plumages_of[label]
+        return "; or ".join(plumage.description for plumage in plumages)
 
     def download_and_prepare(self, **kwargs: Any) -> None:
         """Draws the data set, if it is not prepared. Needs no network.
@@ -230,13 +257,15 @@ wing, streaked breast, long square tail, coral legs'
         seed, size = self.builder_config.seed, self.builder_config.image_size
         for label, species in enumerate(self.species):
             folder = species.name.replace(" ", "_")
+            plumages = self.builder_config.plumages_of[label]
             for index in range(per_species):
                 # From the digest, so that more species or more photos add to
                 # the photos of a smaller configuration and change none.
                 key = f"{seed}/{split}/{species.name}/{index}"
                 digest = hashlib.sha256(key.encode()).digest()
                 numbers = np.frombuffer(digest, dtype="<u4").tolist()
-                image, annotations = draw(species, numbers, size)
+                plumage = plumages[index % len(plumages)]
+                image, annotations = draw(plumage, numbers, size)
                 mask = 255 * annotations.mask[..., None].astype(np.uint8)
                 yield (
                     key,

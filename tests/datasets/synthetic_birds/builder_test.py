@@ -1,3 +1,4 @@
+import hashlib
 import json
 import pathlib
 
@@ -11,6 +12,7 @@ from keras_finegrain.datasets.synthetic_birds import (  # noqa: E402
     PART_POINTS,
     SyntheticBirds,
     SyntheticBirdsConfig,
+    draw,
     species_table,
 )
 
@@ -120,6 +122,31 @@ def test_more_photos_keep_the_old_ones_and_a_seed_changes_all(
     assert not first & photos["seed"]
 
 
+def test_the_plumages_of_a_species_take_turns(builder, tmp_path):
+    table = species_table(6, 2)
+    two = SyntheticBirds(data_dir=tmp_path, config=config(plumages=2))
+    two.download_and_prepare()
+    assert two.info.features["label"].names == [s.name for s in table[:3]]
+    assert two.species_description(1) == (
+        f"{table[1].description}; or {table[4].description}"
+    )
+    # The first photo is in the first plumage, and so is that of a species
+    # that has no other; the second photo is of the same scene in the second.
+    pairs = zip(examples(builder, "train"), examples(two, "train"), strict=True)
+    for plain, turned in pairs:
+        assert plain["image/filename"] == turned["image/filename"]
+        label, name = int(turned["label"]), turned["image/filename"].decode()
+        number = int(pathlib.PurePath(name).stem.removeprefix("train_"))
+        is_same = np.array_equal(plain["image"], turned["image"])
+        assert is_same == (number % 2 == 0)
+        if not is_same:
+            key = f"0/train/{table[label].name}/{number}"
+            digest = hashlib.sha256(key.encode()).digest()
+            seed = np.frombuffer(digest, "<u4").tolist()
+            image, _ = draw(table[label + 3], seed, 40)
+            np.testing.assert_array_equal(turned["image"], image)
+
+
 def test_the_features_are_named_as_in_caltech_birds2011(builder):
     assert set(builder.info.features) == {*CUB, "parts"}
     assert builder.info.supervised_keys == ("image", "label")
@@ -168,10 +195,13 @@ def test_default_configurations_keep_their_folder_apart(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_species": 1}, r"num_species must lie in \[2, 256\].*received 1"),
-        ({"num_species": 300}, r"num_species must lie in \[2, 256\]"),
+        ({"num_species": 1}, r"num_species must be at least 2.*received 1 "),
+        ({"num_species": 300}, "num_species .* at most 256 for parts_apart=2"),
+        ({"num_species": 1, "plumages": 3}, "num_species must be at least 2"),
+        ({"num_species": 90, "plumages": 3}, r"at most 256.*received 90 \* 3"),
+        ({"plumages": 0}, "plumages must be an integer of at least 1"),
         ({"num_species": 2.0}, "num_species must be an integer.*received 2.0"),
-        ({"num_species": 100, "parts_apart": 4}, r"\[2, 64\].*received 100"),
+        ({"num_species": 100, "parts_apart": 4}, "at most 64 .*received 100"),
         ({"parts_apart": 0}, "parts_apart must be an integer of at least 1"),
         ({"parts_apart": 8}, r"parts_apart.*received 8"),
         ({"image_size": 31}, "image_size must be at least 32 pixels"),
