@@ -74,8 +74,8 @@ def complete(options: argparse.Namespace) -> None:
         own = DRAWN_WEIGHTS if drawn else "none"
         options.weights = own if built_in else "imagenet"
     pretrained = options.weights != "none"
+    is_drawn = options.weights == DRAWN_WEIGHTS
     if options.freeze is None and pretrained:
-        is_drawn = options.weights == DRAWN_WEIGHTS
         options.freeze = _LAST_BLOCK if is_drawn else "all"
     if options.freeze == "none":
         options.freeze = None
@@ -88,7 +88,8 @@ def complete(options: argparse.Namespace) -> None:
         options.image_size = 64 if built_in else 224
     if options.pooling is None:
         # Progressive training has a pooling of its own.
-        gem = built_in and "pmg" not in options.method
+        is_own = built_in and (is_drawn or not pretrained)
+        gem = is_own and "pmg" not in options.method
         options.pooling = "gem" if gem else "average"
     if options.epochs is None:
         options.epochs = 12 if built_in and not pretrained else 30
@@ -178,7 +179,8 @@ def _add_model(group: Any) -> None:
         "--pooling",
         choices=("average", "max", "gem", "average_max"),
         help="over the feature map; gem lies between average and max, and "
-        f"learns where. gem for {BUILT_IN}, else average",
+        f"learns where. gem for {BUILT_IN} from scratch or with "
+        f"{DRAWN_WEIGHTS}, else average",
     )
 
 

@@ -38,7 +38,7 @@ def build_backbone(settings: Settings) -> keras.Model:
     Raises:
         TrainingError: If the backbone cannot be built.
     """
-    name = settings.backbone
+    name, path = settings.backbone, weights_file(settings)
     if name.endswith(".keras"):
         model = _from_file(settings)
     elif name == BUILT_IN:
@@ -53,7 +53,7 @@ def build_backbone(settings: Settings) -> keras.Model:
             f"--backbone {name}: must end in a feature map (batch, height, "
             f"width, channels), and ends in {', '.join(map(str, shapes))}"
         )
-    if (path := weights_file(settings)) is not None:
+    if path is not None:
         _load_weights(model, settings, path)
     return model
 
@@ -62,7 +62,7 @@ def weights_file(settings: Settings) -> str | None:
     """The file of the first weights; None for random and published ones.
 
     Raises:
-        TrainingError: If it is not there, or belongs to another backbone.
+        TrainingError: If it belongs to another backbone.
     """
     name, weights = settings.backbone, settings.weights
     if weights in ("imagenet", "none"):
@@ -74,8 +74,6 @@ def weights_file(settings: Settings) -> str | None:
                 f"and the backbone is {name}. Pass imagenet, none or a file"
             )
         return str(_SMALL_WEIGHTS)
-    if not os.path.isfile(weights):
-        raise TrainingError(f"--weights {weights}: there is no such file")
     return weights
 
 
@@ -282,6 +280,8 @@ def _from_keras_hub(settings: Settings) -> keras.Model:
 
 
 def _load_weights(model: keras.Model, settings: Settings, path: str) -> None:
+    if not os.path.isfile(path):
+        raise TrainingError(f"--weights {path}: there is no such file")
     for weight in model.weights:
         weight.assign(np.full(weight.shape, np.nan))
     try:

@@ -205,15 +205,15 @@ def test_a_wholly_frozen_backbone_trains_the_head_alone(
         ("", (None, None, 3e-3, "gem", 0)),
         ("--method pmg", (None, None, 3e-3, "average", 0)),
         # A file of weights is as much pretrained as those of ImageNet.
-        ("--weights {weights}", ("all", 256, 3e-3, "gem", 3)),
-        ("--weights {weights} --freeze none", (None, 256, 3e-4, "gem", 3)),
+        ("--weights {weights}", ("all", 256, 3e-3, "average", 3)),
+        ("--weights {weights} --freeze none", (None, 256, 3e-4, "average", 3)),
         (
             "--weights {weights} --freeze relu_2",
-            ("relu_2", 256, 1e-3, "gem", 3),
+            ("relu_2", 256, 1e-3, "average", 3),
         ),
         (
             "--weights {weights} --embedding-size 0",
-            ("all", None, 1e-2, "gem", 3),
+            ("all", None, 1e-2, "average", 3),
         ),
     ],
 )
