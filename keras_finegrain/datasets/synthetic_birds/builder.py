@@ -100,7 +100,8 @@ class SyntheticBirdsConfig(tfds.core.BuilderConfig):
         if not self.name:
             self.name = (
                 f"{self.num_species}_species_{self.parts_apart}_apart_"
-                f"{self.plumages}_plumages_{self.image_size}px_{self.train_per_species}_train_"
+                f"{self.plumages}_plumages_{self.image_size}px_"
+                f"{self.train_per_species}_train_"
                 f"{self.test_per_species}_test_seed_{self.seed}"
             )
         if not self.description:
