@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/synthetic_birds.md into docs/images.
+"""Draws the pictures of the synthetic birds into docs/images.
 
 python benchmarks/synthetic_birds_pictures.py
 """

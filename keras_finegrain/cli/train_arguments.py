@@ -19,7 +19,7 @@ from keras_finegrain.cli.parsing import (
 )
 
 DRAWN = "synthetic_birds"
-# Species of several looks each, where the losses differ most.
+# Species of several looks each, where SoftTriple gains.
 _DEFAULT_DATA = f"{DRAWN}/three_plumages"
 BUILT_IN = "small"
 DRAWN_WEIGHTS = "drawn_birds"

@@ -50,6 +50,10 @@ class SyntheticBirdsConfig(tfds.core.BuilderConfig):
         test_per_species: photos of each species in the split "test".
         seed: other photos of the same species, in [0, 2**32).
 
+    Attributes:
+        species: the species by label, in their first plumage.
+        plumages_of: by label, all plumages of the species, each a `Species`.
+
     Raises:
         ValueError: if a value is out of range.
     """
