@@ -1,14 +1,14 @@
-"""Which score tells photos of nothing known, and how to weight a gallery.
+"""Which score tells photos of nothing known, and how a gallery compares them.
 
     python benchmarks/unknown.py --weights FOLDER
     python benchmarks/unknown.py --table
 
 Heads on a frozen backbone learn 15 of 21 species; the other 6 are unknown. Each
 of five draws of the 6 has two fits: one on four fifths of the training photos,
-whose held-out fifth, with training photos of the unknown species, chooses
-weights, temperatures and thresholds; and one on all training photos, which is
-measured on the test photos. A finished draw is a line of `--results` and is not
-run again.
+whose held-out fifth, with training photos of the unknown species, sets
+temperatures and thresholds; and one on all training photos, which is measured
+on the test photos. A finished draw is a line of `--results` and is not run
+again.
 """
 
 import argparse
@@ -29,23 +29,27 @@ HERE = Path(__file__).parent
 # `features`: what the frozen backbone gives, pooled, with no head at all;
 # `centered`: the same less the mean of the training photos.
 METHODS = ("softmax", "soft_triple", "normface", "features", "centered")
-# The share of the class's mean in a mixture; the rest is its nearest photo.
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# How like a photo is to a class: the cosine to its mean in which nearer photos
+# weigh more (see `Gallery`), from the nearest photo alone to the plain mean;
+# the mean cosine to five; a quarter of the nearest, the rest of the mean.
+BANDWIDTHS = {f"bandwidth {b:g}": b for b in (0.05, 0.1, 0.2, 0.3, 0.5)}
+WAYS = ("nearest", *BANDWIDTHS, "mean", "nearest 5", "mixture")
+DEFAULT = "bandwidth 0.2"
 # Photos of a new class, and how often they are drawn.
 FEW, PICKS = 5, 10
 FALSE_ALARMS = 0.05
 # Whose metrics are compared draw by draw.
-WEIGHTS_COMPARED = (
-    ("mean 0.5", "mean 0"),
-    ("mean 0.5", "mean 1"),
-    ("mean 0.75", "mean 1"),
-    ("head", "mean 0.75"),
+WAYS_COMPARED = (
+    *((DEFAULT, way) for way in WAYS if way not in BANDWIDTHS),
+    ("bandwidth 0.1", DEFAULT),
+    ("bandwidth 0.3", DEFAULT),
+    ("head", DEFAULT),
 )
 SCORES_COMPARED = (
-    *WEIGHTS_COMPARED,
-    ("tempered 0.75", "mean 0.75"),
-    ("both 0.75", "mean 0.75"),
-    ("tempered", "mean 0.75"),
+    *WAYS_COMPARED,
+    (f"tempered {DEFAULT}", DEFAULT),
+    (f"both {DEFAULT}", DEFAULT),
+    ("tempered head", DEFAULT),
 )
 # Of the loss: its softmax has seen the scores times this.
 SCALES = {"softmax": 1.0, "soft_triple": 20.0, "normface": 20.0}
@@ -194,7 +198,7 @@ def one_draw(
     figures |= thresholds(inner, final, held_out, outer)
     figures |= new_classes(final, photos.labels, outer, strangers, draw)
     figures |= calibration(inner, final, method, held_out, outer, draw)
-    winners = final.by_weight(0.5, outer.tested).argmax(axis=1)
+    winners = final.by_way(DEFAULT, outer.tested).argmax(axis=1)
     return {
         "data": {
             "name": photos.name,
@@ -310,38 +314,31 @@ class Outputs:
     gallery: np.ndarray
     num_classes: int
 
-    def similarities(
-        self,
-        photos: np.ndarray,
-        nearest: int = 1,
-        *,
-        without_self: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Cosines to each class's mean and to its nearest photos.
+    def by_way(
+        self, way: str, photos: np.ndarray, *, without_self: bool = False
+    ) -> np.ndarray:
+        """How like photos are to each class, `(photos, classes)`.
 
-        Returns:
-            Two arrays `(photos, classes)`. The second is the mean over the
-            `nearest` photos of the class.
+        Args:
+            way: One of `WAYS`.
+            photos: Numbers of photos.
+            without_self: Whether a photo of the gallery is compared with the
+                others alone.
         """
         return class_similarities(
             unit(self.embeddings[photos]),
             unit(self.embeddings[self.gallery]),
             self.labels[self.gallery],
             self.num_classes,
-            nearest,
+            way,
             np.equal.outer(photos, self.gallery) if without_self else None,
         )
 
-    def by_weight(self, weight: float, photos: np.ndarray) -> np.ndarray:
-        """The mixture `(photos, classes)` of means and nearest photos."""
-        means, nearest = self.similarities(photos)
-        return weight * means + (1 - weight) * nearest
-
-    def temperatures(self, photos: np.ndarray) -> dict[Any, float]:
-        """That of each weight's mixture, and of the head, on these photos."""
+    def temperatures(self, photos: np.ndarray) -> dict[str, float]:
+        """That of each way, and of the head, on these photos."""
         from keras_finegrain.metrics import fit_temperature
 
-        scores = {weight: self.by_weight(weight, photos) for weight in WEIGHTS}
+        scores = {way: self.by_way(way, photos) for way in WAYS}
         if self.scores is not None:
             scores["head"] = self.scores[photos]
         return {
@@ -350,15 +347,12 @@ class Outputs:
         }
 
     def held_out_scores(
-        self, photos: np.ndarray, temperatures: Mapping[Any, float]
-    ) -> dict[float, tuple[np.ndarray, np.ndarray]]:
-        """For each weight the similarities and probabilities, rising."""
-        found = {}
-        for weight in WEIGHTS:
-            mixed = self.by_weight(weight, photos)
-            shares = highest_share(mixed / temperatures[weight])
-            found[weight] = np.sort(mixed.max(axis=1)), np.sort(shares)
-        return found
+        self, photos: np.ndarray, temperatures: Mapping[str, float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The similarities and the probabilities, rising."""
+        alike = self.by_way(DEFAULT, photos)
+        shares = highest_share(alike / temperatures[DEFAULT])
+        return np.sort(alike.max(axis=1)), np.sort(shares)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -371,41 +365,45 @@ def class_similarities(
     gallery: np.ndarray,
     labels: np.ndarray,
     num_classes: int,
-    nearest: int = 1,
+    way: str,
     excluded: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """As `Outputs.similarities`, of unit rows."""
+) -> np.ndarray:
+    """As `Outputs.by_way`, of unit rows.
+
+    `excluded` says which photos of the gallery count for which query not.
+    """
+    if way == "mixture":
+        parts = [
+            class_similarities(
+                queries, gallery, labels, num_classes, part, excluded
+            )
+            for part in ("mean", "nearest")
+        ]
+        return 0.75 * parts[0] + 0.25 * parts[1]
     cosines = queries @ gallery.T
     if excluded is not None:
         cosines = np.where(excluded, -np.inf, cosines)
-    means = np.stack(
-        [gallery[labels == k].mean(axis=0) for k in range(num_classes)]
-    )
-    of_photos = np.stack(
-        [
-            np.sort(cosines[:, labels == k], axis=1)[:, -nearest:].mean(axis=1)
-            for k in range(num_classes)
-        ],
-        axis=1,
-    )
-    if excluded is None:
-        return queries @ unit(means).T, of_photos
-    # The mean without the query itself, where it is one of the gallery.
-    sums = np.stack([(labels == k) @ gallery for k in range(num_classes)])
-    own = np.stack(
-        [excluded[:, labels == k].any(axis=1) for k in range(num_classes)], 1
-    )
-    left = sums[None] - own[..., None] * queries[:, None]
-    left /= np.linalg.norm(left, axis=2, keepdims=True)
-    return np.einsum("qd,qkd->qk", queries, left), of_photos
+    columns = []
+    for k in range(num_classes):
+        of_class = cosines[:, labels == k]
+        if way.startswith("nearest"):
+            count = int(way.removeprefix("nearest") or 1)
+            best = np.sort(of_class, axis=1)[:, -count:]
+            columns.append(best.mean(axis=1))
+            continue
+        # (Of what is excluded the weight is zero.)
+        weights = np.exp(of_class / BANDWIDTHS.get(way, 1e6))
+        means = unit(weights @ gallery[labels == k])
+        columns.append(np.sum(queries * means, axis=1))
+    return np.stack(columns, axis=1)
 
 
 def candidates(
     of: Outputs,
     method: str,
     photos: np.ndarray,
-    temperatures: Mapping[Any, float],
-    known_scores: Mapping[float, tuple[np.ndarray, np.ndarray]],
+    temperatures: Mapping[str, float],
+    known_scores: tuple[np.ndarray, np.ndarray],
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Name, score of being known and class, of each way to decide."""
     from scipy.special import logsumexp
@@ -416,24 +414,22 @@ def candidates(
         yield "head", scores.max(axis=1), winners
         yield "probability", highest_share(scores), winners
         held = highest_share(of.scores[photos] / temperatures["head"])
-        yield "tempered", held, winners
+        yield "tempered head", held, winners
         yield "energy", logsumexp(scores, axis=1), winners
-    for weight in WEIGHTS:
-        mixed = of.by_weight(weight, photos)
-        yield f"mean {weight:g}", mixed.max(axis=1), mixed.argmax(axis=1)
-        held = highest_share(mixed / temperatures[weight])
-        yield f"tempered {weight:g}", held, mixed.argmax(axis=1)
-        # Where it stands among held-out known photos, by the worse of the two.
-        places = [
-            np.interp(values, of_known, np.linspace(0, 1, len(of_known)))
-            for values, of_known in zip(
-                (mixed.max(axis=1), held), known_scores[weight], strict=True
-            )
-        ]
-        yield f"both {weight:g}", np.min(places, axis=0), mixed.argmax(axis=1)
-    for count in (3, 5):
-        near = of.similarities(photos, count)[1]
-        yield f"nearest {count}", near.max(axis=1), near.argmax(axis=1)
+    for way in WAYS:
+        alike = of.by_way(way, photos)
+        yield way, alike.max(axis=1), alike.argmax(axis=1)
+    alike = of.by_way(DEFAULT, photos)
+    held = highest_share(alike / temperatures[DEFAULT])
+    yield f"tempered {DEFAULT}", held, alike.argmax(axis=1)
+    # Where it stands among held-out known photos, by the worse of the two.
+    places = [
+        np.interp(values, of_known, np.linspace(0, 1, len(of_known)))
+        for values, of_known in zip(
+            (alike.max(axis=1), held), known_scores, strict=True
+        )
+    ]
+    yield f"both {DEFAULT}", np.min(places, axis=0), alike.argmax(axis=1)
 
 
 def separation(
@@ -441,8 +437,8 @@ def separation(
     method: str,
     known: np.ndarray,
     unknown: np.ndarray,
-    temperatures: Mapping[Any, float],
-    known_scores: Mapping[float, tuple[np.ndarray, np.ndarray]],
+    temperatures: Mapping[str, float],
+    known_scores: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, float]:
     """Open-set metrics and top-1 of each way to decide."""
     from keras_finegrain.metrics import open_set
@@ -471,29 +467,28 @@ def thresholds(
     compared with the others.
     """
     found = {}
-    temperatures = inner.temperatures(held_out)
-    for weight in WEIGHTS:
-        own = final.similarities(final.gallery, without_self=True)
-        for kind, score in (
-            ("mean", lambda rows: rows.max(axis=1)),
-            (
-                "tempered",
-                lambda rows, t=temperatures[weight]: highest_share(rows / t),
-            ),
+    temperature = inner.temperatures(held_out)[DEFAULT]
+    kinds = {
+        **{way: (way, lambda rows: rows.max(axis=1)) for way in WAYS},
+        f"tempered {DEFAULT}": (
+            DEFAULT,
+            lambda rows: highest_share(rows / temperature),
+        ),
+    }
+    for kind, (way, score) in kinds.items():
+        own = final.by_way(way, final.gallery, without_self=True)
+        for name, rows in (
+            ("held out", inner.by_way(way, held_out)),
+            ("own", own),
         ):
-            sources = (
-                ("held out", inner.by_weight(weight, held_out)),
-                ("own", weight * own[0] + (1 - weight) * own[1]),
-            )
-            for name, rows in sources:
-                limit = np.quantile(score(rows), FALSE_ALARMS, method="lower")
-                for who, photos in (
-                    ("known", outer.test),
-                    ("unknown", outer.unknown),
-                ):
-                    tested = score(final.by_weight(weight, photos))
-                    key = f"threshold {name}/{kind} {weight:g}/{who} refused"
-                    found[key] = float(np.mean(tested < limit))
+            limit = np.quantile(score(rows), FALSE_ALARMS, method="lower")
+            for who, photos in (
+                ("known", outer.test),
+                ("unknown", outer.unknown),
+            ):
+                tested = score(final.by_way(way, photos))
+                key = f"threshold {name}/{kind}/{who} refused"
+                found[key] = float(np.mean(tested < limit))
     return found
 
 
@@ -530,19 +525,15 @@ def new_classes(
             ]
         )
         gallery = np.concatenate([final.gallery, few])
-        means, nearest = class_similarities(
-            queries,
-            unit(final.embeddings[gallery]),
-            number[labels[gallery]],
-            len(names),
-        )
-        for weight in WEIGHTS:
-            mixed = weight * means + (1 - weight) * nearest
-            answers = {f"mean {weight:g}": mixed.argmax(axis=1)}
-            if final.scores is not None:
+        known = unit(final.embeddings[gallery])
+        classes = number[labels[gallery]]
+        for way in WAYS:
+            alike = class_similarities(queries, known, classes, len(names), way)
+            answers = {way: alike.argmax(axis=1)}
+            if final.scores is not None and way == DEFAULT:
                 head = final.scores[outer.tested].argmax(axis=1)
-                answers[f"head, mean {weight:g}"] = np.where(
-                    mixed.argmax(axis=1) < old, head, mixed.argmax(axis=1)
+                answers[f"head, {way}"] = np.where(
+                    alike.argmax(axis=1) < old, head, alike.argmax(axis=1)
                 )
             for name, winners in answers.items():
                 right = winners == wanted
@@ -579,7 +570,7 @@ def calibration(
 
     shuffled = np.random.default_rng(draw).permutation(outer.test)
     halves = shuffled[::2], shuffled[1::2]
-    sources = {"mean 0.5": (inner.by_weight, final.by_weight, 1.0)}
+    sources = {DEFAULT: (inner.by_way, final.by_way, 1.0)}
     if final.scores is not None:
         sources["head"] = (
             lambda _, photos: inner.scores[photos],
@@ -588,10 +579,12 @@ def calibration(
         )
     found: dict[str, list[float]] = {}
     for name, (tuned, tested, before) in sources.items():
-        of_fold = fit_temperature(tuned(0.5, held_out), inner.labels[held_out])
+        of_fold = fit_temperature(tuned(name, held_out), inner.labels[held_out])
         for fit_on, measured_on in (halves, halves[::-1]):
-            of_half = fit_temperature(tested(0.5, fit_on), final.labels[fit_on])
-            scores = tested(0.5, measured_on)
+            of_half = fit_temperature(
+                tested(name, fit_on), final.labels[fit_on]
+            )
+            scores = tested(name, measured_on)
             for what, temperature in (
                 ("before", before),
                 ("half", of_half),
@@ -657,7 +650,7 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             rows = [r for r in rows if r[0] not in ("probability", "energy")]
             rows.append(
                 [
-                    "weight of held-out photos",
+                    "best on held-out photos",
                     *map(_tuned_top_1, draws.values()),
                 ]
             )
@@ -686,7 +679,7 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                     for what in far
                 ),
                 ("OSCR", "test", "oscr", SCORES_COMPARED),
-                ("top-1", "test", "top_1", WEIGHTS_COMPARED),
+                ("top-1", "test", "top_1", WAYS_COMPARED),
             )
             for first, second in pairs
         ],
@@ -740,7 +733,7 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 what,
                 *(_mean(runs, f"ece/{name}/{what}") for runs in draws.values()),
             ]
-            for name in (["head"] if heads else []) + ["mean 0.5"]
+            for name in (["head"] if heads else []) + [DEFAULT]
             for what in ("before", "held out", "half")
         ],
     )
@@ -783,12 +776,11 @@ def _cell(values: list[float], sign: str = "-") -> str:
 
 
 def _tuned_top_1(runs: list[Mapping[str, float]]) -> str:
-    """Top-1 with the weight that is best on the draw's held-out photos."""
+    """Top-1 with the bandwidth that is best on the draw's held-out photos."""
     values = []
     for run in runs:
-        # Of equal ones the larger: means are cheaper than photos.
-        best = max(WEIGHTS, key=lambda w: (run[f"tuning/mean {w:g}/top_1"], w))
-        values.append(100 * run[f"test/mean {best:g}/top_1"])
+        best = max(BANDWIDTHS, key=lambda way: run[f"tuning/{way}/top_1"])
+        values.append(100 * run[f"test/{best}/top_1"])
     return _cell(values)
 
 

@@ -249,7 +249,7 @@ class Bundle:
         "gallery", what an app needs that searches in the gallery's vectors by
         the embedding: `class_names` with those that were added, which are not
         in the model's scores, the `threshold` for unknown photos, the
-        `temperature` of the similarities and the `mean_weight`.
+        `temperature` of the similarities and the `bandwidth`.
 
         Args:
             path: As in `keras_finegrain.export`.
@@ -268,7 +268,7 @@ class Bundle:
                 name: getattr(self.gallery, name)
                 for name in (
                     *("class_names", "threshold", "temperature"),
-                    "mean_weight",
+                    "bandwidth",
                 )
             }
         if (more := options.pop("metadata", None)) is not None:
@@ -337,6 +337,18 @@ def accuracy_on_test(folder: pathlib.Path) -> float:
         return -1.0
     with np.load(folder / TESTED, allow_pickle=False) as tested:
         return float(np.mean(tested["scores"].argmax(1) == tested["labels"]))
+
+
+def named_right(
+    gallery: Gallery,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+) -> np.ndarray:
+    """Whether `identify` gives each photo its name, known or not."""
+    answers = gallery.identify_embeddings(embeddings)
+    names = np.array([answer.class_name for answer in answers])
+    return names == np.array(class_names)[labels]
 
 
 def _read_description(folder: pathlib.Path) -> dict[str, Any]:

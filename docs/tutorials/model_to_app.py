@@ -250,9 +250,9 @@ np.savez(
 # ## The app
 #
 # From here on there is no Keras, only NumPy and ONNX Runtime: these lines can
-# run on another machine, in another language too. A photo is compared with each
-# class in two ways: with the *mean* of its known photos and with the nearest of
-# them. `mean_weight` is the weight of the first.
+# run on another machine, in another language too. A photo is compared with a
+# *mean* of each class's known photos. In it those that are more like the photo
+# weigh more; `bandwidth` says how much.
 
 # %%
 import onnxruntime
@@ -268,24 +268,22 @@ def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-means = unit(
-    np.stack(
-        [embeddings[classes == c].mean(axis=0) for c in np.unique(classes)]
-    )
-)
+def likeness(embedding, photos):
+    """The cosine to the mean of a class's photos, as this one sees it."""
+    weights = np.exp(photos @ embedding / about["bandwidth"])
+    return unit(weights @ photos) @ embedding
 
 
 def identify(image):
     """The name of an image (SIZE, SIZE, 3) in [0, 255], or "unknown"."""
     (embedding,) = session.run(["embedding"], {"images": image[None]})
-    embedding = unit(embedding[0])
-    to_photos = embeddings @ embedding
-    nearest = [to_photos[classes == c].max() for c in range(len(means))]
-    weight = about["mean_weight"]
-    likeness = weight * (means @ embedding) + (1 - weight) * np.array(nearest)
-    if likeness.max() < about["threshold"]:
+    alike = [
+        likeness(unit(embedding[0]), embeddings[classes == c])
+        for c in np.unique(classes)
+    ]
+    if max(alike) < about["threshold"]:
         return "unknown"
-    return about["class_names"][likeness.argmax()]
+    return about["class_names"][np.argmax(alike)]
 
 
 print("a bird:", identify(new_images[0]), "- it is", names[new_labels[0]])

@@ -84,6 +84,7 @@ def measure(
     import keras
 
     from keras_finegrain._base.arrays import true_class_ranks
+    from keras_finegrain.bundle import named_right
     from keras_finegrain.embedding import embed, embedding_model
     from keras_finegrain.metrics import (
         embedding_metrics,
@@ -105,10 +106,11 @@ def measure(
         found["top_5"] = share(ranks <= 5)
     if bundle.gallery is not None:
         # It answers by the known photos, and exported files by the scores.
-        answers = bundle.gallery.identify_embeddings(given["embedding"])
-        named = [answer.class_name for answer in answers]
         found["identify"] = share(
-            np.array(named) == np.array(bundle.class_names)[labels]
+            named_right(
+                *(bundle.gallery, given["embedding"], labels),
+                bundle.class_names,
+            )
         )
     # No photo is like another where each is alone in its class.
     if np.bincount(labels).max() > 1:

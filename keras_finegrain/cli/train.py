@@ -144,7 +144,11 @@ def train_all(
 ) -> None:
     """Trains every method with every seed and writes the results."""
     from keras_finegrain.cli.progress import Progress
-    from keras_finegrain.cli.train_bundles import bundle_of, report_on
+    from keras_finegrain.cli.train_bundles import (
+        bundle_of,
+        gallery_of,
+        report_on,
+    )
     from keras_finegrain.cli.train_pictures import (
         draw_embeddings,
         draw_learning_curves,
@@ -183,7 +187,7 @@ def train_all(
                     cache=cache,
                     scope=scope,
                     validate=True,
-                    embed_known=is_first,
+                    embed_known=True,
                     callbacks=[
                         Progress(
                             f"{method} seed {seed}",
@@ -192,14 +196,15 @@ def train_all(
                         )
                     ],
                 )
+                gallery = gallery_of(finished, data)
                 bundle = None
                 if is_first:
                     bundle = bundle_of(
-                        *(settings[method], finished, data),
+                        *(settings[method], finished, gallery, data),
                         about=results.about,
                         out=out,
                     )
-                results.add(method, seed, finished, bundle)
+                results.add(method, seed, finished, gallery, bundle)
                 for text in warnings_of(options, finished, data):
                     out.warn(f"{method}, seed {seed}: {text}")
             page = folder / method / "report.html"

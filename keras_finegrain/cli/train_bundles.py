@@ -13,35 +13,45 @@ from keras_finegrain.metrics import fit_temperature
 from keras_finegrain.training import ImageStream, Run, Settings
 
 
-def bundle_of(
-    settings: Settings,
-    run: Run,
-    data: Any,
-    about: dict[str, Any],
-    out: Output,
-) -> keras_finegrain.Bundle:
-    """The bundle of a finished run.
-
-    Its gallery holds the training photos. Temperatures and the threshold for
-    unknown photos are set by the test photos, which the model has not learned:
-    no accuracy depends on them.
+def gallery_of(run: Run, data: Any) -> keras_finegrain.Gallery:
+    """A finished run's gallery of the training photos.
 
     Args:
-        settings: Those of the run.
         run: The run, with `known`.
         data: The data set.
-        about: What else to write down.
-        out: Where warnings go.
     """
     assert run.known is not None
     embeddings, labels = run.known
-    gallery = keras_finegrain.Gallery.of_embeddings(
+    return keras_finegrain.Gallery.of_embeddings(
         run.model,
         embeddings,
         labels,
         data.class_names,
         keys=data.train_keys,
     )
+
+
+def bundle_of(
+    settings: Settings,
+    run: Run,
+    gallery: keras_finegrain.Gallery,
+    data: Any,
+    about: dict[str, Any],
+    out: Output,
+) -> keras_finegrain.Bundle:
+    """The bundle of a finished run.
+
+    Temperatures and the threshold for unknown photos are set by the test
+    photos, which the model has not learned: no accuracy depends on them.
+
+    Args:
+        settings: Those of the run.
+        run: The run.
+        gallery: Its gallery, whose threshold and temperature are set.
+        data: The data set.
+        about: What else to write down.
+        out: Where warnings go.
+    """
     temperature = 1.0
     # As few photos as there are call none unknown more seldom than this.
     photos = len(run.labels)

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_finegrain.bundle import TESTED, Bundle
+from keras_finegrain.bundle import TESTED, Bundle, named_right
 from keras_finegrain.cli.files import replace_file
 from keras_finegrain.cli.output import CommandError
 from keras_finegrain.cli.train_bundles import write_tested
 from keras_finegrain.datasets import ImageDataset
+from keras_finegrain.gallery import Gallery
 from keras_finegrain.training import Run, test_metrics
 from keras_finegrain.training.tables import (
     difference_cells,
@@ -196,7 +197,12 @@ class Results:
         return seed in self.metrics.get(method, {})
 
     def add(
-        self, method: str, seed: int, run: Run, bundle: Bundle | None
+        self,
+        method: str,
+        seed: int,
+        run: Run,
+        gallery: Gallery,
+        bundle: Bundle | None,
     ) -> None:
         """Takes a finished run, writes its files, and all others anew.
 
@@ -204,6 +210,7 @@ class Results:
             method: The method.
             seed: The seed.
             run: The run.
+            gallery: Its known photos.
             bundle: Of the first seed, the bundle to keep.
         """
         if bundle is not None:
@@ -211,6 +218,10 @@ class Results:
             bundle.save(own)
             write_tested(own / TESTED, run, self._test_keys)
         metrics = test_metrics(run.embeddings, run.scores, run.labels)
+        right = named_right(
+            gallery, run.embeddings, run.labels, self.about["data"]["classes"]
+        )
+        metrics["identify"] = float(right.mean())
         self._take(method, seed, metrics | run.measured, run.history)
         self._write()
 

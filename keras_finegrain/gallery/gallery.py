@@ -21,13 +21,13 @@ from keras_finegrain.gallery.answers import Answer, Candidate, Match
 from keras_finegrain.gallery.embedder import Embedder, as_paths, unit_vectors
 from keras_finegrain.gallery.index import INDICES
 from keras_finegrain.gallery.qdrant import upload
-from keras_finegrain.gallery.scores import MEANS, NEIGHBOURS, class_scores
+from keras_finegrain.gallery.scores import NEAREST, class_scores
 from keras_finegrain.labels.forms import integer_labels
 from keras_finegrain.metrics.calibration import fit_temperature
 from keras_finegrain.metrics.embedding_set import unit_rows
 
 # As docs/unknown.md measured.
-MEAN_WEIGHT = 0.75
+BANDWIDTH = 0.2
 # Photos that are compared with all classes at a time.
 _CHUNK = 256
 # How far the embedding of fixed noise may lie from the saved one, as a share
@@ -43,9 +43,11 @@ class Gallery:
 
     Each photo is known by its embedding, scaled to length 1. A new photo is
     compared with the known ones by the cosine of the embeddings. How like it
-    is to a class is `mean_weight` times its cosine to the class's mean plus
-    `1 - mean_weight` times its cosine to the nearest photo of the class. A
-    class is added without training, from few photos.
+    is to a class is its cosine to a mean of the class's photos, in which each
+    has the weight `exp(cosine to the new photo / bandwidth)`: a female is
+    compared with a mean of females, mostly. (The prototype that attends to the
+    query, of Doersch et al., "CrossTransformers", 2020, without its places in
+    the image.) A class is added without training, from few photos.
 
     `Gallery.of` makes one from data, `Gallery.load` from a file. Several
     threads may use one gallery at once.
@@ -60,8 +62,10 @@ class Gallery:
         index: `"exact"` compares a photo with every known one;
             `"approximate"` searches a graph (HNSW), for some hundred thousand
             photos and more. Defaults to `"exact"`.
-        mean_weight: Weight of the class's mean beside its nearest photo, in
-            [0, 1]. Defaults to 0.75, as `docs/unknown.md` has measured.
+        bandwidth: Of two photos of a class, the one whose cosine is larger by
+            this much has e = 2.7 times the weight. At least 0.001, which
+            compares with the nearest photo of a class alone; 100 compares with
+            the plain mean. Defaults to 0.2, as `docs/unknown.md` has measured.
         batch_size: Photos in a batch. Defaults to 32.
 
     Raises:
@@ -99,12 +103,12 @@ class Gallery:
         layer: str | keras.layers.Layer | None = None,
         *,
         index: str = "exact",
-        mean_weight: float = MEAN_WEIGHT,
+        bandwidth: float = BANDWIDTH,
         batch_size: int = 32,
     ) -> None:
         self._kind = one_of("Gallery", "index", index, list(INDICES))
-        self._mean_weight = number(
-            "Gallery", "mean_weight", mean_weight, at_least=0, at_most=1
+        self._bandwidth = number(
+            "Gallery", "bandwidth", bandwidth, at_least=0.001
         )
         self._embedder = Embedder(model, layer, batch_size)
         self._layer = getattr(layer, "name", layer)
@@ -132,7 +136,7 @@ class Gallery:
         keys: Sequence[str] | None = None,
         layer: str | keras.layers.Layer | None = None,
         index: str = "exact",
-        mean_weight: float = MEAN_WEIGHT,
+        bandwidth: float = BANDWIDTH,
         batch_size: int = 32,
     ) -> Self:
         """A gallery of data with labels.
@@ -148,7 +152,7 @@ class Gallery:
                 name it: its path. Defaults to "0", "1", …
             layer: As in `Gallery`.
             index: As in `Gallery`.
-            mean_weight: As in `Gallery`.
+            bandwidth: As in `Gallery`.
             batch_size: Photos in a batch, for arrays. Defaults to 32.
 
         Raises:
@@ -161,7 +165,7 @@ class Gallery:
             model,
             layer,
             index=index,
-            mean_weight=mean_weight,
+            bandwidth=bandwidth,
             batch_size=batch_size,
         )
         vectors, labels = gallery._embedder.of_data(data)
@@ -179,7 +183,7 @@ class Gallery:
         keys: Sequence[str] | None = None,
         layer: str | keras.layers.Layer | None = None,
         index: str = "exact",
-        mean_weight: float = MEAN_WEIGHT,
+        bandwidth: float = BANDWIDTH,
         batch_size: int = 32,
     ) -> Self:
         """A gallery of embeddings that the model has given before.
@@ -192,7 +196,7 @@ class Gallery:
             keys: As in `Gallery.of`.
             layer: As in `Gallery`.
             index: As in `Gallery`.
-            mean_weight: As in `Gallery`.
+            bandwidth: As in `Gallery`.
             batch_size: Photos in a batch. Defaults to 32.
 
         Raises:
@@ -205,7 +209,7 @@ class Gallery:
             model,
             layer,
             index=index,
-            mean_weight=mean_weight,
+            bandwidth=bandwidth,
             batch_size=batch_size,
         )
         vectors = unit_vectors(embeddings, who)
@@ -243,9 +247,9 @@ class Gallery:
         return self._temperature
 
     @property
-    def mean_weight(self) -> float:
-        """Weight of a class's mean beside its nearest photo."""
-        return self._mean_weight
+    def bandwidth(self) -> float:
+        """How much larger a cosine has e = 2.7 times the weight."""
+        return self._bandwidth
 
     def search(self, photos: Any, k: int = 5) -> list[list[Match]]:
         """The most similar known photos.
@@ -504,7 +508,7 @@ class Gallery:
             about = {
                 "layer": self._layer,
                 "index": self._kind,
-                "mean_weight": self._mean_weight,
+                "bandwidth": self._bandwidth,
                 "class_names": self._names,
                 "label_names": self._label_names,
                 "next_key": self._next_key,
@@ -554,7 +558,7 @@ class Gallery:
             model,
             about["layer"] if layer is None else layer,
             index=about["index"],
-            mean_weight=about["mean_weight"],
+            bandwidth=about["bandwidth"],
             batch_size=batch_size,
         )
         vectors = unit_rows(what.embeddings.astype(np.float32))
@@ -833,21 +837,18 @@ class Gallery:
         scores, copies = [], 0
         for start in range(0, len(vectors), _CHUNK):
             chunk = vectors[start : start + _CHUNK]
-            found = self._index.search(chunk, NEIGHBOURS)
-            scores.append(self._scores(chunk, found, MEANS))
-            nearest = self._index.vectors(found[1][:, 0])
+            _, found = self._index.search(chunk, NEAREST)
+            scores.append(self._scores(chunk, found))
+            nearest = self._index.vectors(found[:, 0])
             apart = np.abs(chunk - nearest).max(axis=1)
             copies += int(np.sum(apart < _SAME))
         return np.concatenate(scores), copies
 
-    def _scores(
-        self, vectors: np.ndarray, found: tuple[np.ndarray, np.ndarray], k: int
-    ) -> np.ndarray:
+    def _scores(self, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
         means = unit_rows(self._sums).astype(np.float32)
         return class_scores(
             *(self._index, self._classes, means, vectors, found),
-            mean_weight=self._mean_weight,
-            k=k,
+            self._bandwidth,
         )
 
     def _all_answers(self, vectors: np.ndarray, k: int) -> list[Answer]:
@@ -857,10 +858,10 @@ class Gallery:
         return answers
 
     def _answers(self, vectors: np.ndarray, k: int) -> list[Answer]:
-        found = self._index.search(vectors, max(k, NEIGHBOURS))
+        cosines, found = self._index.search(vectors, max(k, NEAREST))
         # With one number of them for all k, a probability does not hang on k.
-        scores = self._scores(vectors, found, max(k + 1, MEANS))
-        matches = self._matches(found[0][:, :k], found[1][:, :k])
+        scores = self._scores(vectors, found[:, :NEAREST])
+        matches = self._matches(cosines[:, :k], found[:, :k])
         shares: Any = np.full(scores.shape, None)
         if self._temperature is not None:
             shares = softmax(scores / self._temperature)

@@ -3,10 +3,11 @@
 import numpy as np
 
 from keras_finegrain.gallery.index import Index
+from keras_finegrain.metrics.embedding_set import unit_rows
 
-# How many of the nearest photos and of the nearest means name the classes
-# whose nearest photo is looked for first.
-NEIGHBOURS, MEANS = 128, 32
+# The nearest photos, and the nearest means of classes, whose classes are
+# compared photo by photo.
+NEAREST = 128
 
 
 def class_scores(
@@ -14,62 +15,61 @@ def class_scores(
     classes: np.ndarray,
     means: np.ndarray,
     queries: np.ndarray,
-    found: tuple[np.ndarray, np.ndarray],
-    mean_weight: float,
-    k: int,
+    found: np.ndarray,
+    bandwidth: float,
 ) -> np.ndarray:
     """The score of each query for each class.
 
-    It is `mean_weight` times the cosine to the mean of the class, the rest
-    times the cosine to its nearest photo. The `k` highest scores of a query
-    are exact. A class of which no photo is among those that were found is not
-    nearer than the last of them: where that tells that it has none of the
-    highest scores, it gets this bound.
+    For the classes of the photos that were found, and for those whose mean is
+    among the `NEAREST` ones, it is that of `to_class`. For all others, which
+    are far, it is the cosine to the mean of the class.
 
     Args:
         index: The photos.
         classes: Class of each row, `(rows,)`, in `range(len(means))`.
         means: Unit vectors `(classes, dim)`.
         queries: Unit vectors `(queries, dim)`.
-        found: The nearest photos of each query, from `index.search`.
-        mean_weight: Weight of the mean, in [0, 1].
-        k: How many of the highest scores are exact.
+        found: Rows of the nearest photos of each query, from `index.search`;
+            -1 for none.
+        bandwidth: As in `to_class`.
 
     Returns:
         float64 `(queries, classes)` in [-1, 1].
     """
-    to_mean = np.clip(queries @ means.T, -1.0, 1.0).astype(np.float64)
-    if mean_weight == 1.0:
-        return to_mean
-    similarities, rows = found
-    nearest = np.full(to_mean.shape, -np.inf)
-    numbers = np.arange(len(queries))[:, None] + np.zeros_like(rows)
-    is_found = rows >= 0
-    np.maximum.at(
-        nearest,
-        (numbers[is_found], classes[rows[is_found]]),
-        similarities[is_found],
-    )
+    scores = (queries @ means.T).astype(np.float64)
+    near = np.zeros(scores.shape, bool)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :NEAREST]
+    np.put_along_axis(near, best, True, axis=1)
+    query, place = np.nonzero(found >= 0)
+    near[query, classes[found[query, place]]] = True
 
-    def look_at(wanted: np.ndarray) -> None:
-        for number in np.flatnonzero(wanted.any(axis=0)):
-            vectors = index.vectors(np.flatnonzero(classes == number))
-            asking = np.flatnonzero(wanted[:, number])
-            nearest[asking, number] = (queries[asking] @ vectors.T).max(axis=1)
+    rows = np.flatnonzero(np.isin(classes, np.nonzero(near)[1]))
+    rows = rows[np.argsort(classes[rows], kind="stable")]
+    numbers, starts = np.unique(classes[rows], return_index=True)
+    for number, own in zip(numbers, np.split(rows, starts[1:]), strict=True):
+        asking = np.flatnonzero(near[:, number])
+        photos = index.vectors(own)
+        scores[asking, number] = to_class(queries[asking], photos, bandwidth)
+    return np.clip(scores, -1.0, 1.0)
 
-    def weighed() -> np.ndarray:
-        return mean_weight * to_mean + (1.0 - mean_weight) * nearest
 
-    looked_at = ~np.isneginf(nearest)
-    best = np.argsort(-to_mean, axis=1, kind="stable")[:, : max(k, MEANS)]
-    wanted = np.zeros(to_mean.shape, bool)
-    np.put_along_axis(wanted, best, True, axis=1)
-    look_at(wanted & ~looked_at)
-    looked_at |= wanted
-    # What still reaches the k-th of those that are exact is looked at too.
-    lowest = -np.sort(-weighed(), axis=1)[:, min(k, to_mean.shape[1]) - 1]
-    last = np.where(is_found, similarities, 1.0).min(axis=1, keepdims=True)
-    nearest = np.where(looked_at, nearest, last)
-    look_at(~looked_at & (weighed() >= lowest[:, None]))
-    nearest = np.clip(nearest, -1.0, 1.0)
-    return weighed()
+def to_class(
+    queries: np.ndarray, photos: np.ndarray, bandwidth: float
+) -> np.ndarray:
+    """The cosine of each query to the mean of a class as the query sees it.
+
+    A photo of the class has the weight `exp(cosine / bandwidth)` in that mean,
+    with its cosine to the query.
+
+    Args:
+        queries: Unit vectors `(queries, dim)`.
+        photos: Those of the class, unit vectors `(photos, dim)`.
+        bandwidth: Above 0.
+
+    Returns:
+        `(queries,)`.
+    """
+    cosines = queries @ photos.T
+    cosines -= cosines.max(axis=1, keepdims=True)
+    means = unit_rows(np.exp(cosines / bandwidth) @ photos)
+    return np.einsum("qd,qd->q", queries, means)

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_finegrain._base.files import replacing
 
-FORMAT = 1
+FORMAT = 2
 _KIND = "keras_finegrain gallery"
 
 
@@ -53,7 +53,7 @@ def read(path: pathlib.Path) -> Stored:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no gallery, or one of a later version.
+        ValueError: If it is no gallery, or one of another version.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -65,7 +65,7 @@ def read(path: pathlib.Path) -> Stored:
             about = json.loads(file["about"].tobytes())
             if about["kind"] != _KIND:
                 raise ValueError(about["kind"])
-            if about["format"] <= FORMAT:
+            if about["format"] == FORMAT:
                 return Stored(
                     file["embeddings"],
                     file["classes"],
@@ -86,10 +86,13 @@ def read(path: pathlib.Path) -> Stored:
             "Gallery.load: path must be a file that Gallery.save wrote, "
             f"received another or a damaged one: {str(path)!r}."
         ) from None
+    remedy = "Update keras-finegrain."
+    if about["format"] < FORMAT:
+        # (What was its threshold is none for today's similarity.)
+        remedy = "Make it anew: keras_finegrain.Gallery.of(model, data)."
     raise ValueError(
-        f"Gallery.load: path must be a gallery of format {FORMAT} or before, "
-        f"received one of format {about['format']}: {str(path)!r}. Update "
-        "keras-finegrain."
+        f"Gallery.load: path must be a gallery of format {FORMAT}, received "
+        f"one of format {about['format']}: {str(path)!r}. {remedy}"
     )
 
 

@@ -23,6 +23,7 @@ class Column(NamedTuple):
 COLUMNS = (
     Column("top_1", "top-1 %"),
     Column("top_5", "top-5 %"),
+    Column("identify", "identify %"),
     *(Column(f"recall_at_{k}", f"Recall@{k} %") for k in (1, 2, 4, 8)),
     Column("nmi", "NMI %"),
     Column("auroc", "AUROC %"),

@@ -1,8 +1,11 @@
 """What decides the gallery's defaults must be computed as it is described."""
 
+import keras
 import numpy as np
 import pytest
-from unknown import METHODS, class_similarities, main, unit
+from unknown import DEFAULT, METHODS, WAYS, class_similarities, main, unit
+
+from keras_finegrain import Gallery
 
 pytestmark = pytest.mark.one_backend
 
@@ -12,35 +15,62 @@ LABELS = np.arange(30) % 3
 QUERIES = unit(RNG.normal(size=(5, 4)))
 
 
-@pytest.mark.parametrize("nearest", [1, 3])
-def test_a_class_is_as_like_as_its_mean_and_as_its_nearest_photos(nearest):
-    means, photos = class_similarities(QUERIES, GALLERY, LABELS, 3, nearest)
+def cosine(left, right):
+    return left @ right / np.linalg.norm(left) / np.linalg.norm(right)
+
+
+def near(query, photos):
+    return photos.T @ np.exp(photos @ query / 0.3)
+
+
+@pytest.mark.parametrize(
+    ("way", "wanted"),
+    [
+        ("nearest", lambda q, photos: max(photos @ q)),
+        ("nearest 5", lambda q, photos: np.mean(sorted(photos @ q)[-5:])),
+        ("mean", lambda q, photos: cosine(q, photos.mean(axis=0))),
+        ("bandwidth 0.3", lambda q, photos: cosine(q, near(q, photos))),
+        (
+            "mixture",
+            lambda q, photos: (
+                0.75 * cosine(q, photos.mean(axis=0)) + 0.25 * max(photos @ q)
+            ),
+        ),
+    ],
+)
+def test_how_like_a_photo_is_to_a_class(way, wanted):
+    found = class_similarities(QUERIES, GALLERY, LABELS, 3, way)
 
     for i, query in enumerate(QUERIES):
         for k in range(3):
-            of_class = GALLERY[k == LABELS]
-            mean = of_class.mean(axis=0)
-            np.testing.assert_allclose(
-                means[i, k], query @ mean / np.linalg.norm(mean)
-            )
-            best = sorted(of_class @ query)[-nearest:]
-            np.testing.assert_allclose(photos[i, k], np.mean(best))
+            photos = GALLERY[k == LABELS]
+            assert found[i, k] == pytest.approx(wanted(query, photos), abs=1e-5)
 
 
-def test_a_photo_of_the_gallery_is_not_compared_with_itself():
+def test_the_default_is_that_of_a_gallery():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Identity()])
+    made = Gallery.of_embeddings(model, GALLERY, LABELS)
+    found = class_similarities(QUERIES, GALLERY, LABELS, 3, DEFAULT)
+
+    for answer, row in zip(made.identify(QUERIES), found, strict=True):
+        assert answer.class_name == f"class {row.argmax()}"
+        assert answer.similarity == pytest.approx(row.max(), abs=1e-5)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_photo_of_the_gallery_is_not_compared_with_itself(way):
     excluded = np.eye(30, dtype=bool)[[4, 7]]
 
     found = class_similarities(
-        GALLERY[[4, 7]], GALLERY, LABELS, 3, excluded=excluded
+        GALLERY[[4, 7]], GALLERY, LABELS, 3, way, excluded=excluded
     )
 
     for row, photo in enumerate((4, 7)):
         kept = np.arange(30) != photo
         without = class_similarities(
-            GALLERY[[photo]], GALLERY[kept], LABELS[kept], 3
+            GALLERY[[photo]], GALLERY[kept], LABELS[kept], 3, way
         )
-        for of_all, of_others in zip(found, without, strict=True):
-            np.testing.assert_allclose(of_all[row], of_others[0])
+        np.testing.assert_allclose(found[row], without[0])
 
 
 def test_the_tables_of_the_page_are_made_from_the_lines(capsys):

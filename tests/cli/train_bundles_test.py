@@ -8,7 +8,7 @@ import pytest
 
 from keras_finegrain.cli.identify import run as identify
 from keras_finegrain.cli.output import Output
-from keras_finegrain.cli.train_bundles import bundle_of
+from keras_finegrain.cli.train_bundles import bundle_of, gallery_of
 from keras_finegrain.training import Run, Settings
 
 pytest.importorskip("faiss")
@@ -43,7 +43,9 @@ def bundle(out, test_photos):
         name="colors",
     )
     settings = Settings(weights="none", image_size=SIZE)
-    return bundle_of(settings, finished, data, about={}, out=out), embeddings
+    gallery = gallery_of(finished, data)
+    made = bundle_of(settings, finished, gallery, data, about={}, out=out)
+    return made, embeddings
 
 
 @pytest.mark.parametrize(("photos", "warned"), [(6, True), (19, False)])

@@ -12,10 +12,11 @@ import keras
 import numpy as np
 import pytest
 
-import keras_finegrain  # noqa: F401
+import keras_finegrain
 
 # Registers the layers of the saved models.
 from keras_finegrain._base.optional import pip_install
+from keras_finegrain.bundle import named_right
 
 COMMAND = [sys.executable, "-m", "keras_finegrain", "train"]
 PHOTOS = os.environ.get("KERAS_FINEGRAIN_DATA")
@@ -61,7 +62,8 @@ def test_the_table_names_every_method_and_metric(comparison):
 
     table = (output / "results.md").read_text().splitlines()
     assert table[0] == (
-        "| method | top-1 % | top-5 % | Recall@1 % | intra/inter | seeds |"
+        "| method | top-1 % | top-5 % | identify % | Recall@1 % | intra/inter "
+        "| seeds |"
     )
     assert [row.split(" | ")[0] for row in table[2:]] == [
         "| center",
@@ -84,6 +86,14 @@ def test_results_hold_arguments_versions_and_every_seed(comparison):
         assert results["summary"][method]["top_1"]["mean"] == top_1
         # One seed has no interval.
         assert results["summary"][method]["top_1"]["interval_95"] is None
+        # What the bundle of the first seed answers.
+        with np.load(comparison[0] / method / "tested.npz") as tested:
+            bundle = keras_finegrain.Bundle.load(comparison[0] / method)
+            right = named_right(
+                *(bundle.gallery, tested["embeddings"], tested["labels"]),
+                bundle.class_names,
+            )
+        assert results["seeds"][method]["0"]["identify"] == right.mean()
     assert 1 <= results["seeds"]["soft_triple"]["0"]["distinct_centers"] <= 10
 
 

@@ -52,31 +52,75 @@ def test_search_gives_the_photos_of_the_highest_cosine(index):
             assert match.similarity == pytest.approx(cosines[row, number], 1e-5)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_identify_weighs_mean_and_nearest_photo(weight):
-    x, labels = clusters()
+def similarities(queries, x, labels, bandwidth):
+    """The definition, in plain words: the cosine to a weighted mean."""
+    queries, known = unit(queries.astype("float64")), unit(x)
+    columns = []
+    for number in range(max(labels) + 1):
+        photos = known[np.asarray(labels) == number]
+        weights = np.exp(queries @ photos.T / bandwidth)
+        columns.append(np.sum(queries * unit(weights @ photos), axis=1))
+    return np.stack(columns, axis=1)
+
+
+@pytest.mark.parametrize("index", ["exact", "approximate"])
+@pytest.mark.parametrize("bandwidth", [0.05, 0.2, 3.0])
+def test_identify_compares_with_the_mean_of_what_is_near(bandwidth, index):
     queries, _ = clusters(3, seed=2)
 
-    answers = gallery(mean_weight=weight).identify(queries, k=2)
+    answers = gallery(index, bandwidth=bandwidth).identify(queries, k=2)
 
-    known = unit(x)
-    means = unit(np.stack([known[labels == c].mean(0) for c in range(4)]))
-    nearest = unit(queries) @ known.T
-    nearest = np.stack([nearest[:, labels == c].max(1) for c in range(4)], 1)
-    scores = weight * unit(queries) @ means.T + (1 - weight) * nearest
-    for row, answer in enumerate(answers):
-        order = np.argsort(-scores[row])
+    wanted = similarities(queries, *clusters(), bandwidth)
+    for scores, answer in zip(wanted, answers, strict=True):
+        order = np.argsort(-scores)
         given = [(answer.class_name, answer.similarity)]
         given += [other[:2] for other in answer.runners_up]
         assert [name for name, _ in given] == ["abcd"[c] for c in order[:3]]
         np.testing.assert_allclose(
             [similarity for _, similarity in given],
-            scores[row, order[:3]],
+            scores[order[:3]],
             atol=1e-5,
         )
         assert answer.unknown is None
         assert answer.probability is None
         assert len(answer.matches) == 2
+
+
+def test_the_bandwidth_goes_from_the_nearest_photo_to_the_mean():
+    x, labels = clusters()
+    queries, _ = clusters(3, seed=2)
+    known = [unit(x)[labels == number] for number in range(4)]
+    nearest = [(unit(queries) @ photos.T).max(axis=1) for photos in known]
+    means = unit(np.stack([photos.mean(axis=0) for photos in known]))
+
+    # (Two photos that are about equally near are one by their mean.)
+    for bandwidth, wanted, within in (
+        (0.001, np.max(nearest, axis=0), 0.01),
+        (1000.0, (unit(queries) @ means.T).max(axis=1), 0.001),
+    ):
+        answers = gallery(bandwidth=bandwidth).identify(queries)
+        given = [answer.similarity for answer in answers]
+        np.testing.assert_allclose(given, wanted, atol=within)
+
+
+def test_a_class_of_two_looks_is_known_by_each():
+    # The mean of the first class is like none of its photos, and nearer to
+    # the second class.
+    rng = np.random.default_rng(0)
+    male, female, other = np.eye(DIM)[0], -np.eye(DIM)[0], np.eye(DIM)[1]
+    looks = np.repeat([male, female, 0.4 * male + other], 20, axis=0)
+    looks[:40] += 0.5 * np.eye(DIM)[1]
+    x = looks + 0.1 * rng.normal(size=looks.shape)
+    labels = np.repeat([0, 0, 1], 20)
+    queries = looks + 0.1 * rng.normal(size=looks.shape)
+
+    def right(**arguments):
+        made = Gallery.of_embeddings(identity(), x, labels, **arguments)
+        names = [answer.class_name for answer in made.identify(queries)]
+        return np.mean(np.array(names) == [f"class {c}" for c in labels])
+
+    assert right() == 1.0
+    assert right(bandwidth=100.0) < 0.75
 
 
 def test_a_class_far_behind_many_photos_of_others_keeps_its_score():
@@ -86,7 +130,7 @@ def test_a_class_far_behind_many_photos_of_others_keeps_its_score():
     few = np.eye(DIM)[1:3] + 0.1 * rng.normal(size=(2, DIM))
     x, labels = np.concatenate([many, few]), [0] * 300 + [1, 2]
 
-    made = Gallery.of_embeddings(identity(), x, labels, mean_weight=0.0)
+    made = Gallery.of_embeddings(identity(), x, labels)
     (answer,) = made.identify(np.eye(DIM)[0])
 
     cosines = unit(x)[:, 0]
@@ -95,22 +139,18 @@ def test_a_class_far_behind_many_photos_of_others_keeps_its_score():
         assert similarity == pytest.approx(expected[name], abs=1e-5)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.75])
-def test_the_best_of_many_classes_are_exact(weight):
-    # More classes than means are looked at, and the photos that are found are
-    # of few of them.
-    x, labels = clusters(per_class=200, classes=60, noise=0.1)
-    queries, _ = clusters(per_class=1, classes=60, noise=0.4, seed=2)
+@pytest.mark.parametrize("bandwidth", [0.01, 0.2])
+def test_the_best_of_many_classes_are_exact(bandwidth):
+    # More classes than are compared photo by photo, and the photos that are
+    # found are of few of them.
+    x, labels = clusters(per_class=130, classes=200, noise=0.1)
+    queries, _ = clusters(per_class=1, classes=200, noise=0.4, seed=2)
 
-    made = Gallery.of_embeddings(identity(), x, labels, mean_weight=weight)
+    made = Gallery.of_embeddings(identity(), x, labels, bandwidth=bandwidth)
     answers = made.identify(queries, k=5)
 
-    known = unit(x)
-    members = [known[labels == c] for c in range(60)]
-    nearest = np.stack([(unit(queries) @ m.T).max(1) for m in members], 1)
-    means = unit(np.stack([m.mean(0) for m in members]))
-    scores = weight * unit(queries) @ means.T + (1 - weight) * nearest
-    for row, answer in zip(scores, answers, strict=True):
+    wanted = similarities(queries, x, labels, bandwidth)
+    for row, answer in zip(wanted, answers, strict=True):
         given = [answer.similarity]
         given += [other.similarity for other in answer.runners_up]
         np.testing.assert_allclose(given, -np.sort(-row)[:6], atol=1e-5)
@@ -266,7 +306,7 @@ def test_wrong_use_is_an_error_that_changes_nothing(do, message):
         ({"class_names": ["a", "b", "a", "c"]}, "received 'a' twice"),
         ({"keys": ["x"]}, "received 1 for 80 photos"),
         ({"index": "flat"}, "'exact', 'approximate', received 'flat'"),
-        ({"mean_weight": 1.5}, "mean_weight must be"),
+        ({"bandwidth": 0.0}, "bandwidth must be"),
         ({"layer": "there"}, "layer must be a layer"),
     ],
 )

@@ -99,12 +99,15 @@ def test_what_is_no_gallery_is_said(saved, tmp_path):
         Gallery.load(damaged, model())
 
 
-def test_a_gallery_of_a_later_version_is_said(saved, tmp_path):
+@pytest.mark.parametrize(
+    ("version", "remedy"), [(99, "Update"), (1, "Make it anew")]
+)
+def test_a_gallery_of_another_version_is_said(saved, tmp_path, version, remedy):
     _, path = saved
     with np.load(path) as file:
         arrays = dict(file)
-    about = json.loads(arrays["about"].tobytes()) | {"format": 99}
+    about = json.loads(arrays["about"].tobytes()) | {"format": version}
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    np.savez(tmp_path / "later.npz", **arrays)
-    with pytest.raises(ValueError, match=r"format 99.*Update"):
-        Gallery.load(tmp_path / "later.npz", model())
+    np.savez(tmp_path / "other.npz", **arrays)
+    with pytest.raises(ValueError, match=rf"format {version}.*{remedy}"):
+        Gallery.load(tmp_path / "other.npz", model())
