@@ -27,8 +27,12 @@ from protocols import PARTS, split
 
 HERE = Path(__file__).parent
 # `features`: what the frozen backbone gives, pooled, with no head at all;
-# `centered`: the same less the mean of the training photos.
-METHODS = ("softmax", "soft_triple", "normface", "features", "centered")
+# `centered`: the same less the mean of the training photos; `last_…`: the last
+# block is trained too, where the others have a linear layer of 256.
+METHODS = (
+    *("softmax", "soft_triple", "normface", "features", "centered"),
+    *("last_softmax", "last_soft_triple"),
+)
 # How like a photo is to a class: the cosine to its mean in which nearer photos
 # weigh more (see `Gallery`), from the nearest photo alone to the plain mean;
 # the mean cosine to five; a quarter of the nearest, the rest of the mean.
@@ -52,7 +56,10 @@ SCORES_COMPARED = (
     ("tempered head", DEFAULT),
 )
 # Of the loss: its softmax has seen the scores times this.
-SCALES = {"softmax": 1.0, "soft_triple": 20.0, "normface": 20.0}
+SCALES = {
+    **{"softmax": 1.0, "soft_triple": 20.0, "normface": 20.0},
+    **{"last_softmax": 1.0, "last_soft_triple": 20.0},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,8 +95,8 @@ def run_all(given: argparse.Namespace, ledger: Ledger) -> None:
             if ledger.find(*place, named, photos.digest) is not None:
                 continue
             started = time.perf_counter()
-            located = with_pooling(settings, given.weights, given.cache)
-            far = far or far_features(located)
+            located = located_in(given.weights, settings, given.cache)
+            far = far or far_images(settings.image_size)
             line = one_draw(method, located, draw, on_device, cache, far)
             seconds = round(time.perf_counter() - started, 2)
             ledger.append(
@@ -106,16 +113,36 @@ def run_all(given: argparse.Namespace, ledger: Ledger) -> None:
 
 
 def settings_of(method: str) -> Any:
-    """As the arms `head_256/*` of `evidence/arms.toml`, behind the pooling."""
+    """As `head_256/*` behind the pooling, and as `last/*`, of the arms."""
     from keras_finegrain.training import Settings
 
+    shared = {"backbone": "efficientnet_lite0_imagenet.keras"}
+    loss = method.removeprefix("last_")
+    if loss != method:
+        return Settings(
+            **shared,
+            method=loss,
+            freeze="block14_add",
+            views=8,
+            lr=0.001 if loss == "softmax" else 0.003,
+            pooling="gem",
+        )
     return Settings(
-        method=method if method in SCALES else "softmax",
-        backbone="efficientnet_lite0_imagenet.keras",
+        **shared,
+        method=loss if loss in SCALES else "softmax",
         freeze="pooled",
         views=4,
         lr=0.003,
         embedding_size=256,
+    )
+
+
+def located_in(weights: Path, settings: Any, folder: Path) -> Any:
+    """The settings with the path of their backbone."""
+    if settings.freeze == "pooled":
+        return with_pooling(settings, weights, folder)
+    return dataclasses.replace(
+        settings, backbone=str(weights / settings.backbone)
     )
 
 
@@ -215,15 +242,14 @@ def one_draw(
     }
 
 
-def far_features(settings: Any) -> dict[str, np.ndarray]:
-    """Pooled features of pictures that show no sparrow, by what they show."""
-    from keras import Model, ops
+def far_images(size: int) -> dict[str, np.ndarray]:
+    """Pictures that show no sparrow, by what they show."""
+    from keras import ops
     from sklearn.datasets import load_sample_images
 
     from keras_finegrain.datasets import synthetic_birds
-    from keras_finegrain.training.runs import build
 
-    size, count = settings.image_size, 100
+    count = 100
     species = synthetic_birds.species_table(20, 2)
     drawn = [
         synthetic_birds.draw(species[number % 20], number, size)[0]
@@ -245,14 +271,9 @@ def far_features(settings: Any) -> dict[str, np.ndarray]:
         )[0]
         for crop in crops
     ]
-    model, cut, _ = build(settings, 0, 2)
-    frozen = Model(model.input, cut)
     return {
-        name: frozen.predict(images, verbose=0)
-        for name, images in (
-            ("drawn birds", np.stack(drawn).astype("float32")),
-            ("a temple and a flower", np.stack(resized)),
-        )
+        "drawn birds": np.stack(drawn).astype("float32"),
+        "a temple and a flower": np.stack(resized),
     }
 
 
@@ -268,8 +289,9 @@ def fitted(
     far: Mapping[str, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Embeddings and scores of all photos, then of what lies far off."""
-    from keras import Model, ops
+    from keras import Model
 
+    from keras_finegrain import embedding_model
     from keras_finegrain.training import PhotoSplit
     from keras_finegrain.training import train as fit
     from keras_finegrain.training.runs import build
@@ -278,19 +300,20 @@ def fitted(
     source = PhotoSplit(
         on_device, labels, train, everything, len(outer.classes)
     )
+    others = np.concatenate([*far.values()])
     if method in SCALES:
         run = fit(settings, seed, source, cache=cache)
-        others = run.model.get_layer("embedding")(
-            np.concatenate([*far.values()])
-        )
-        scores = run.model.get_layer("head")(others)
+        embedding = embedding_model(run.model).outputs[0]
+        whole = Model(run.model.input, [embedding, run.model.outputs[0]])
+        embeddings, scores = whole.predict(others, verbose=0)
         return (
-            np.concatenate([run.embeddings, ops.convert_to_numpy(others)]),
-            np.concatenate([run.scores, ops.convert_to_numpy(scores)]),
+            np.concatenate([run.embeddings, embeddings]),
+            np.concatenate([run.scores, scores]),
         )
     model, cut, _ = build(settings, seed, source.num_classes)
-    frozen = source.frozen(settings, Model(model.input, cut), cache)
-    pooled = np.concatenate([frozen.plain, *far.values()])
+    front = Model(model.input, cut)
+    frozen = source.frozen(settings, front, cache)
+    pooled = np.concatenate([frozen.plain, front.predict(others, verbose=0)])
     if method == "centered":
         pooled -= pooled[train].mean(axis=0)
     return pooled, None
