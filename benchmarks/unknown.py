@@ -28,11 +28,24 @@ from protocols import PARTS, split
 HERE = Path(__file__).parent
 # `features`: what the frozen backbone gives, pooled, with no head at all;
 # `centered`: the same less the mean of the training photos; `last_…`: the last
-# block is trained too, where the others have a linear layer of 256.
+# block is trained too, at this rate, where the others have a linear layer of
+# 256.
+LAST = {
+    "last_softmax": ("softmax", 0.001),
+    "last_softmax_003": ("softmax", 0.003),
+    "last_center": ("center", 0.003),
+    "last_soft_triple": ("soft_triple", 0.003),
+}
 METHODS = (
     *("softmax", "soft_triple", "normface", "features", "centered"),
-    *("last_softmax", "last_soft_triple"),
+    *LAST,
 )
+COUNTERPARTS = {
+    **dict.fromkeys(("soft_triple", "normface"), "softmax"),
+    "last_softmax_003": "last_softmax",
+    "last_center": "last_softmax_003",
+    "last_soft_triple": "last_softmax_003",
+}
 # How like a photo is to a class: the cosine to its mean in which nearer photos
 # weigh more (see `Gallery`), from the nearest photo alone to the plain mean;
 # the mean cosine to five; a quarter of the nearest, the rest of the mean.
@@ -58,7 +71,10 @@ SCORES_COMPARED = (
 # Of the loss: its softmax has seen the scores times this.
 SCALES = {
     **{"softmax": 1.0, "soft_triple": 20.0, "normface": 20.0},
-    **{"last_softmax": 1.0, "last_soft_triple": 20.0},
+    **{
+        name: 20.0 if loss == "soft_triple" else 1.0
+        for name, (loss, _) in LAST.items()
+    },
 }
 
 
@@ -117,19 +133,19 @@ def settings_of(method: str) -> Any:
     from keras_finegrain.training import Settings
 
     shared = {"backbone": "efficientnet_lite0_imagenet.keras"}
-    loss = method.removeprefix("last_")
-    if loss != method:
+    if method in LAST:
+        loss, rate = LAST[method]
         return Settings(
             **shared,
             method=loss,
             freeze="block14_add",
             views=8,
-            lr=0.001 if loss == "softmax" else 0.003,
+            lr=rate,
             pooling="gem",
         )
     return Settings(
         **shared,
-        method=loss if loss in SCALES else "softmax",
+        method=method if method in SCALES else "softmax",
         freeze="pooled",
         views=4,
         lr=0.003,
@@ -724,6 +740,39 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             ]
             for name in dict.fromkeys(
                 key.split("/")[1] for key in _keys(draws, "added/")
+            )
+        ],
+    )
+    pairs = {
+        method: base
+        for method, base in COUNTERPARTS.items()
+        if {method, base} <= draws.keys()
+    }
+    yield _table(
+        f"Between losses, {DEFAULT}, in points of a percent",
+        ["metric", *(f"{method} - {base}" for method, base in pairs.items())],
+        [
+            [
+                name,
+                *(
+                    _cell(
+                        [
+                            100 * (run[key] - other[key])
+                            for run, other in zip(
+                                draws[method], draws[base], strict=True
+                            )
+                        ],
+                        sign="+",
+                    )
+                    for method, base in pairs.items()
+                ),
+            ]
+            for name, key in (
+                ("AUROC, other sparrows", f"test/{DEFAULT}/auroc"),
+                ("OSCR", f"test/{DEFAULT}/oscr"),
+                ("top-1 of the known species", f"test/{DEFAULT}/top_1"),
+                ("top-1 of the added species", f"added/{DEFAULT}/new"),
+                ("harmonic mean with the old", f"added/{DEFAULT}/harmonic"),
             )
         ],
     )
