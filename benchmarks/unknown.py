@@ -33,7 +33,6 @@ HERE = Path(__file__).parent
 LAST = {
     "last_softmax": ("softmax", 0.001),
     "last_softmax_003": ("softmax", 0.003),
-    "last_center": ("center", 0.003),
     "last_soft_triple": ("soft_triple", 0.003),
 }
 METHODS = (
@@ -43,7 +42,6 @@ METHODS = (
 COUNTERPARTS = {
     **dict.fromkeys(("soft_triple", "normface"), "softmax"),
     "last_softmax_003": "last_softmax",
-    "last_center": "last_softmax_003",
     "last_soft_triple": "last_softmax_003",
 }
 # How like a photo is to a class: the cosine to its mean in which nearer photos
@@ -758,8 +756,9 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                     _cell(
                         [
                             100 * (run[key] - other[key])
+                            # (Of one that is not finished, the first draws.)
                             for run, other in zip(
-                                draws[method], draws[base], strict=True
+                                draws[method], draws[base], strict=False
                             )
                         ],
                         sign="+",
