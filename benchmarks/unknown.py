@@ -693,6 +693,14 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             )
         yield _table(f"{title}, %", ["score", *draws], rows)
     yield _table(
+        "Top-1 on the held-out fifth of the training photos, %",
+        ["score", *draws],
+        [
+            [way, *(_mean(draws[m], f"tuning/{way}/top_1") for m in draws)]
+            for way in WAYS
+        ],
+    )
+    yield _table(
         "Paired differences, in points of a percent",
         ["metric", "first", "second", *draws],
         [
