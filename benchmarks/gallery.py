@@ -1,4 +1,4 @@
-"""Time, memory and recall of a gallery's search, from 10³ to 10⁶ photos.
+"""Time, memory and recall of a gallery, from 10³ to 10⁶ photos.
 
     python benchmarks/gallery.py --photos 1000 10000 100000 1000000
 
