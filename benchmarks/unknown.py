@@ -39,6 +39,7 @@ METHODS = (
     *("softmax", "soft_triple", "normface", "features", "centered"),
     *LAST,
 )
+# The losses that are compared draw by draw, each with the other.
 COUNTERPARTS = {
     **dict.fromkeys(("soft_triple", "normface"), "softmax"),
     "last_softmax_003": "last_softmax",

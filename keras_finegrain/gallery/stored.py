@@ -89,7 +89,10 @@ def read(path: pathlib.Path) -> Stored:
     remedy = "Update keras-finegrain."
     if about["format"] < FORMAT:
         # (What was its threshold is none for today's similarity.)
-        remedy = "Make it anew: keras_finegrain.Gallery.of(model, data)."
+        remedy = (
+            "Make it anew: keras_finegrain.Gallery.of(model, data); of a run, "
+            "train again."
+        )
     raise ValueError(
         f"Gallery.load: path must be a gallery of format {FORMAT}, received "
         f"one of format {about['format']}: {str(path)!r}. {remedy}"

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 
 import keras_finegrain
-
-# Registers the layers of the saved models.
 from keras_finegrain._base.optional import pip_install
 from keras_finegrain.bundle import named_right
 
