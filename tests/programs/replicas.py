@@ -382,6 +382,9 @@ def main():
         for key, value in run(model, count).items():
             results[f"{name}/{key}"] = np.asarray(value)
     np.savez(sys.argv[2], **results)
+    if keras.backend.backend() == "torch" and WORKERS > 1:
+        # A process that leaves the group open may abort on its way out.
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
