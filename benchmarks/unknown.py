@@ -34,17 +34,23 @@ LAST = {
     "last_softmax": ("softmax", 0.001),
     "last_softmax_003": ("softmax", 0.003),
     "last_soft_triple": ("soft_triple", 0.003),
+    "last_center": ("center", 0.003),
+    "last_normface": ("normface", 0.003),
 }
 METHODS = (
     *("softmax", "soft_triple", "normface", "features", "centered"),
     *LAST,
 )
-# The losses that are compared draw by draw, each with the other.
-COUNTERPARTS = {
-    **dict.fromkeys(("soft_triple", "normface"), "softmax"),
-    "last_softmax_003": "last_softmax",
-    "last_soft_triple": "last_softmax_003",
-}
+# The losses that are compared draw by draw, the first with the second.
+PAIRS = (
+    *((loss, "softmax") for loss in ("soft_triple", "normface")),
+    ("last_softmax_003", "last_softmax"),
+    *(
+        (f"last_{loss}", softmax)
+        for softmax in ("last_softmax_003", "last_softmax")
+        for loss in ("soft_triple", "center", "normface")
+    ),
+)
 # How like a photo is to a class: the cosine to its mean in which nearer photos
 # weigh more (see `Gallery`), from the nearest photo alone to the plain mean;
 # the mean cosine to five; a quarter of the nearest, the rest of the mean.
@@ -71,7 +77,7 @@ SCORES_COMPARED = (
 SCALES = {
     **{"softmax": 1.0, "soft_triple": 20.0, "normface": 20.0},
     **{
-        name: 20.0 if loss == "soft_triple" else 1.0
+        name: 1.0 if loss in ("softmax", "center") else 20.0
         for name, (loss, _) in LAST.items()
     },
 }
@@ -87,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not given.table:
             run_all(given, ledger)
-        print("\n\n".join(tables(ledger.lines)))
+        print("\n\n".join(tables(ledger.lines, given.methods)))
     except LedgerError as error:
         print(f"unknown.py: error: {error}", file=sys.stderr)
         return 2
@@ -639,8 +645,10 @@ def calibration(
     return {name: statistics.fmean(values) for name, values in found.items()}
 
 
-def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """All tables of the finished draws, as Markdown.
+def tables(
+    lines: Sequence[Mapping[str, Any]], methods: Sequence[str] = METHODS
+) -> Iterator[str]:
+    """All tables of the finished draws of these methods, as Markdown.
 
     A cell is the mean over the draws, in percent, and half its 95 % interval
     (Student's t).
@@ -651,7 +659,7 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             for line in lines
             if line["arm"] == f"unknown/{method}"
         ]
-        for method in METHODS
+        for method in methods
     }
     draws = {method: runs for method, runs in of_method.items() if runs}
     heads = [method for method in draws if method in SCALES]
@@ -750,14 +758,10 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             )
         ],
     )
-    pairs = {
-        method: base
-        for method, base in COUNTERPARTS.items()
-        if {method, base} <= draws.keys()
-    }
+    pairs = [pair for pair in PAIRS if {*pair} <= draws.keys()]
     yield _table(
         f"Between losses, {DEFAULT}, in points of a percent",
-        ["metric", *(f"{method} - {base}" for method, base in pairs.items())],
+        ["metric", *map(" - ".join, pairs)],
         [
             [
                 name,
@@ -772,13 +776,14 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                         ],
                         sign="+",
                     )
-                    for method, base in pairs.items()
+                    for method, base in pairs
                 ),
             ]
             for name, key in (
                 ("AUROC, other sparrows", f"test/{DEFAULT}/auroc"),
                 ("OSCR", f"test/{DEFAULT}/oscr"),
                 ("top-1 of the known species", f"test/{DEFAULT}/top_1"),
+                ("the same, the head's scores", "test/head/top_1"),
                 ("top-1 of the added species", f"added/{DEFAULT}/new"),
                 ("harmonic mean with the old", f"added/{DEFAULT}/harmonic"),
             )
@@ -876,7 +881,13 @@ def parser() -> argparse.ArgumentParser:
         description=(__doc__ or "").splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    own.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    own.add_argument(
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        default=METHODS,
+        help="what is run, and what the tables have",
+    )
     own.add_argument("--table", action="store_true", help="print the tables")
     own.add_argument(
         "--results",

@@ -80,3 +80,15 @@ def test_the_tables_of_the_page_are_made_from_the_lines(capsys):
     for method in METHODS:
         assert method in printed
     assert "nan" not in printed
+
+
+def test_the_tables_have_the_methods_that_are_named(capsys):
+    assert main(["--table", "--methods", "last_soft_triple"]) == 0
+
+    headings = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("| score |")
+    ]
+    assert headings
+    assert set(headings) == {"| score | last_soft_triple |"}
