@@ -28,14 +28,20 @@ from protocols import PARTS, split
 HERE = Path(__file__).parent
 # `features`: what the frozen backbone gives, pooled, with no head at all;
 # `centered`: the same less the mean of the training photos; `last_…`: the last
-# block is trained too, at this rate, where the others have a linear layer of
-# 256.
-LAST = {
-    "last_softmax": ("softmax", 0.001),
-    "last_softmax_003": ("softmax", 0.003),
-    "last_soft_triple": ("soft_triple", 0.003),
-    "last_center": ("center", 0.003),
-    "last_normface": ("normface", 0.003),
+# block is trained too, where the others have a linear layer of 256.
+LAST: dict[str, dict[str, Any]] = {
+    "last_softmax": {"method": "softmax", "lr": 0.001},
+    "last_softmax_003": {"method": "softmax"},
+    "last_soft_triple": {"method": "soft_triple"},
+    "last_center": {"method": "center"},
+    "last_normface": {"method": "normface"},
+    "last_softmax_average_001": {
+        "method": "softmax",
+        "pooling": "average",
+        "lr": 0.001,
+    },
+    "last_softmax_average": {"method": "softmax", "pooling": "average"},
+    "last_center_average": {"method": "center", "pooling": "average"},
 }
 METHODS = (
     *("softmax", "soft_triple", "normface", "features", "centered"),
@@ -47,9 +53,12 @@ PAIRS = (
     ("last_softmax_003", "last_softmax"),
     *(
         (f"last_{loss}", softmax)
-        for softmax in ("last_softmax_003", "last_softmax")
+        for softmax in ("last_softmax_003", "last_softmax_average")
         for loss in ("soft_triple", "center", "normface")
     ),
+    ("last_softmax_average", "last_softmax_average_001"),
+    ("last_center_average", "last_softmax_average"),
+    ("last_center_average", "last_softmax_average_001"),
 )
 # How like a photo is to a class: the cosine to its mean in which nearer photos
 # weigh more (see `Gallery`), from the nearest photo alone to the plain mean;
@@ -77,8 +86,8 @@ SCORES_COMPARED = (
 SCALES = {
     **{"softmax": 1.0, "soft_triple": 20.0, "normface": 20.0},
     **{
-        name: 1.0 if loss in ("softmax", "center") else 20.0
-        for name, (loss, _) in LAST.items()
+        name: 1.0 if own["method"] in ("softmax", "center") else 20.0
+        for name, own in LAST.items()
     },
 }
 
@@ -139,15 +148,8 @@ def settings_of(method: str) -> Any:
 
     shared = {"backbone": "efficientnet_lite0_imagenet.keras"}
     if method in LAST:
-        loss, rate = LAST[method]
-        return Settings(
-            **shared,
-            method=loss,
-            freeze="block14_add",
-            views=8,
-            lr=rate,
-            pooling="gem",
-        )
+        own = {"lr": 0.003, "pooling": "gem"} | LAST[method]
+        return Settings(**shared, freeze="block14_add", views=8, **own)
     return Settings(
         **shared,
         method=method if method in SCALES else "softmax",
